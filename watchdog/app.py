@@ -1,0 +1,165 @@
+"""The composition root: the only place where adapters meet the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
+
+from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, Trouble
+from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.errors import StartupError
+from watchdog.ledger.memory import MemoryLedger
+from watchdog.net import Net
+from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
+from watchdog.rulefile import AccountView, LoadedRules, load_rules
+from watchdog.runtime.clock import SystemClock
+from watchdog.runtime.daemon import Daemon
+from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.poller import Poller
+from watchdog.runtime.rulebook import Rulebook
+from watchdog.settings import AccountSettings, Settings
+from watchdog.telemetry.metrics import Metrics
+from watchdog.web import Check, WebServer, bind, create_app
+
+
+def refuse_clash() -> None:
+    """Stop if the distribution `watchdog` (file-system events) shares our package: both install `watchdog/`, and
+    whichever came last has overwritten parts of the other."""
+    try:
+        distribution("watchdog")
+    except PackageNotFoundError:
+        return
+    raise StartupError(
+        "the package 'watchdog' (file-system events) is installed in the same environment and shares its import name "
+        "with budget-watchdog: install budget-watchdog in a venv of its own, with pipx, or use the image"
+    )
+
+
+class Fanout:
+    """Tells several observers. One that fails is no reason not to tell the others, nor to stop watching."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def notice(self, notice: Notice) -> None:
+        """Pass it on to each."""
+        for observer in self._observers:
+            observer.notice(notice)
+
+
+@dataclass(slots=True)
+class App:
+    """Everything put together. Close `net` when done."""
+
+    settings: Settings
+    loaded: LoadedRules
+    clock: Clock
+    net: Net
+    platforms: Mapping[str, Platform]
+    pollers: Sequence[Poller]
+    enforcer: Enforcer
+    ledger: Ledger
+    metrics: Metrics
+    observer: Observer
+    accounts: tuple[AccountInfo, ...]
+
+    def announce(self) -> None:
+        """Tell which rules are in force, and what is doubtful about the configuration."""
+        self.observer.notice(RulesLoaded(self.loaded.rules, self.accounts, self.clock.now()))
+        for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
+            self.observer.notice(Trouble(warning))
+
+    def daemon(self, *, listen: bool = True) -> Daemon:
+        """The daemon over it, with the web server unless told otherwise. Binds the port now, so that a port in use is
+        known before anything runs."""
+        health = _Health()
+        services = [self._web(health)] if listen else []
+        daemon = health.daemon = Daemon(self.pollers, self.enforcer, self.clock, services)
+        return daemon
+
+    def _web(self, health: _Health) -> WebServer:
+        app = create_app(health, self.metrics.render)
+        return WebServer(app, bind(self.settings.listen_host, self.settings.listen_port))
+
+
+@dataclass(slots=True)
+class _Health:
+    """The daemon's state in the words of the web room."""
+
+    daemon: Daemon | None = field(default=None)
+
+    def alive(self) -> bool:
+        return True
+
+    def readiness(self) -> list[Check]:
+        found = self.daemon.readiness() if self.daemon else []
+        return [Check("rules", ok=True, detail="loaded"), *(Check(each.name, each.ok, each.detail) for each in found)]
+
+
+def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
+    """The rules that the settings name, checked against the accounts there are."""
+    views = [
+        AccountView(account.name, account.platform, account.usd_per_credit is not None) for account in settings.accounts
+    ]
+    return load_rules(settings.rules, platforms=tuple(specs), accounts=views)
+
+
+def build(
+    settings: Settings,
+    *,
+    loaded: LoadedRules | None = None,
+    clock: Clock | None = None,
+    ledger: Ledger | None = None,
+    observers: Iterable[Observer] = (),
+) -> App:
+    """Put everything together for these settings; nothing runs yet. Needs a running event loop."""
+    specs = known_platforms()
+    loaded = loaded or read_rules(settings, specs)
+    clock = clock or SystemClock()
+    ledger = ledger or MemoryLedger()
+    metrics = Metrics()
+    observer = Fanout([metrics, *observers])
+    net = Net(clock, observer)
+    platforms = {account.name: _adapter(net, account, specs[account.platform]) for account in settings.accounts}
+    enforcer = Enforcer(platforms, ledger, observer, clock)
+    rulebook = Rulebook(loaded.rules, settings.dry_run)
+    infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    pollers = [
+        Poller(
+            infos[account.name],
+            platforms[account.name],
+            rulebook,
+            enforcer,
+            ledger,
+            observer,
+            clock,
+            interval_s=_interval_s(account, specs[account.platform]),
+            requests_per_minute=_requests_per_minute(account, specs[account.platform]),
+        )
+        for account in settings.accounts
+    ]
+    return App(
+        settings, loaded, clock, net, platforms, pollers, enforcer, ledger, metrics, observer, tuple(infos.values())
+    )
+
+
+def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform:
+    session = net.session(
+        account.name,
+        account.base_url or spec.base_url,
+        scheme=spec.auth_scheme,
+        token=account.token,
+        requests_per_minute=_requests_per_minute(account, spec),
+    )
+    return spec.build(session, AccountOptions(usd_per_credit=account.usd_per_credit))
+
+
+def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:
+    if account.poll_interval is not None:
+        return account.poll_interval.total_seconds()
+    return spec.traits.default_poll_interval_s
+
+
+def _requests_per_minute(account: AccountSettings, spec: PlatformSpec) -> int:
+    return account.requests_per_minute or spec.requests_per_minute

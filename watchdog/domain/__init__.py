@@ -1,0 +1,1 @@
+"""Frozen values and the ports between rooms. Imports nothing but the standard library and `errors`; reads no clock."""

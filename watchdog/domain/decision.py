@@ -1,0 +1,224 @@
+"""What is decided and what came of it: verdicts, decisions, and the record of an abort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from watchdog.domain.rule import Action, Rule
+from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage
+
+
+class VerdictKind(StrEnum):
+    """How a run stands to one limit of one rule."""
+
+    WITHIN = "within"
+    WARNING = "warning"
+    BREACH = "breach"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A run against one limit. `limit` and `used` in the unit of the kind; `used` is None for `unknown`.
+
+    `why_unknown` says what is missing (`usage`: the figure; `source`: names needed to tell if the rule applies).
+    """
+
+    rule: Rule
+    kind: LimitKind
+    limit: float
+    used: float | None
+    verdict: VerdictKind
+    why_unknown: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Used over limit: 1 is at it. A limit of 0 is reached by anything, which reads as infinite past 0."""
+        if self.used is None:
+            return None
+        if self.limit > 0:
+            return self.used / self.limit
+        return 1.0 if self.used <= 0 else float("inf")
+
+
+class Response(StrEnum):
+    """What is done about a breach; the `response` label of `breaches_total`."""
+
+    ABORT = "abort"
+    NOTIFY = "notify"
+    DRY_RUN = "dry_run"
+    PROTECTED = "protected"
+    HELD = "held"
+    DEFERRED = "deferred"
+
+
+class Mode(StrEnum):
+    """How a run is asked to stop."""
+
+    GRACEFUL = "graceful"
+    IMMEDIATE = "immediate"
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken limit with the response to it; `note` says why it is not an abort, where it is not."""
+
+    verdict: Verdict
+    response: Response
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about a run that broke limits.
+
+    `breaches` is never empty and has the worst first. `abort` names the breach that the abort is booked on, or is
+    None if nothing is to be aborted. `mode` counts only with an abort.
+    """
+
+    snapshot: Snapshot
+    breaches: tuple[Breach, ...]
+    abort: Breach | None
+    mode: Mode = Mode.IMMEDIATE
+
+
+class AbortState(StrEnum):
+    """Where an abort is: intended → requested → confirmed | already_finished | failed."""
+
+    INTENDED = "intended"
+    REQUESTED = "requested"
+    CONFIRMED = "confirmed"
+    ALREADY_FINISHED = "already_finished"
+    FAILED = "failed"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the stop is still to be proven."""
+        return self in (AbortState.INTENDED, AbortState.REQUESTED)
+
+
+class Basis(StrEnum):
+    """What an estimate of savings rests on."""
+
+    PROGRESS = "progress"
+    HISTORY = "history"
+    CAP = "cap"
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What a run would have used without the abort, and what was saved; `None` where nothing can be said."""
+
+    basis: Basis | None = None
+    projected: Usage = NOTHING_KNOWN
+    credits: float | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step in the life of an abort: the state reached, when (UTC), and what led there."""
+
+    state: AbortState
+    at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """The record of one abort, whole: a ledger row. Never mutated; `advance` gives the next version.
+
+    `requests` counts POSTs sent; `effective_requests` those the platform answered with 200. `asked_mode` is the mode
+    first decided on, `mode` the one in force (an escalation changes it). `before` is the snapshot that proved the
+    breach, `final` the last one seen after the stop, `settled` whether its figures are final.
+    """
+
+    id: str
+    account: str
+    platform: str
+    run_id: str
+    source: str
+    rule: str
+    limit: LimitKind
+    limit_value: float
+    used_at_detection: float
+    detected_at: datetime
+    asked_mode: Mode
+    mode: Mode
+    state: AbortState
+    history: tuple[Transition, ...]
+    before: Snapshot
+    requests: int = 0
+    effective_requests: int = 0
+    refusals: int = 0
+    requested_at: datetime | None = None
+    stopped_at: datetime | None = None
+    final: Snapshot | None = None
+    settled: bool = False
+    saving: Saving | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """The run this abort is about."""
+        return (self.account, self.run_id)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do: closed, and its figures settled if it was a stop of ours."""
+        return not self.state.is_open and (self.settled or self.state is not AbortState.CONFIRMED)
+
+    def advance(self, state: AbortState, at: datetime, note: str = "", **changes: object) -> Abort:
+        """The record one step further, with the step in its history."""
+        history = (*self.history, Transition(state, at, note))
+        return replace(self, state=state, history=history, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def reason_text(verdict: Verdict) -> str:
+    """One sentence for people on why a run was stopped, without units guessed: rule, limit, used."""
+    used, limit = (describe(verdict.kind, figure) for figure in (verdict.used, verdict.limit))
+    return f"rule '{verdict.rule.name}': {used} of {limit} allowed"
+
+
+def describe(kind: LimitKind, value: float | None) -> str:
+    """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`."""
+    if value is None:
+        return "unknown"
+    if kind is LimitKind.MAX_COST_USD:
+        return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+    if kind is LimitKind.MAX_DURATION:
+        return format_duration(value)
+    return f"{value:.4g} credits" if value < 1000 else f"{value:.0f} credits"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds in the notation of the rule files: `90s` is `1m30s`, `5400` is `1h30m`."""
+    if seconds < 60:
+        return f"{seconds:.0f}s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f}s"
+    left = round(seconds)
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:3])
+
+
+__all__ = [
+    "Abort",
+    "AbortState",
+    "Action",
+    "Basis",
+    "Breach",
+    "Decision",
+    "Mode",
+    "Response",
+    "Saving",
+    "Transition",
+    "Verdict",
+    "VerdictKind",
+    "describe",
+    "format_duration",
+    "reason_text",
+]

@@ -1,0 +1,163 @@
+"""What happened, for those who watch the watchdog: metrics, logs, notifiers, the live table.
+
+Each notice is given once per happening: a breach once per run, limit and response, not at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Verdict
+from watchdog.domain.rule import RuleSet
+from watchdog.domain.run import LimitKind, RunState, Snapshot
+from watchdog.errors import WatchdogError
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInfo:
+    """An account as observers see it: names and what its platform can do; never a token."""
+
+    platform: str
+    name: str
+    modes: frozenset[Mode]
+
+
+@dataclass(frozen=True, slots=True)
+class RulesLoaded:
+    """A set of rules is in force, for these accounts."""
+
+    rules: RuleSet
+    accounts: tuple[AccountInfo, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RulesRejected:
+    """New rules were not taken; the last good ones stay in force."""
+
+    error: WatchdogError
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDone:
+    """A sweep was read and judged.
+
+    `active`: runs by state. `unknown`: active runs by limit kind whose figure for a limit on them is not known.
+    `ratios`: by (rule, kind), used over limit of the closest active run. `bad_items`: a sentence per unreadable item.
+    """
+
+    account: AccountInfo
+    at: datetime
+    seconds: float
+    active: Mapping[RunState, int]
+    unknown: Mapping[LimitKind, int]
+    ratios: Mapping[tuple[str, LimitKind], float]
+    bad_items: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionDone:
+    """One run was looked at in detail."""
+
+    account: AccountInfo
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """A sweep (`kind` sweep) or an inspection (`kind` inspection) did not succeed; it is tried again in time."""
+
+    account: AccountInfo
+    kind: str
+    error: WatchdogError
+    at: datetime
+    failures_in_a_row: int = 1
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageUnknown:
+    """A limit cannot be judged, since its figure is missing; told once per run and limit."""
+
+    snapshot: Snapshot
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LimitNear:
+    """A run comes close to a limit; told once per run and limit."""
+
+    snapshot: Snapshot
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBreached:
+    """A run broke a limit, proven by an inspection, and this is the response."""
+
+    snapshot: Snapshot
+    breach: Breach
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class AbortChanged:
+    """An abort went a step further; `before` is the state it came from (None: it was just opened)."""
+
+    abort: Abort
+    before: AbortState | None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortTrouble:
+    """An abort meets resistance: refused, unreachable, or not stopping. It goes on."""
+
+    abort: Abort
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavingBooked:
+    """The figures of an aborted run are settled and what it saved is in the ledger."""
+
+    abort: Abort
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDone:
+    """One HTTP request to a platform: `status` 0 if no answer came; `seconds` of the wall clock."""
+
+    account: str
+    endpoint: str
+    status: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Anything else that somebody should know of, as one sentence; `level` is `warning` or `error`."""
+
+    message: str
+    account: str = ""
+    run_id: str = ""
+    level: str = "warning"
+
+
+Notice = (
+    RulesLoaded
+    | RulesRejected
+    | SweepDone
+    | InspectionDone
+    | PollFailed
+    | UsageUnknown
+    | LimitNear
+    | LimitBreached
+    | AbortChanged
+    | AbortTrouble
+    | SavingBooked
+    | RequestDone
+    | Trouble
+)

@@ -1,0 +1,112 @@
+"""The doors between rooms, as Protocols: the runtime knows these, never an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from watchdog.domain.decision import Abort, Mode
+from watchdog.domain.notice import Notice
+from watchdog.domain.run import Snapshot, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one list call (all its pages) showed: every active run it could read.
+
+    `bad_items` holds one sentence for each item that could not be read. `sure` is whether the whole list was seen,
+    so that a run not in it was really not listed; even then it has not thereby ended.
+    """
+
+    snapshots: Sequence[Snapshot]
+    bad_items: Sequence[str] = ()
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformTraits:
+    """What the runtime must know of a platform, times in seconds.
+
+    `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
+    `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
+    """
+
+    name: str
+    modes: frozenset[Mode]
+    graceful_window_s: float
+    settle_s: float
+    default_poll_interval_s: float | None
+
+
+class Platform(Protocol):
+    """One account on one platform. Every call may raise a `PlatformError`; none returns a guess."""
+
+    @property
+    def traits(self) -> PlatformTraits: ...
+
+    async def sweep(self) -> Sweep:
+        """List every active run of the account."""
+        ...
+
+    async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
+        """Look at one run in detail. `urgent` may use the rate budget kept for aborts; `progress` also reads how
+        far the run says it has come, where that is a call of its own."""
+        ...
+
+    async def abort(self, run_id: str, mode: Mode) -> Snapshot:
+        """Ask for the stop, once, and return the run as the platform's answer shows it."""
+        ...
+
+    async def check(self) -> str:
+        """Try the token with one cheap call and say in a few words what it can see."""
+        ...
+
+
+class Ledger(Protocol):
+    """Where aborts are written before anything is done, and read again after a crash."""
+
+    async def save(self, abort: Abort) -> None:
+        """Write this version of the record; the latest by `id` counts."""
+        ...
+
+    async def open_aborts(self) -> list[Abort]:
+        """Records with something left to do, oldest first."""
+        ...
+
+    async def aborts(self) -> list[Abort]:
+        """All records, oldest first."""
+        ...
+
+    async def add_finished(self, snapshot: Snapshot) -> None:
+        """Remember how much a run that ended by itself used, for later estimates."""
+        ...
+
+    async def finished_usages(self, source_key: str) -> list[Usage]:
+        """What earlier runs of this source used that ended by themselves, oldest first."""
+        ...
+
+
+class Observer(Protocol):
+    """Who is told what happens: metrics, logs, the live table. Must be quick, and must not raise."""
+
+    def notice(self, notice: Notice) -> None: ...
+
+
+class Clock(Protocol):
+    """The only source of time. In a demo it runs faster than the wall clock."""
+
+    def now(self) -> datetime:
+        """UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from some fixed moment; never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def wall(self, seconds: float) -> float:
+        """How many seconds of the wall clock these seconds take; for libraries that only know that one."""
+        ...

@@ -1,0 +1,114 @@
+"""What is allowed: selectors, limits, rules, and the exceptions to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from fnmatch import translate
+from functools import lru_cache
+
+from watchdog.domain.run import LimitKind, Snapshot, Source
+
+#: Match keys that look at the run or its account; every other key is a facet of the source.
+RUN_KEYS = ("platform", "account", "run_id", "origin")
+
+
+class Matched(Enum):
+    """The answer of a selector; `UNSURE` where the names it needs could not be looked up yet."""
+
+    YES = "yes"
+    NO = "no"
+    UNSURE = "unsure"
+
+
+class Action(StrEnum):
+    """What a breached rule asks for."""
+
+    ABORT = "abort"
+    NOTIFY = "notify"
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def glob_matches(patterns: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether any name matches any glob (`*`, `?`, `[...]`; case counts, `*` also crosses `/`)."""
+    return any(_compiled(pattern).match(name) is not None for pattern in patterns for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which runs are meant: every key must match one of its globs. An empty selector is every run."""
+
+    globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    @property
+    def names_run(self) -> bool:
+        """Whether it looks at run ids, so that its answer differs between runs of one source."""
+        return "run_id" in self.globs
+
+    def matches_account(self, platform: str, account: str) -> bool:
+        """Whether runs of this account can match at all."""
+        own = {"platform": (platform,), "account": (account,)}
+        return all(glob_matches(self.globs[key], names) for key, names in own.items() if key in self.globs)
+
+    def matches(self, snapshot: Snapshot) -> Matched:
+        """Whether the run is meant; `UNSURE` only if nothing else already rules it out."""
+        unsure = False
+        for key, patterns in self.globs.items():
+            answer = _matches_key(key, patterns, snapshot)
+            if answer is Matched.NO:
+                return Matched.NO
+            unsure = unsure or answer is Matched.UNSURE
+        return Matched.UNSURE if unsure else Matched.YES
+
+
+def _matches_key(key: str, patterns: tuple[str, ...], snapshot: Snapshot) -> Matched:
+    if key in RUN_KEYS:
+        value = getattr(snapshot, key)
+        return Matched.YES if value is not None and glob_matches(patterns, (value,)) else Matched.NO
+    return _matches_facet(key, patterns, snapshot.source)
+
+
+def _matches_facet(key: str, patterns: tuple[str, ...], source: Source) -> Matched:
+    if glob_matches(patterns, source.facets.get(key, ())):
+        return Matched.YES
+    return Matched.UNSURE if key in source.unresolved else Matched.NO
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Limits for the runs a selector means. Limits: credits, seconds or US dollars by kind; `used >= limit` breaks it.
+
+    `resurrect`: its runs are to be resumed later, so aborts are graceful where the platform can.
+    `file`, `line`: where it was written, for messages.
+    """
+
+    name: str
+    selector: Selector
+    limits: Mapping[LimitKind, float] = field(hash=False)
+    action: Action = Action.ABORT
+    resurrect: bool = False
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Runs that are never aborted, with the reason somebody gave."""
+
+    selector: Selector
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything the rule files say. `resurrect` marks runs to be resumed later, whatever rule they break."""
+
+    rules: tuple[Rule, ...] = ()
+    protect: tuple[Protection, ...] = ()
+    resurrect: tuple[Selector, ...] = ()

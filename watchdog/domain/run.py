@@ -1,0 +1,142 @@
+"""What is watched: a run, its source, its usage, and how it looked at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run is in its life, in words that hold for every platform.
+
+    `unknown` is a status this version has never heard of: it counts as active, since a run that may still spend
+    must stay watched. `stopped` is a run that collects and costs nothing any more although the platform has not yet
+    named its end (lobstr's `uploading`).
+    """
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    TIMING_OUT = "timing_out"
+    ABORTING = "aborting"
+    UNKNOWN = "unknown"
+    STOPPED = "stopped"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    ABORTED = "aborted"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run can still spend."""
+        return self in _ACTIVE
+
+
+_ACTIVE = frozenset(
+    {RunState.PENDING, RunState.RUNNING, RunState.PAUSED, RunState.TIMING_OUT, RunState.ABORTING, RunState.UNKNOWN}
+)
+ACTIVE_STATES = tuple(state for state in RunState if state in _ACTIVE)
+
+
+class LimitKind(StrEnum):
+    """The kinds of limit a rule can set; the value is the key in rule files and the `limit` label of metrics."""
+
+    MAX_CREDITS = "max_credits"
+    MAX_DURATION = "max_duration"
+    MAX_COST_USD = "max_cost_usd"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run has used so far. `None` means the platform does not say, which is never the same as zero.
+
+    credits: what the platform itself meters (lobstr credits, Apify compute units); cost_usd: US dollars;
+    duration_s: seconds actually spent running, stopped and paused time left out.
+    """
+
+    credits: float | None = None
+    cost_usd: float | None = None
+    duration_s: float | None = None
+
+    def of(self, kind: LimitKind) -> float | None:
+        """The figure that a limit of this kind is compared with."""
+        if kind is LimitKind.MAX_CREDITS:
+            return self.credits
+        if kind is LimitKind.MAX_COST_USD:
+            return self.cost_usd
+        return self.duration_s
+
+
+NOTHING_KNOWN = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a run is an execution of (actor/task, squid/crawler).
+
+    `facets` maps a match key of the rules (`actor`, `task`, `squid`, `crawler`) to every name it goes by: for an
+    Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names could not be looked up yet: a
+    selector on one of those can neither be said to match nor not to match.
+    `key` is unique for everything a selector can see of the source; equal keys have equal facets.
+    """
+
+    key: str
+    label: str
+    facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    unresolved: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run says it has come, for projections: share done from 0 to 1, results done and expected."""
+
+    share: float | None = None
+    results_done: int | None = None
+    results_total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformCap:
+    """The stops that the platform itself would make: seconds of running time and US dollars; `None`: no such stop."""
+
+    timeout_s: float | None = None
+    max_total_charge_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run as seen at one moment.
+
+    `inspected` tells the detail call from the list call of a sweep. A figure that is `None` in a swept snapshot may
+    only need an inspection; in an inspected one it is unknown. In a swept snapshot `duration_s` may be an upper
+    bound (now - started_at). `status` is the platform's own word for `state`. `seen_at` is UTC by our clock.
+    `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    """
+
+    account: str
+    platform: str
+    run_id: str
+    source: Source
+    state: RunState
+    status: str
+    usage: Usage
+    seen_at: datetime
+    inspected: bool
+    origin: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    resurrect_count: int | None = None
+    progress: Progress = Progress()
+    cap: PlatformCap = PlatformCap()
+    burn_cap_per_s: Mapping[LimitKind, float] = field(default_factory=dict, hash=False)
+    end_reason: str | None = None
+
+    @property
+    def key(self) -> RunKey:
+        """Identity of the run across platforms and accounts."""
+        return (self.account, self.run_id)
+
+
+RunKey = tuple[str, str]

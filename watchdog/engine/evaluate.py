@@ -1,0 +1,176 @@
+"""Compare runs with rules, and decide what follows.
+
+A limit is inclusive: `used >= limit` is a breach. All rules that match apply, and each limit stands alone. A figure
+that is not known gives the verdict `unknown`, which is never a reason to abort and never passes silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
+from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector
+from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
+
+#: Share of a limit from which a run is said to come close to it.
+WARNING_RATIO = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLimit:
+    """One limit of a rule that applies to a run; not `sure` while names needed to tell are not known."""
+
+    rule: Rule
+    kind: LimitKind
+    limit: float
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsOfSource:
+    """Every limit on the runs of one source, and the lowest sure one of each kind for a quick look."""
+
+    limits: tuple[AppliedLimit, ...]
+    lowest: tuple[tuple[LimitKind, float], ...]
+    unsure: bool
+
+    @staticmethod
+    def of(limits: Iterable[AppliedLimit]) -> LimitsOfSource:
+        kept = tuple(limits)
+        lowest: dict[LimitKind, float] = {}
+        for limit in kept:
+            if limit.sure:
+                lowest[limit.kind] = min(limit.limit, lowest.get(limit.kind, limit.limit))
+        return LimitsOfSource(kept, tuple(lowest.items()), any(not limit.sure for limit in kept))
+
+
+class Evaluator:
+    """A rule set made ready for many runs.
+
+    Which limits apply depends only on the account, the source and the origin, so that is worked out once for each
+    such group; rules that name single runs are looked at run by run.
+    """
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.rules = rules
+        self._by_source = [rule for rule in rules.rules if not rule.selector.names_run]
+        self._by_run = [rule for rule in rules.rules if rule.selector.names_run]
+        self._memo: dict[tuple[str, str, str | None], LimitsOfSource] = {}
+
+    def limits(self, snapshot: Snapshot) -> LimitsOfSource:
+        """The limits on this run."""
+        key = (snapshot.account, snapshot.source.key, snapshot.origin)
+        known = self._memo.get(key)
+        if known is None:
+            known = self._memo[key] = LimitsOfSource.of(_applied(self._by_source, snapshot))
+        if not self._by_run:
+            return known
+        own = tuple(_applied(self._by_run, snapshot))
+        return LimitsOfSource.of((*known.limits, *own)) if own else known
+
+    def verdicts(self, snapshot: Snapshot, usage: Usage | None = None) -> list[Verdict]:
+        """How the run stands to every limit on it. `usage` replaces the snapshot's own figures if given."""
+        used = usage or snapshot.usage
+        return [judge(limit, used) for limit in self.limits(snapshot).limits]
+
+    def forget_sources(self) -> None:
+        """Drop what was worked out per source, to bound memory over months of changing sources."""
+        self._memo.clear()
+
+    def __len__(self) -> int:
+        return len(self._memo)
+
+
+def _applied(rules: Iterable[Rule], snapshot: Snapshot) -> Iterable[AppliedLimit]:
+    for rule in rules:
+        matched = rule.selector.matches(snapshot)
+        if matched is not Matched.NO:
+            for kind, limit in rule.limits.items():
+                yield AppliedLimit(rule, kind, limit, sure=matched is Matched.YES)
+
+
+def judge(applied: AppliedLimit, usage: Usage) -> Verdict:
+    """One limit against one usage."""
+    used = usage.of(applied.kind)
+    why = ""
+    if not applied.sure:
+        kind, why = VerdictKind.UNKNOWN, "source"
+    elif used is None:
+        kind, why = VerdictKind.UNKNOWN, "usage"
+    elif used >= applied.limit:
+        kind = VerdictKind.BREACH
+    elif used >= WARNING_RATIO * applied.limit:
+        kind = VerdictKind.WARNING
+    else:
+        kind = VerdictKind.WITHIN
+    return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why)
+
+
+def decide(
+    snapshot: Snapshot,
+    verdicts: Sequence[Verdict],
+    rules: RuleSet,
+    *,
+    modes: frozenset[Mode],
+    dry_run: bool = False,
+    overdue: bool = False,
+) -> Decision | None:
+    """What to do about a run, from an inspection of it; None if no limit is broken or it is over already.
+
+    Terminal states are checked before limits: a run that ended is never aborted. `modes` are those the platform has.
+    `overdue`: somebody else's abort of it should long have worked, so it no longer counts as being stopped.
+    """
+    if not snapshot.state.is_active:
+        return None
+    broken = sorted((v for v in verdicts if v.verdict is VerdictKind.BREACH), key=_severity, reverse=True)
+    if not broken:
+        return None
+    obstacle = _obstacle(snapshot, rules, dry_run=dry_run, overdue=overdue)
+    breaches = tuple(_respond(verdict, obstacle) for verdict in broken)
+    aborting = [breach for breach in breaches if breach.response is Response.ABORT]
+    return Decision(
+        snapshot=snapshot,
+        breaches=breaches,
+        abort=aborting[0] if aborting else None,
+        mode=choose_mode(snapshot, [breach.verdict.rule for breach in aborting], rules.resurrect, modes),
+    )
+
+
+def _severity(verdict: Verdict) -> float:
+    return verdict.ratio or 0.0
+
+
+def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: bool) -> tuple[Response, str] | None:
+    """What stands between a breach and an abort, if anything."""
+    unsure = False
+    for protection in rules.protect:
+        matched = protection.selector.matches(snapshot)
+        if matched is Matched.YES:
+            return Response.PROTECTED, protection.reason or "protected"
+        unsure = unsure or matched is Matched.UNSURE
+    if unsure:
+        return Response.DEFERRED, "its names could not be looked up yet, so it may be protected"
+    if dry_run:
+        return Response.DRY_RUN, "dry run"
+    if snapshot.state is RunState.ABORTING and not overdue:
+        return Response.DEFERRED, "it is being aborted already"
+    return None
+
+
+def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:
+    if verdict.rule.action is Action.NOTIFY:
+        return Breach(verdict, Response.NOTIFY)
+    if obstacle is not None:
+        return Breach(verdict, *obstacle)
+    return Breach(verdict, Response.ABORT)
+
+
+def choose_mode(snapshot: Snapshot, rules: Iterable[Rule], flagged: Iterable[Selector], modes: frozenset[Mode]) -> Mode:
+    """Graceful where the platform can and the run is to be resurrected: by a broken rule or by a flag of its own."""
+    if Mode.GRACEFUL not in modes or snapshot.state is RunState.ABORTING:
+        return Mode.IMMEDIATE
+    wanted = any(rule.resurrect for rule in rules)
+    if wanted or any(selector.matches(snapshot) is not Matched.NO for selector in flagged):
+        return Mode.GRACEFUL
+    return Mode.IMMEDIATE

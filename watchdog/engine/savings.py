@@ -1,0 +1,111 @@
+"""What an abort saved: what the run would have used without it, minus what it did use.
+
+The projection rests on the first of these that says anything (docs/savings.md has the formulas and their bias):
+
+- `progress`: the run's own share done when it was last seen before the abort. projected = used then / share.
+- `history`: the median of what at least `HISTORY_MIN` earlier runs of this source used that ended by themselves; not if
+  this run is already past it.
+- `cap`: the platform's own stop. projected = used + burn rate x seconds until the first of time-out and charge cap.
+
+Never negative. No basis: nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from watchdog.domain.decision import Basis, Saving
+from watchdog.domain.run import LimitKind, Snapshot, Usage
+
+#: Below this share done, progress says nothing: one page more or less would swing the projection wildly.
+PROGRESS_FLOOR = 0.05
+#: How many finished runs make a history.
+HISTORY_MIN = 5
+
+
+def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -> Saving:
+    """The saving of an abort.
+
+    `before` is the run just before it, `final` the run after its figures have settled, `history` what earlier runs
+    of the source used that ended by themselves.
+    """
+    projections = (
+        (Basis.PROGRESS, _by_progress(before)),
+        (Basis.HISTORY, _by_history(final.usage, history)),
+        (Basis.CAP, _by_cap(before, final)),
+    )
+    for basis, projected in projections:
+        if projected.credits is not None or projected.cost_usd is not None:
+            return Saving(
+                basis,
+                projected,
+                credits=_saved(projected.credits, final.usage.credits),
+                usd=_saved(projected.cost_usd, final.usage.cost_usd),
+            )
+    return Saving()
+
+
+def _saved(projected: float | None, used: float | None) -> float | None:
+    return None if projected is None or used is None else max(0.0, projected - used)
+
+
+def share_done(snapshot: Snapshot) -> float | None:
+    """How far the run has come, from 0 to 1; counted results beat the platform's rounded percentage."""
+    progress = snapshot.progress
+    if progress.results_total and progress.results_done is not None:
+        share = progress.results_done / progress.results_total
+    elif progress.share is not None:
+        share = progress.share
+    else:
+        return None
+    return share if PROGRESS_FLOOR <= share <= 1.0 else None
+
+
+def _by_progress(before: Snapshot) -> Usage:
+    share = share_done(before)
+    if share is None:
+        return Usage()
+    used = before.usage
+    return Usage(
+        credits=None if used.credits is None else used.credits / share,
+        cost_usd=None if used.cost_usd is None else used.cost_usd / share,
+    )
+
+
+def _by_history(used: Usage, history: Sequence[Usage]) -> Usage:
+    def typical(kind: LimitKind) -> float | None:
+        figures = [figure for past in history if (figure := past.of(kind)) is not None]
+        if len(figures) < HISTORY_MIN:
+            return None
+        middle = median(figures)
+        now = used.of(kind)
+        return middle if now is not None and now < middle else None
+
+    return Usage(credits=typical(LimitKind.MAX_CREDITS), cost_usd=typical(LimitKind.MAX_COST_USD))
+
+
+def _by_cap(before: Snapshot, final: Snapshot) -> Usage:
+    duration = final.usage.duration_s
+    if not duration:
+        return Usage()
+    seconds_left = _seconds_to_cap(before, final.usage, duration)
+    if seconds_left is None:
+        return Usage()
+
+    def at_cap(used: float | None) -> float | None:
+        return None if used is None else used + used / duration * seconds_left
+
+    return Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
+
+
+def _seconds_to_cap(before: Snapshot, used: Usage, duration_s: float) -> float | None:
+    """Running seconds until the platform would have stopped the run, at its burn rate so far; None: it would not."""
+    left = []
+    cap = before.cap
+    if cap.timeout_s and not before.resurrect_count:
+        # After a resurrection the time-out counts from a moment that no answer names.
+        left.append(max(0.0, cap.timeout_s - duration_s))
+    if cap.max_total_charge_usd is not None and used.cost_usd:
+        left.append(max(0.0, cap.max_total_charge_usd - used.cost_usd) / (used.cost_usd / duration_s))
+    return min(left) if left else None

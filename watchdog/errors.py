@@ -1,0 +1,114 @@
+"""The error tree.
+
+Every error says what is wrong, where, and what to do about it, in one sentence fit for a user. It also knows two
+things its handlers need: whether trying again can help (`retryable`), and the exit code of a command that ends with
+it (`exit_code`: 1 failed, 2 bad usage or configuration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class WatchdogError(Exception):
+    """Root of everything this program raises on purpose."""
+
+    retryable = False
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in a configuration: where it stands and what to do. Line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        if not self.file:
+            return self.message
+        if not self.line:
+            return f"{self.file}: {self.message}"
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class ConfigurationError(WatchdogError):
+    """The settings or rules cannot be used; carries every mistake found, in file order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem] | str) -> None:
+        if isinstance(problems, str):
+            problems = [Problem("", 0, 0, problems)]
+        self.problems: tuple[Problem, ...] = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StartupError(WatchdogError):
+    """The machine or the network does not let the program start (port in use, no platform reachable)."""
+
+
+class LedgerError(WatchdogError):
+    """The ledger cannot be read or written."""
+
+
+class PlatformError(WatchdogError):
+    """A platform did not do what was asked.
+
+    `account` is the account's name, `status` the HTTP status if there was an answer. Texts never hold a token.
+    """
+
+    def __init__(self, message: str, *, account: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.account = account
+        self.status = status
+
+
+class Unreachable(PlatformError):
+    """No answer: name resolution, connection, time-out, reset. `maybe_done`: the request may have reached the
+    platform and have had its effect."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, account: str = "", maybe_done: bool = False) -> None:
+        super().__init__(message, account=account)
+        self.maybe_done = maybe_done
+
+
+class RateLimited(PlatformError):
+    """429: the platform asks to slow down. `retry_after` in seconds, if it said so."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, account: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, account=account, status=429)
+        self.retry_after = retry_after
+
+
+class ServerFault(PlatformError):
+    """5xx: the platform failed; the request may have had its effect all the same."""
+
+    retryable = True
+
+
+class BadAnswer(PlatformError):
+    """An answer that is not what the platform documents: HTML, truncated JSON, wrong types."""
+
+    retryable = True
+
+
+class CredentialsRefused(PlatformError):
+    """401 or 403 on a reading call: the token is wrong, expired or lacks a permission."""
+
+    exit_code = 2
+
+
+class Refused(PlatformError):
+    """Another 4xx: the platform will not do this, and asking again the same way will not help."""
+
+
+class Gone(PlatformError):
+    """404: the platform does not know this object (any more)."""

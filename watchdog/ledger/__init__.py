@@ -1,0 +1,1 @@
+"""Where aborts are written down before anything is done."""

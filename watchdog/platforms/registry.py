@@ -1,0 +1,85 @@
+"""The platforms there are: ours by name, others by entry point.
+
+A plug-in is an installed distribution with an entry point in the group `budget_watchdog.platforms` that names a
+`PlatformSpec` (docs/plugins.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+from watchdog.domain.ports import Platform, PlatformTraits
+from watchdog.errors import StartupError
+from watchdog.net import Session
+from watchdog.platforms import apify, lobstr
+
+ENTRY_POINTS = "budget_watchdog.platforms"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountOptions:
+    """What the configuration says of an account that only its platform understands."""
+
+    usd_per_credit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformSpec:
+    """A platform: its facts, and how to make the adapter for one account.
+
+    `auth_scheme` is the word before the token in the Authorization header, `match_keys` are the rule keys of its
+    sources, `requests_per_minute` the rate budget of an account that sets none.
+    """
+
+    traits: PlatformTraits
+    base_url: str
+    auth_scheme: str
+    requests_per_minute: int
+    build: Callable[[Session, AccountOptions], Platform]
+    match_keys: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """The word for it in configurations and labels."""
+        return self.traits.name
+
+
+APIFY = PlatformSpec(
+    apify.TRAITS,
+    apify.BASE_URL,
+    apify.AUTH_SCHEME,
+    apify.REQUESTS_PER_MINUTE,
+    lambda session, options: apify.Apify(session),
+    apify.MATCH_KEYS,
+)
+LOBSTR = PlatformSpec(
+    lobstr.TRAITS,
+    lobstr.BASE_URL,
+    lobstr.AUTH_SCHEME,
+    lobstr.REQUESTS_PER_MINUTE,
+    lambda session, options: lobstr.Lobstr(session, options.usd_per_credit),
+    lobstr.MATCH_KEYS,
+)
+
+
+def known_platforms() -> Mapping[str, PlatformSpec]:
+    """Every platform by name; a plug-in cannot replace one of ours."""
+    specs = {spec.name: spec for spec in (APIFY, LOBSTR)}
+    for entry in entry_points(group=ENTRY_POINTS):
+        spec = _load(entry.name, entry.load)
+        specs.setdefault(spec.name, spec)
+    return specs
+
+
+def _load(name: str, load: Callable[[], object]) -> PlatformSpec:
+    try:
+        spec = load()
+    except Exception as error:
+        raise StartupError(
+            f"the platform plug-in '{name}' cannot be loaded: {error}; update or uninstall it"
+        ) from error
+    if not isinstance(spec, PlatformSpec):
+        raise StartupError(f"the platform plug-in '{name}' is not a PlatformSpec; update or uninstall it")
+    return spec

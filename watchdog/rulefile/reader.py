@@ -1,0 +1,278 @@
+"""One rule file: from the document to rules, protections and resurrections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown, suggestion
+from watchdog.domain.rule import RUN_KEYS, Action, Protection, Rule, Selector, glob_matches
+from watchdog.domain.run import LimitKind
+from watchdog.rulefile.reach import OWNERS, PLATFORMS, Surroundings
+from watchdog.rulefile.values import (
+    MAX_NAME,
+    Desk,
+    Findings,
+    name_fault,
+    read_bool,
+    read_choice,
+    read_duration,
+    read_globs,
+    read_number,
+    read_table,
+    read_text,
+)
+
+FILE_KEYS = ("rules", "protect", "resurrect")
+RULE_KEYS = ("name", "match", "limits", "resurrect", "action")
+MATCH_KEYS = (*RUN_KEYS, *OWNERS)
+LIMIT_KEYS = (LimitKind.MAX_COST_USD.value, LimitKind.MAX_DURATION.value, LimitKind.MAX_CREDITS.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What all files gave so far. `names` holds for each rule name the place where it was first used."""
+
+    findings: Findings = field(default_factory=Findings)
+    rules: list[Rule] = field(default_factory=list)
+    protect: list[Protection] = field(default_factory=list)
+    resurrect: list[Selector] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+
+
+class FileReader:
+    """Reads one document into the harvest, checked against what is known of platforms and accounts."""
+
+    def __init__(self, document: Document, harvest: Harvest, around: Surroundings) -> None:
+        self._document = document
+        self._harvest = harvest
+        self._around = around
+
+    def read(self) -> None:
+        """Take in everything; mistakes go to the findings."""
+        findings = self._harvest.findings
+        findings.errors.extend(self._document.fault_problems(self._label))
+        if self._document.root is None:
+            return
+        desk = Desk(self._document, findings)
+        table = read_table(self._document.root, "a rule file", FILE_KEYS, desk)
+        for entry in table.entries if table else ():
+            if entry.key in FILE_KEYS:
+                self._section(entry, desk)
+
+    def _label(self, loc: Loc) -> str:
+        """Whose mistake it is: `rule 'name': ` where the name can be used, or else `rules[2]: `."""
+        if len(loc) < 2 or loc[0] not in FILE_KEYS:
+            return ""
+        node = self._document.locate(loc[:2])
+        entry = node.get("name") if isinstance(node, Table) and loc[0] == "rules" else None
+        if entry is not None and isinstance(entry.value, Scalar) and entry.value.value is not None:
+            name = entry.value.raw
+            if name_fault(name) is None:
+                return f"rule {shown(name, limit=MAX_NAME)}: "
+        return f"{loc[0]}[{loc[1]}]: "
+
+    def _section(self, entry: Entry, desk: Desk) -> None:
+        node = entry.value
+        if isinstance(node, Scalar) and node.value is None:
+            return  # a heading whose entries are all commented out
+        if not isinstance(node, Listing):
+            desk.error(node, f"{entry.key} must be a list of entries that begin with '-', not {describe(node)}")
+            return
+        read = {"rules": self._rule, "protect": self._protection, "resurrect": self._resurrection}[entry.key]
+        for index, item in enumerate(node.items):
+            read(item, Desk(self._document, desk.findings, self._label((entry.key, index))))
+
+    # --- rules ---
+
+    def _rule(self, node: Node, desk: Desk) -> None:
+        before = len(desk.findings.errors)
+        table = read_table(node, "a rule", RULE_KEYS, desk)
+        if table is None:
+            return
+        name = self._name(table, desk)
+        selector = self._selector(table.get("match"), desk)
+        limits = _limits(table, desk)
+        resurrect = _optional_bool(table.get("resurrect"), desk)
+        action = _action(table.get("action"), desk)
+        if selector is not None:
+            self._check_cost(table, selector, limits, desk)
+            self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
+        if len(desk.findings.errors) == before and name is not None and selector is not None:
+            place = (self._document.file, table.line)
+            self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, *place))
+
+    def _name(self, table: Table, desk: Desk) -> str | None:
+        entry = table.get("name")
+        if entry is None:
+            desk.error(table, "missing key 'name'")
+            return None
+        name = read_text(entry, desk)
+        fault = None if name is None else name_fault(name)
+        if name is None or fault is not None:
+            if fault is not None:
+                desk.error(entry.value, f"name {fault}")
+            return None
+        first = self._harvest.names.get(name)
+        if first is not None:
+            desk.error(entry.value, f"duplicate name, first used at {first}")
+        else:
+            self._harvest.names[name] = f"{self._document.file}:{entry.value.line}:{entry.value.column}"
+        return name
+
+    def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
+        if LimitKind.MAX_COST_USD not in limits:
+            return
+        entry = table.get("limits")
+        place = entry.value.get("max_cost_usd") if entry and isinstance(entry.value, Table) else None
+        accounts = self._around.accounts_of(selector)
+        blind = sorted(account.name for account in accounts if not account.has_cost)
+        if not blind or place is None:
+            return
+        names = f"account{'s' if len(blind) > 1 else ''} {', '.join(blind)}"
+        cure = "set usd_per_credit in the settings, or use max_credits"
+        if len(blind) == len(accounts):
+            desk.error(place, f"max_cost_usd can never apply: the cost in USD is unknown on {names}; {cure}")
+        else:
+            desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
+
+    def _check_resurrect(
+        self, entry: Entry | None, selector: Selector, desk: Desk, *, wanted: bool, action: Action
+    ) -> None:
+        if entry is None or not wanted:
+            return
+        if action is Action.NOTIFY:
+            desk.warn(entry.value, "resurrect has no effect with action: notify, which aborts nothing")
+        platforms = self._around.platforms_of(selector)
+        if "account" in selector.globs:
+            platforms = {account.platform for account in self._around.accounts_of(selector)} or platforms
+        if platforms and all(name in PLATFORMS and not PLATFORMS[name].graceful for name in platforms):
+            desk.warn(
+                entry.value, f"resurrect has no effect on {', '.join(sorted(platforms))}, which has one abort mode"
+            )
+
+    # --- protect and resurrect ---
+
+    def _protection(self, node: Node, desk: Desk) -> None:
+        table = read_table(node, "an entry of protect", ("match", "reason"), desk)
+        if table is None:
+            return
+        selector = self._required_selector(table, desk, "protect every run")
+        entry = table.get("reason")
+        reason = read_text(entry, desk) if entry else ""
+        if selector is not None and reason is not None:
+            self._harvest.protect.append(Protection(selector, reason))
+
+    def _resurrection(self, node: Node, desk: Desk) -> None:
+        table = read_table(node, "an entry of resurrect", ("match",), desk)
+        selector = self._required_selector(table, desk, "mark every run for resurrection") if table else None
+        if selector is not None:
+            self._harvest.resurrect.append(selector)
+
+    def _required_selector(self, table: Table, desk: Desk, effect: str) -> Selector | None:
+        entry = table.get("match")
+        if entry is None:
+            desk.error(table, "missing key 'match'")
+            return None
+        if isinstance(entry.value, Table) and not entry.value.entries:
+            desk.error(entry.value, f'an empty match would {effect}; if that is meant, write match: {{run_id: "*"}}')
+            return None
+        return self._selector(entry, desk)
+
+    # --- match ---
+
+    def _selector(self, entry: Entry | None, desk: Desk) -> Selector | None:
+        if entry is None:
+            return Selector()
+        if isinstance(entry.value, Scalar) and entry.value.value is None:
+            desk.error(entry, "match is empty; write match: {} if every run is meant")
+            return None
+        before = len(desk.findings.errors)
+        table = read_table(entry.value, "match", MATCH_KEYS, desk)
+        if table is None:
+            return None
+        read = {key.key: read_globs(key, desk) for key in table.entries if key.key in MATCH_KEYS}
+        selector = Selector({key: globs for key, globs in read.items() if globs})
+        self._check_platforms(table, selector, desk)
+        self._check_keys(table, selector, desk)
+        if len(desk.findings.errors) > before:
+            return None
+        self._check_accounts(table, selector, desk)
+        return selector
+
+    def _check_platforms(self, table: Table, selector: Selector, desk: Desk) -> None:
+        known = self._around.platforms
+        entry = table.get("platform")
+        if known is None or entry is None:
+            return
+        for node, glob in zip(_items(entry.value), selector.globs.get("platform", ()), strict=False):
+            if not glob_matches((glob,), tuple(known)):
+                hint = suggestion(glob, known) or f"; known platforms: {', '.join(sorted(known))}"
+                desk.error(node, f"unknown platform {shown(glob)}{hint}")
+
+    def _check_keys(self, table: Table, selector: Selector, desk: Desk) -> None:
+        own = [key for key in table.entries if key.key in OWNERS]
+        for key in own[1:]:
+            first = own[0].key
+            if OWNERS[key.key] != OWNERS[first]:
+                ours, theirs = OWNERS[first], OWNERS[key.key]
+                desk.error(key, f"{key.key} is a key of {theirs} and {first} one of {ours}: no run can match both")
+                return
+        globs = selector.globs.get("platform")
+        if not own or not globs:
+            return
+        meant = {name for name in {*PLATFORMS, *(self._around.platforms or ())} if glob_matches(globs, (name,))}
+        if meant and not any(name not in PLATFORMS or name == OWNERS[own[0].key] for name in meant):
+            here = " or ".join(sorted(meant))
+            desk.error(
+                own[0], f"{own[0].key} is a key of {OWNERS[own[0].key]}, but platform is {here}: no run can match"
+            )
+
+    def _check_accounts(self, table: Table, selector: Selector, desk: Desk) -> None:
+        accounts = self._around.accounts
+        entry = table.get("account")
+        if accounts is None or entry is None:
+            return
+        names = tuple(account.name for account in accounts)
+        lost = [
+            (node, glob)
+            for node, glob in zip(_items(entry.value), selector.globs["account"], strict=True)
+            if not glob_matches((glob,), names)
+        ]
+        for node, glob in lost:
+            desk.warn(node, f"account {shown(glob)} matches no configured account{suggestion(glob, names)}")
+        if not lost and not self._around.accounts_of(selector):
+            desk.warn(entry.value, "the configured accounts of this name are on another platform: no run can match")
+
+
+def _items(node: Node) -> tuple[Node, ...]:
+    return node.items if isinstance(node, Listing) else (node,)
+
+
+def _limits(table: Table, desk: Desk) -> dict[LimitKind, float]:
+    entry = table.get("limits")
+    node = entry.value if entry else None
+    if node is None or (isinstance(node, Scalar) and node.value is None) or node == Table((), node.line, node.column):
+        desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
+        return {}
+    limits = read_table(node, "limits", LIMIT_KEYS, desk)
+    return _amounts(limits, desk) if limits else {}
+
+
+def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
+    amounts = {}
+    for entry in table.entries:
+        if entry.key in LIMIT_KEYS:
+            kind = LimitKind(entry.key)
+            amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
+            if amount is not None:
+                amounts[kind] = amount
+    return amounts
+
+
+def _optional_bool(entry: Entry | None, desk: Desk) -> bool:
+    return bool(entry and read_bool(entry, desk))
+
+
+def _action(entry: Entry | None, desk: Desk) -> Action:
+    word = read_choice(entry, tuple(action.value for action in Action), desk) if entry else None
+    return Action(word) if word else Action.ABORT

@@ -1,0 +1,69 @@
+"""Which run is to be looked at when: one heap, one task. Nothing is dropped because it is late."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+
+from watchdog.domain.ports import Clock
+
+
+class Agenda:
+    """Calls `on_due(key)` for each key once its time has come, earliest first.
+
+    A key has at most one time: a new one replaces the old. Times are seconds of the clock's monotonic time.
+    """
+
+    def __init__(self, clock: Clock, on_due: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._on_due = on_due
+        self._heap: list[tuple[float, int, str]] = []
+        self._due: dict[str, float] = {}
+        self._count = itertools.count()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def set(self, key: str, due_s: float) -> None:
+        """Look at this key then, and not at any time set before."""
+        if self._due.get(key) == due_s:
+            return
+        self._due[key] = due_s
+        heapq.heappush(self._heap, (due_s, next(self._count), key))
+        if self._heap[0][0] == due_s:
+            self._changed.set()
+
+    def drop(self, key: str) -> None:
+        """Forget this key."""
+        self._due.pop(key, None)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._changed.clear()
+            self.fire()
+            await self._wait()
+
+    def fire(self) -> None:
+        """Call for everything that is due by now."""
+        now = self._clock.monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self._on_due(key)
+
+    async def _wait(self) -> None:
+        """Until the next time, or until an earlier one is set."""
+        if not self._heap:
+            await self._changed.wait()
+            return
+        seconds = self._clock.wall(self._heap[0][0] - self._clock.monotonic())
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._changed.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,175 @@
+"""The long-running process: starts everything, keeps the sweeps going, stops in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, Protocol
+
+from apscheduler.job import Job
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from watchdog.domain.ports import Clock
+from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
+from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.poller import Poller
+
+#: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
+CLOSE_S = 3.0
+#: An account counts as swept recently within this many of its intervals, and at least so many seconds.
+RECENT_INTERVALS = 3.0
+RECENT_MIN_S = 30.0
+
+
+class Service(Protocol):
+    """Something that runs beside the sweeps: the web server."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """One thing that must be so for the daemon to do its duty."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Daemon:
+    """Sweeps on schedule until told to stop."""
+
+    def __init__(
+        self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock, services: Sequence[Service] = ()
+    ) -> None:
+        self._pollers = pollers
+        self._enforcer = enforcer
+        self._clock = clock
+        self._services = services
+        self._stop = asyncio.Event()
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._jobs: dict[str, Job] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def stop(self) -> None:
+        """Ask for the end; `run` returns soon after."""
+        self._stop.set()
+
+    async def run(self, *, handle_signals: bool = True) -> None:
+        """Run until `stop` or SIGTERM or SIGINT.
+
+        Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
+        platform are told, and tried again.
+        """
+        async with AsyncExitStack() as stack:
+            if handle_signals:
+                self._watch_signals(stack)
+            for service in self._services:
+                await service.start()
+                stack.push_async_callback(service.stop)
+            stack.push_async_callback(self._wind_down)
+            await self._until_stopped(self._begin())
+            await self._stop.wait()
+
+    async def _begin(self) -> None:
+        await self._enforcer.resume()
+        await asyncio.gather(*(poller.sweep() for poller in self._pollers))
+        refuse_if_blind(self._pollers)
+        for poller in self._pollers:
+            self._tasks.append(asyncio.create_task(poller.agenda.run(), name=f"agenda {poller.info.name}"))
+            self._schedule(poller)
+        self._scheduler.start()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this, but let a stop cut it short."""
+        task = asyncio.create_task(work)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if task.done():
+            task.result()
+        else:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _schedule(self, poller: Poller) -> None:
+        """A job per account. It never drops a sweep for being late, and never runs two at once."""
+        self._jobs[poller.info.name] = self._scheduler.add_job(
+            self._sweep,
+            self._every(poller),
+            args=[poller],
+            name=f"sweep {poller.info.name}",
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+
+    async def _sweep(self, poller: Poller) -> None:
+        before = poller.interval_s
+        await poller.sweep()
+        if poller.interval_s != before:
+            self._jobs[poller.info.name].reschedule(self._every(poller))
+
+    def _every(self, poller: Poller) -> IntervalTrigger:
+        return IntervalTrigger(seconds=self._clock.wall(poller.interval_s), timezone=UTC)
+
+    def _watch_signals(self, stack: AsyncExitStack) -> None:
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self.stop)
+            stack.callback(loop.remove_signal_handler, signum)
+
+    async def _wind_down(self) -> None:
+        """No new looks; then let open aborts finish what they can."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+        for task in self._tasks:
+            task.cancel()
+        for poller in self._pollers:
+            poller.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._enforcer.close(CLOSE_S)
+
+    def readiness(self) -> list[Readiness]:
+        """Whether every account was swept recently, one entry each."""
+        return [account_readiness(poller, self._clock) for poller in self._pollers]
+
+
+def account_readiness(poller: Poller, clock: Clock) -> Readiness:
+    """Whether this account was swept recently enough, and if not, why."""
+    name = f"account {poller.info.name}"
+    if poller.last_success_s is None:
+        return Readiness(name, ok=False, detail=_because(poller, "not swept yet"))
+    age = clock.monotonic() - poller.last_success_s
+    if age > max(RECENT_MIN_S, RECENT_INTERVALS * poller.interval_s):
+        return Readiness(name, ok=False, detail=_because(poller, f"last swept {age:.0f} s ago"))
+    if isinstance(poller.last_error, CredentialsRefused):
+        return Readiness(name, ok=False, detail=_because(poller, "credentials refused"))
+    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago")
+
+
+def _because(poller: Poller, text: str) -> str:
+    return f"{text}: {poller.last_error}" if poller.last_error is not None else text
+
+
+def refuse_if_blind(pollers: Sequence[Poller]) -> None:
+    """Raise if not one account could be swept: a watchdog that sees nothing must not pretend to run."""
+    errors = [poller.last_error for poller in pollers if poller.last_error is not None]
+    if not errors or len(errors) < len(pollers):
+        return
+    raise startup_error(errors)
+
+
+def startup_error(errors: Sequence[PlatformError]) -> ConfigurationError | StartupError:
+    """The error that these add up to: credentials are configuration, anything else is the environment."""
+    text = "\n".join(str(error) for error in errors)
+    if any(isinstance(error, CredentialsRefused) for error in errors):
+        return ConfigurationError(text)
+    return StartupError(text)

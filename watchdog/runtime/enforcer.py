@@ -1,0 +1,202 @@
+"""Carries aborts out: one task for each open abort, from the intent in the ledger to the proven stop.
+
+What to do next is `engine.escalation`'s; this does it, stores every step before the next, and tells of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from watchdog.domain.decision import Abort, AbortState, Decision
+from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
+from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.run import RunKey
+from watchdog.engine import escalation
+from watchdog.engine.escalation import Do, Pace, Pursuit
+from watchdog.engine.savings import estimate
+from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
+
+#: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
+SETTLE_TRIES = 5
+#: After a failed abort of a run still over its limit, wait this long before the next; doubled each time.
+COOL_DOWN_S = 60.0
+COOL_DOWN_MAX_S = 900.0
+_RATE_LIMIT_PAUSE_S = 5.0
+
+
+def pace_for(platform: Platform) -> Pace:
+    """How patient to be with this platform."""
+    return Pace(window_s=platform.traits.graceful_window_s, settle_s=platform.traits.settle_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _CoolDown:
+    failures: int
+    until_s: float
+
+
+class Enforcer:
+    """Every open abort of every account. At most one is open for a run."""
+
+    def __init__(self, platforms: Mapping[str, Platform], ledger: Ledger, observer: Observer, clock: Clock) -> None:
+        self._platforms = platforms
+        self._ledger = ledger
+        self._observer = observer
+        self._clock = clock
+        self._tasks: dict[RunKey, asyncio.Task[None]] = {}
+        self._current: dict[RunKey, Abort] = {}
+        self._cooling: dict[RunKey, _CoolDown] = {}
+
+    def is_busy_with(self, key: RunKey) -> bool:
+        """Whether an abort of this run is going on, or has just failed and rests before the next."""
+        cooling = self._cooling.get(key)
+        return key in self._tasks or (cooling is not None and cooling.until_s > self._clock.monotonic())
+
+    @property
+    def open_aborts(self) -> list[Abort]:
+        """The aborts whose stop is not proven yet."""
+        return [abort for abort in self._current.values() if abort.state.is_open]
+
+    def submit(self, decision: Decision, detected_at: datetime) -> bool:
+        """Take a decision to abort on; False if the run is being aborted already."""
+        if self.is_busy_with(decision.snapshot.key):
+            return False
+        now = self._clock.now()
+        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at)
+        self._start(escalation.begin(abort, now))
+        return True
+
+    async def resume(self) -> None:
+        """Take up what the ledger says is not finished: look at each run first, then confirm, repeat or close."""
+        now = self._clock.now()
+        for abort in await self._ledger.open_aborts():
+            if abort.account in self._platforms and abort.key not in self._tasks:
+                self._start(escalation.begin(abort, now, resumed=True))
+
+    def _start(self, pursuit: Pursuit) -> None:
+        key = pursuit.abort.key
+        self._current[key] = pursuit.abort
+        self._tasks[key] = asyncio.create_task(self._pursue(pursuit), name=f"abort {key}")
+
+    async def drain(self) -> None:
+        """Wait until every abort is finished and booked."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def close(self, seconds: float) -> None:
+        """Give open aborts this many real seconds to finish; what is not proven then stays open in the ledger."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for abort in self.open_aborts:
+            self._observer.notice(
+                Trouble(
+                    "stopping while this abort is not proven yet; its record stays open",
+                    account=abort.account,
+                    run_id=abort.run_id,
+                    level="error",
+                )
+            )
+
+    async def _pursue(self, pursuit: Pursuit) -> None:
+        key = pursuit.abort.key
+        platform = self._platforms[pursuit.abort.account]
+        pace = pace_for(platform)
+        try:
+            while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
+                await self._clock.sleep((step.at - self._clock.now()).total_seconds())
+                act = self._request if step.do is Do.REQUEST else self._look
+                pursuit = await self._advance(pursuit, await act(pursuit, platform, pace))
+            self._rest_if_failed(pursuit.abort)
+        except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
+            self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
+            self._cool_down(key)
+        finally:
+            self._tasks.pop(key, None)
+            if not self._current[key].state.is_open:
+                self._current.pop(key, None)
+
+    async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
+        """Store that a request leaves, send it, and take its outcome in."""
+        if pursuit.abort.effective_requests:
+            count = pursuit.abort.requests
+            self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
+        pursuit = await self._advance(pursuit, escalation.requesting(pursuit, self._clock.now()))
+        abort = pursuit.abort
+        try:
+            seen = await platform.abort(abort.run_id, abort.mode)
+        except RateLimited as error:
+            wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
+            return escalation.postponed(pursuit, self._clock.now(), wait)
+        except Gone:
+            return escalation.no_longer_abortable(pursuit, self._clock.now(), pace)
+        except (Refused, CredentialsRefused) as error:
+            self._trouble(abort, error)
+            return escalation.refused(pursuit, error, self._clock.now(), pace)
+        except PlatformError as error:
+            self._trouble(abort, error)
+            return escalation.unanswered(pursuit, error, self._clock.now(), pace)
+        return escalation.answered(pursuit, seen, self._clock.now(), pace)
+
+    async def _look(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
+        """See the run again: has it stopped, and once it has, are its figures settled?"""
+        settling = not pursuit.abort.state.is_open
+        try:
+            seen = await platform.inspect(pursuit.abort.run_id, urgent=True)
+        except Gone:
+            return escalation.not_found(pursuit, self._clock.now(), pace)
+        except PlatformError as error:
+            self._trouble(pursuit.abort, error)
+            failed = escalation.look_failed(pursuit, self._clock.now(), pace)
+            return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+        return escalation.looked(pursuit, seen, self._clock.now(), pace)
+
+    async def _advance(self, before: Pursuit, after: Pursuit) -> Pursuit:
+        """Store what changed in the record, then tell of it."""
+        if after.abort.settled and not before.abort.settled:
+            after = replace(after, abort=await self._with_saving(after.abort))
+        if after.abort == before.abort:
+            return after
+        await self._store(after.abort)
+        self._tell(before.abort, after.abort)
+        return after
+
+    async def _with_saving(self, abort: Abort) -> Abort:
+        final = abort.final or abort.before
+        history = await self._ledger.finished_usages(abort.before.source.key)
+        return replace(abort, saving=estimate(abort.before, final, history))
+
+    async def _store(self, abort: Abort) -> None:
+        self._current[abort.key] = abort
+        try:
+            await self._ledger.save(abort)
+        except LedgerError as error:
+            # The run goes on spending: abort it all the same, with the record in memory.
+            self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))
+
+    def _tell(self, before: Abort, after: Abort) -> None:
+        opened = after.requests == 1 and before.requests == 0
+        if opened or after.state is not before.state or after.mode is not before.mode:
+            self._observer.notice(AbortChanged(after, None if opened else before.state))
+        if after.settled and not before.settled:
+            self._observer.notice(SavingBooked(after))
+
+    def _trouble(self, abort: Abort, error: PlatformError) -> None:
+        self._observer.notice(AbortTrouble(abort, str(error)))
+
+    def _rest_if_failed(self, abort: Abort) -> None:
+        if abort.state is AbortState.FAILED:
+            self._cool_down(abort.key)
+        else:
+            self._cooling.pop(abort.key, None)
+
+    def _cool_down(self, key: RunKey) -> None:
+        failures = self._cooling[key].failures + 1 if key in self._cooling else 1
+        seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
+        self._cooling[key] = _CoolDown(failures, self._clock.monotonic() + seconds)

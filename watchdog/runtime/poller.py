@@ -1,0 +1,475 @@
+"""Watches one account: sweeps it, inspects what looks suspicious or is due, and hands breaches on.
+
+A sweep only raises suspicion. Nothing is decided from it: a run is inspected freshly first, and only that inspection
+can lead to an abort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from watchdog.domain.decision import Decision, Response, Verdict, VerdictKind
+from watchdog.domain.notice import (
+    AccountInfo,
+    InspectionDone,
+    LimitBreached,
+    LimitNear,
+    PollFailed,
+    SweepDone,
+    Trouble,
+    UsageUnknown,
+)
+from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
+from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
+from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
+from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, decide, judge
+from watchdog.engine.forecast import RunningFloor, next_floor, upper_bound, with_floor
+from watchdog.errors import Gone, PlatformError
+from watchdog.runtime.agenda import Agenda
+from watchdog.runtime.enforcer import Enforcer, pace_for
+from watchdog.runtime.rulebook import Rulebook
+
+#: A run whose figures are not known, or whose abort is deferred, is inspected again after this many seconds.
+LOOK_AGAIN_S = 30.0
+#: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
+MISSING_MAX = 2
+#: How many such runs are looked at after one sweep: a thousand runs that end at once must not hold up the next sweep.
+ENDED_LOOKS_MAX = 10
+#: Longest pause after failed polls, in seconds.
+BACKOFF_MAX_S = 60.0
+#: After a look in vain wait at least this long, in seconds, doubled each time up to the second figure.
+VAIN_FIRST_S = 0.05
+VAIN_MAX_S = 5.0
+_RUNNING_RATE = {LimitKind.MAX_DURATION: 1.0}
+_NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
+_YIELD_EVERY = 500
+
+
+@dataclass(slots=True)
+class Watched:
+    """What is remembered of one active run. Times are seconds of the monotonic clock."""
+
+    swept: Snapshot
+    swept_at: float
+    inspected: Snapshot | None = None
+    inspected_at: float = 0.0
+    floor: RunningFloor | None = None
+    rates: dict[LimitKind, float] | None = None
+    missing: int = 0
+    failures: int = 0
+    looking: bool = False
+    not_before: float = 0.0
+    unknown_until: float = 0.0
+    vain_looks: int = 0
+    suspected_at: datetime | None = None
+    aborting_since: float | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    decision: Decision | None = None
+    told: set[tuple[str, LimitKind, str]] = field(default_factory=set)
+    generation: int = 0
+
+
+class Poller:
+    """One account, watched."""
+
+    def __init__(
+        self,
+        info: AccountInfo,
+        platform: Platform,
+        rulebook: Rulebook,
+        enforcer: Enforcer,
+        ledger: Ledger,
+        observer: Observer,
+        clock: Clock,
+        *,
+        interval_s: float | None,
+        requests_per_minute: float,
+    ) -> None:
+        self.info = info
+        self.last_error: PlatformError | None = None
+        self.last_success_s: float | None = None
+        self.started_s = clock.monotonic()
+        self.watched: dict[str, Watched] = {}
+        self.agenda = Agenda(clock, self._on_due)
+        self._platform = platform
+        self._rulebook = rulebook
+        self._enforcer = enforcer
+        self._ledger = ledger
+        self._observer = observer
+        self._clock = clock
+        self._interval_s = interval_s
+        self._requests_per_minute = requests_per_minute
+        self._failures = 0
+        self._not_before = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two sweeps: as configured, else as the number of runs and the rate budget allow."""
+        if self._interval_s is not None:
+            return self._interval_s
+        return auto_interval_s(len(self.watched), self._requests_per_minute)
+
+    # Sweeping
+
+    async def sweep(self) -> None:
+        """One sweep: list, judge, start the inspections that are called for. Faults of the platform are told, not
+        raised; after several in a row it pauses for longer."""
+        if self._clock.monotonic() < self._not_before:
+            return
+        began = self._clock.monotonic()
+        try:
+            sweep = await self._platform.sweep()
+        except PlatformError as error:
+            self._sweep_failed(error)
+            return
+        tally = await self._take_in(sweep)
+        self._failures, self._not_before, self.last_error = 0, 0.0, None
+        self.last_success_s = self._clock.monotonic()
+        self._observer.notice(tally.notice(self.info, self._clock.now(), self.last_success_s - began, sweep))
+        self._rulebook.tidy()
+
+    def _sweep_failed(self, error: PlatformError) -> None:
+        self._failures += 1
+        self.last_error = error
+        pause = min(BACKOFF_MAX_S, self.interval_s * 2 ** min(self._failures - 1, 6))
+        self._not_before = self._clock.monotonic() + pause - self.interval_s / 2
+        self._observer.notice(PollFailed(self.info, "sweep", error, self._clock.now(), self._failures))
+
+    async def _take_in(self, sweep: Sweep) -> _Tally:
+        now_s = self._clock.monotonic()
+        tally = _Tally()
+        for number, snapshot in enumerate(sweep.snapshots):
+            watched = self._see(snapshot, now_s)
+            try:
+                self._consider(watched, now_s, tally)
+            except Exception as error:  # noqa: BLE001  # one run that cannot be judged must not stop the sweep
+                self._went_wrong(watched, error)
+            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+        self._note_missing(sweep, now_s)
+        return tally
+
+    def _see(self, snapshot: Snapshot, now_s: float) -> Watched:
+        watched = self.watched.get(snapshot.run_id)
+        if watched is None:
+            watched = self.watched[snapshot.run_id] = Watched(snapshot, now_s)
+        else:
+            _learn_rates(watched, snapshot, now_s)
+            watched.swept, watched.swept_at, watched.missing = snapshot, now_s, 0
+        if snapshot.state is not RunState.ABORTING:
+            watched.aborting_since = None
+        elif watched.aborting_since is None:
+            watched.aborting_since = now_s
+        if watched.generation != self._rulebook.generation:
+            watched.generation, watched.decision, watched.verdicts = self._rulebook.generation, None, ()
+            watched.not_before = watched.unknown_until = 0.0
+            watched.told.clear()
+        return watched
+
+    def _consider(self, watched: Watched, now_s: float, tally: _Tally) -> None:
+        """Judge a run by the most it can have used, and plan its next look."""
+        limits = self._rulebook.evaluator.limits(watched.swept)
+        used = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at)
+        tally.add(watched, limits, used)
+        if not limits.limits:
+            return
+        open_limits = self._open_limits(watched, limits)
+        if self._calls_for_look(watched, open_limits, used, now_s):
+            self._look_now(watched, now_s)
+        else:
+            self._plan(watched, open_limits, used, now_s)
+
+    def _open_limits(self, watched: Watched, limits: LimitsOfSource) -> Mapping[LimitKind, float]:
+        """The lowest limit of each kind that is not dealt with yet. A limit whose breach has been answered for good
+        (notified, protected, dry run) needs no more looks."""
+        if watched.decision is None:
+            return dict(limits.lowest)
+        answered = {
+            (breach.verdict.rule.name, breach.verdict.kind)
+            for breach in watched.decision.breaches
+            if breach.response in (Response.NOTIFY, Response.PROTECTED, Response.DRY_RUN)
+        }
+        rest = [limit for limit in limits.limits if (limit.rule.name, limit.kind) not in answered]
+        return dict(LimitsOfSource.of(rest).lowest)
+
+    @staticmethod
+    def _calls_for_look(watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> bool:
+        """Whether a figure is over its limit, or lacking. One that an inspection lacked too is asked for again only
+        after a while."""
+        for kind, limit in limits.items():
+            figure = used.of(kind)
+            if figure is not None:
+                if figure >= limit:
+                    return True
+            elif watched.inspected is None or now_s >= watched.unknown_until:
+                return True
+        return False
+
+    def _plan(self, watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> None:
+        """Set the next look if it must come before the next sweep shows the run again. After looks in vain (a figure
+        just short of its limit that does not move) the next ones come at growing distance."""
+        exact: dict[LimitKind, float] = dict(_RUNNING_RATE)
+        if watched.inspected is not None:
+            exact.update(watched.inspected.burn_cap_per_s)
+        if watched.swept.state is RunState.PAUSED:
+            exact = {}
+        interval = self.interval_s
+        wait = seconds_to_next_look(
+            used, limits, exact_rates_per_s=exact, seen_rates_per_s=watched.rates or {}, ceiling_s=interval
+        )
+        if watched.vain_looks:
+            wait = max(wait, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
+        if wait < interval:
+            self.agenda.set(watched.swept.run_id, max(now_s + wait, watched.not_before))
+        else:
+            self.agenda.drop(watched.swept.run_id)
+
+    def _note_missing(self, sweep: Sweep, now_s: float) -> None:
+        """A run not in the list has not thereby ended: it is looked at after a while, a few at a time."""
+        if not sweep.sure:
+            return
+        listed = {snapshot.run_id for snapshot in sweep.snapshots}
+        looks = ENDED_LOOKS_MAX
+        for run_id, watched in self.watched.items():
+            if run_id in listed:
+                continue
+            watched.missing += 1
+            if watched.missing >= MISSING_MAX and looks > 0:
+                looks -= 1
+                self._look_now(watched, now_s)
+
+    # Inspecting
+
+    def _on_due(self, run_id: str) -> None:
+        watched = self.watched.get(run_id)
+        if watched is not None:
+            self._look_now(watched, self._clock.monotonic())
+
+    def _look_now(self, watched: Watched, now_s: float) -> None:
+        if watched.looking or now_s < watched.not_before or self._enforcer.is_busy_with(watched.swept.key):
+            return
+        if watched.suspected_at is None:
+            watched.suspected_at = self._clock.now()
+        watched.looking = True
+        self._spawn(self._inspect(watched))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self) -> None:
+        """Wait for the inspections under way."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cancel(self) -> None:
+        """Stop inspecting."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _inspect(self, watched: Watched) -> None:
+        run_id = watched.swept.run_id
+        try:
+            suspected = watched.missing == 0 and self._is_suspected(watched)
+            snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=suspected)
+            watched.vain_looks = watched.vain_looks + 1 if suspected else 0
+            watched.failures = 0
+            await self._take_inspection(watched, snapshot)
+        except Gone:
+            self._forget(run_id)
+        except PlatformError as error:
+            watched.failures += 1
+            pause = min(BACKOFF_MAX_S, 2.0**watched.failures)
+            self._look_later(watched, pause)
+            self._observer.notice(
+                PollFailed(self.info, "inspection", error, self._clock.now(), watched.failures, run_id)
+            )
+        except Exception as error:  # noqa: BLE001  # a fault of ours must hurt this run only, and must be seen
+            self._went_wrong(watched, error)
+        finally:
+            watched.looking = False
+
+    def _went_wrong(self, watched: Watched, error: Exception) -> None:
+        """An error of our own about one run: told, and its next look pushed on."""
+        self._look_later(watched, LOOK_AGAIN_S)
+        text = f"internal error: {error!r}; this run is looked at again in {LOOK_AGAIN_S:.0f} s"
+        run = watched.swept
+        self._observer.notice(Trouble(text, account=run.account, run_id=run.run_id, level="error"))
+
+    def _is_suspected(self, watched: Watched) -> bool:
+        """Whether some known figure may be over its limit, so that the look is one before an abort."""
+        limits = self._rulebook.evaluator.limits(watched.swept)
+        used = upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
+        return any((figure := used.of(kind)) is not None and figure >= limit for kind, limit in limits.lowest)
+
+    def _look_later(self, watched: Watched, seconds: float) -> None:
+        watched.not_before = self._clock.monotonic() + seconds
+        self.agenda.set(watched.swept.run_id, watched.not_before)
+
+    async def _take_inspection(self, watched: Watched, seen: Snapshot) -> None:
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        if not seen.state.is_active:
+            await self._ended(seen)
+            return
+        if watched.inspected is not None and watched.inspected.resurrect_count != seen.resurrect_count:
+            watched.told.clear()
+        watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
+        snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
+        watched.inspected, watched.inspected_at, watched.missing = snapshot, now_s, 0
+        self._observer.notice(InspectionDone(self.info, snapshot))
+        self._decide(watched, snapshot, now, now_s)
+
+    async def _ended(self, seen: Snapshot) -> None:
+        self._forget(seen.run_id)
+        self._observer.notice(InspectionDone(self.info, seen))
+        if seen.state in _NATURAL_ENDS:
+            await self._ledger.add_finished(seen)
+
+    def _forget(self, run_id: str) -> None:
+        self.watched.pop(run_id, None)
+        self.agenda.drop(run_id)
+
+    # Deciding
+
+    def _decide(self, watched: Watched, snapshot: Snapshot, now: datetime, now_s: float) -> None:
+        """One decision from one inspection, with one `now`."""
+        rulebook = self._rulebook
+        verdicts = watched.verdicts = tuple(rulebook.evaluator.verdicts(snapshot))
+        self._tell_verdicts(watched, snapshot, verdicts)
+        decision = watched.decision = decide(
+            snapshot,
+            verdicts,
+            rulebook.rules,
+            modes=self.info.modes,
+            dry_run=rulebook.dry_run,
+            overdue=self._is_overdue(watched, now_s),
+        )
+        detected = watched.suspected_at or now
+        watched.suspected_at = None
+        if any(verdict.verdict is VerdictKind.UNKNOWN for verdict in verdicts):
+            watched.unknown_until = now_s + LOOK_AGAIN_S
+        if decision is None:
+            limits = self._open_limits(watched, rulebook.evaluator.limits(snapshot))
+            self._plan(watched, limits, snapshot.usage, now_s)
+            return
+        watched.vain_looks = 0
+        self._tell_breaches(watched, decision)
+        if decision.abort is not None:
+            self._enforcer.submit(decision, detected)
+        elif any(breach.response is Response.DEFERRED for breach in decision.breaches):
+            self._look_later(watched, LOOK_AGAIN_S)
+
+    def _is_overdue(self, watched: Watched, now_s: float) -> bool:
+        """Whether an abort that is not ours should long have stopped the run."""
+        pace = pace_for(self._platform)
+        patience = pace.window_s + pace.slack_s
+        return watched.aborting_since is not None and now_s - watched.aborting_since > patience
+
+    def _tell_verdicts(self, watched: Watched, snapshot: Snapshot, verdicts: tuple[Verdict, ...]) -> None:
+        for verdict in verdicts:
+            if verdict.verdict is VerdictKind.UNKNOWN and self._first(watched, verdict, "unknown"):
+                self._observer.notice(UsageUnknown(snapshot, verdict))
+            elif verdict.verdict is VerdictKind.WARNING and self._first(watched, verdict, "near"):
+                self._observer.notice(LimitNear(snapshot, verdict))
+
+    def _tell_breaches(self, watched: Watched, decision: Decision) -> None:
+        for breach in decision.breaches:
+            if self._first(watched, breach.verdict, breach.response):
+                self._observer.notice(LimitBreached(decision.snapshot, breach, decision.mode))
+
+    @staticmethod
+    def _first(watched: Watched, verdict: Verdict, what: str) -> bool:
+        told = (verdict.rule.name, verdict.kind, what)
+        if told in watched.told:
+            return False
+        watched.told.add(told)
+        return True
+
+
+def _learn_rates(watched: Watched, snapshot: Snapshot, now_s: float) -> None:
+    """Keep the highest rate seen between two sweeps, for each metered figure."""
+    seconds = now_s - watched.swept_at
+    if seconds <= 0:
+        return
+    for kind in (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD):
+        before, after = watched.swept.usage.of(kind), snapshot.usage.of(kind)
+        if before is None or after is None or after <= before:
+            continue
+        rates = watched.rates = watched.rates or {}
+        rates[kind] = max(rates.get(kind, 0.0), (after - before) / seconds)
+
+
+class _Tally:
+    """What a sweep adds up to, for metrics: runs by state, unknown figures, and the closest run to each limit."""
+
+    def __init__(self) -> None:
+        self._active: Counter[RunState] = Counter()
+        self._unknown: Counter[LimitKind] = Counter()
+        self._groups: dict[int, tuple[LimitsOfSource, dict[LimitKind, float]]] = {}
+
+    def add(self, watched: Watched, limits: LimitsOfSource, used: Usage) -> None:
+        """Count one run. Suspicions count as just under the limit: only inspections prove more."""
+        self._active[watched.swept.state] += 1
+        if not limits.limits:
+            return
+        if limits.unsure:
+            self._unknown.update({limit.kind for limit in limits.limits if not limit.sure})
+        closest = self._groups.setdefault(id(limits), (limits, {}))[1]
+        for kind, lowest in limits.lowest:
+            figure = used.of(kind)
+            if figure is None:
+                if watched.inspected is not None:
+                    self._unknown[kind] += 1
+                continue
+            if figure >= lowest and not _proven(watched, kind, lowest):
+                figure = lowest * 0.999
+            if figure > closest.get(kind, -1.0):
+                closest[kind] = figure
+
+    def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep) -> SweepDone:
+        """The sum."""
+        return SweepDone(
+            account=info,
+            at=now,
+            seconds=seconds,
+            active=dict(self._active),
+            unknown=dict(self._unknown),
+            ratios=self._ratios(),
+            bad_items=tuple(sweep.bad_items),
+        )
+
+    def _ratios(self) -> dict[tuple[str, LimitKind], float]:
+        ratios: dict[tuple[str, LimitKind], float] = {}
+        for limits, closest in self._groups.values():
+            for limit in limits.limits:
+                ratio = _ratio(limit, closest)
+                if ratio is not None:
+                    key = (limit.rule.name, limit.kind)
+                    ratios[key] = max(ratio, ratios.get(key, 0.0))
+        return ratios
+
+
+def _proven(watched: Watched, kind: LimitKind, limit: float) -> bool:
+    figure = watched.inspected.usage.of(kind) if watched.inspected is not None else None
+    return figure is not None and figure >= limit
+
+
+def _ratio(limit: AppliedLimit, closest: Mapping[LimitKind, float]) -> float | None:
+    figure = closest.get(limit.kind)
+    if figure is None or not limit.sure:
+        return None
+    return judge(limit, Usage(**{_FIELD[limit.kind]: figure})).ratio
+
+
+_FIELD = {
+    LimitKind.MAX_CREDITS: "credits",
+    LimitKind.MAX_COST_USD: "cost_usd",
+    LimitKind.MAX_DURATION: "duration_s",
+}

@@ -1,0 +1,208 @@
+"""What happens, as lines in the log: one per notice worth a line, with a fixed text per kind and the rest as fields."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any, assert_never
+
+import structlog
+
+from watchdog.domain.decision import Abort, AbortState, Response, Verdict
+from watchdog.domain.notice import (
+    AbortChanged,
+    AbortTrouble,
+    InspectionDone,
+    LimitBreached,
+    LimitNear,
+    Notice,
+    PollFailed,
+    RequestDone,
+    RulesLoaded,
+    RulesRejected,
+    SavingBooked,
+    SweepDone,
+    Trouble,
+    UsageUnknown,
+)
+from watchdog.domain.run import Snapshot
+from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogError
+
+#: Responses that somebody asked for beforehand; every other breach deserves a look.
+_EXPECTED = frozenset({Response.PROTECTED, Response.HELD})
+
+
+class LogObserver:
+    """The Observer that writes lines. Belongs to one event loop; never raises from `notice`."""
+
+    def __init__(self, logger: Any = None) -> None:
+        self._log = structlog.stdlib.get_logger("budget_watchdog") if logger is None else logger
+        self._swept: set[str] = set()
+        self._failing: set[str] = set()
+        self._bad_items: dict[str, frozenset[str]] = {}
+
+    def notice(self, notice: Notice) -> None:
+        """Write what is to be written. A fault in here is told in a line of its own, never passed on."""
+        try:
+            self._tell(notice)
+        except Exception as error:  # noqa: BLE001  # whoever gives notice is busy stopping runs
+            with contextlib.suppress(Exception):
+                self._log.error("notice not logged", kind=type(notice).__name__, error=str(error))
+
+    def _tell(self, notice: Notice) -> None:
+        match notice:
+            case RequestDone():
+                self._tell_request(notice)
+            case InspectionDone():
+                self._log.debug("run inspected", **_of_run(notice.snapshot), status=notice.snapshot.status)
+            case SweepDone():
+                self._tell_sweep(notice)
+            case PollFailed():
+                self._tell_failure(notice)
+            case UsageUnknown():
+                fields = _of_run(notice.snapshot) | _of_verdict(notice.verdict)
+                self._log.warning("limit cannot be judged", **fields, missing=notice.verdict.why_unknown)
+            case LimitNear():
+                self._log.info("limit near", **_of_run(notice.snapshot), **_of_verdict(notice.verdict))
+            case LimitBreached():
+                self._tell_breach(notice)
+            case AbortChanged():
+                self._tell_abort(notice)
+            case AbortTrouble():
+                self._log.error("abort meets trouble", **_of_abort(notice.abort), error=notice.message)
+            case SavingBooked():
+                self._log.info("saving booked", **_of_abort(notice.abort), **_of_saving(notice.abort))
+            case RulesLoaded():
+                self._log.info(
+                    "rules loaded", rules=len(notice.rules.rules), accounts=[a.name for a in notice.accounts]
+                )
+            case RulesRejected():
+                self._log.error("rules rejected, the last good ones stay", **_of_error(notice.error))
+            case Trouble():
+                self._tell_trouble(notice)
+            case _:
+                assert_never(notice)
+
+    def _tell_request(self, notice: RequestDone) -> None:
+        self._log.debug(
+            "request done",
+            account=notice.account,
+            endpoint=notice.endpoint,
+            status=notice.status,
+            seconds=_rounded(notice.seconds),
+        )
+
+    def _tell_sweep(self, notice: SweepDone) -> None:
+        account = notice.account.name
+        fields = {
+            "platform": notice.account.platform,
+            "account": account,
+            "active": sum(notice.active.values()),
+            "seconds": _rounded(notice.seconds),
+        }
+        if account in self._failing:
+            self._log.info("sweep works again", **fields)
+        elif account not in self._swept:
+            self._log.info("first sweep done", **fields)
+        else:
+            self._log.debug("sweep done", **fields)
+        self._failing.discard(account)
+        self._swept.add(account)
+        self._tell_bad_items(notice)
+
+    def _tell_bad_items(self, notice: SweepDone) -> None:
+        """Once for as long as an item stays unreadable, not at every sweep."""
+        now = frozenset(notice.bad_items)
+        for item in sorted(now - self._bad_items.get(notice.account.name, frozenset())):
+            self._log.warning("item not readable", account=notice.account.name, error=item)
+        self._bad_items[notice.account.name] = now
+
+    def _tell_failure(self, notice: PollFailed) -> None:
+        """At the 1st, 2nd, 4th, 8th ... failure in a row; in between only for those who debug."""
+        level = logging.ERROR if isinstance(notice.error, CredentialsRefused) else logging.WARNING
+        if notice.failures_in_a_row.bit_count() != 1:
+            level = logging.DEBUG
+        if notice.kind == "sweep":
+            self._failing.add(notice.account.name)
+        run = {} if notice.run_id is None else {"run_id": notice.run_id}
+        self._log.log(
+            level,
+            f"{notice.kind} failed",
+            platform=notice.account.platform,
+            account=notice.account.name,
+            **run,
+            failures_in_a_row=notice.failures_in_a_row,
+            **_of_error(notice.error),
+        )
+
+    def _tell_breach(self, notice: LimitBreached) -> None:
+        breach = notice.breach
+        fields = _of_run(notice.snapshot) | _of_verdict(breach.verdict) | {"response": breach.response}
+        if breach.response in (Response.ABORT, Response.DRY_RUN):
+            fields["mode"] = notice.mode
+        level = logging.INFO if breach.response in _EXPECTED else logging.WARNING
+        self._log.log(level, "limit breached", **fields, **_note(breach.note))
+
+    def _tell_abort(self, notice: AbortChanged) -> None:
+        abort = notice.abort
+        fields = _of_abort(abort) | {"state": abort.state}
+        if not abort.state.is_open:
+            fields["outcome"] = fields.pop("state")
+        level = logging.ERROR if abort.state is AbortState.FAILED else logging.INFO
+        last = abort.history[-1].note if abort.history else ""
+        self._log.log(level, f"abort {abort.state.replace('_', ' ')}", **fields, **_note(last))
+
+    def _tell_trouble(self, notice: Trouble) -> None:
+        level = logging.ERROR if notice.level == "error" else logging.WARNING
+        about = {"account": notice.account, "run_id": notice.run_id}
+        self._log.log(level, "trouble", error=notice.message, **{key: value for key, value in about.items() if value})
+
+
+def _of_run(run: Snapshot) -> dict[str, object]:
+    return {"platform": run.platform, "account": run.account, "run_id": run.run_id, "source": run.source.label}
+
+
+def _of_verdict(verdict: Verdict) -> dict[str, object]:
+    return {
+        "rule": verdict.rule.name,
+        "limit": verdict.kind,
+        "used": _rounded(verdict.used),
+        "limit_value": _rounded(verdict.limit),
+    }
+
+
+def _of_abort(abort: Abort) -> dict[str, object]:
+    return {
+        "platform": abort.platform,
+        "account": abort.account,
+        "run_id": abort.run_id,
+        "source": abort.source,
+        "rule": abort.rule,
+        "limit": abort.limit,
+        "used": _rounded(abort.used_at_detection),
+        "limit_value": _rounded(abort.limit_value),
+        "mode": abort.mode,
+        "requests": abort.requests,
+    }
+
+
+def _of_saving(abort: Abort) -> dict[str, object]:
+    if abort.saving is None:
+        return {"basis": None}
+    saving = abort.saving
+    return {"basis": saving.basis, "saved_credits": _rounded(saving.credits), "saved_usd": _rounded(saving.usd)}
+
+
+def _of_error(error: WatchdogError) -> dict[str, object]:
+    if isinstance(error, ConfigurationError):
+        return {"problems": [str(problem) for problem in error.problems]}
+    return {"error": str(error)}
+
+
+def _note(note: str) -> dict[str, object]:
+    return {"note": note} if note else {}
+
+
+def _rounded(value: float | None) -> float | None:
+    """Six digits after the point: what a person or a script can use, without the dust of floating point."""
+    return None if value is None else round(value, 6)

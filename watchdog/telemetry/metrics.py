@@ -1,0 +1,389 @@
+"""What Prometheus sees: every metric of docs/metrics.md, kept from the notices.
+
+Three conventions hold for all of them. No label holds a run's id. Counters of what a rule can do exist at zero from
+the moment it is loaded, since `increase()` over a counter born at 1 misses the first abort. What is counted from the
+records of aborts is counted once per record and fact, exactly, whatever the order: so it continues from the ledger
+after a restart at the very value it had.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+
+from watchdog import __version__
+from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Response
+from watchdog.domain.notice import (
+    AbortChanged,
+    AbortTrouble,
+    AccountInfo,
+    InspectionDone,
+    LimitBreached,
+    LimitNear,
+    Notice,
+    PollFailed,
+    RequestDone,
+    RulesLoaded,
+    RulesRejected,
+    SavingBooked,
+    SweepDone,
+    Trouble,
+    UsageUnknown,
+)
+from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.errors import (
+    BadAnswer,
+    CredentialsRefused,
+    Gone,
+    RateLimited,
+    Refused,
+    ServerFault,
+    Unreachable,
+    WatchdogError,
+)
+from watchdog.telemetry.exposition import Counter, Gauge, Histogram, render
+from watchdog.telemetry.series import Reach, reaches
+
+PREFIX = "budget_watchdog_"
+#: The `rule` of an abort that a person asked for: no rule was broken, so it is no breach.
+MANUAL = "manual"
+
+OVERSHOOT_BOUNDS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+ABORT_SECONDS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 45, 60, 120, 300, 600)
+REQUEST_SECONDS_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_OK = "ok"
+_OUTCOMES: Mapping[type[WatchdogError], str] = {
+    Unreachable: "unreachable",
+    RateLimited: "rate_limited",
+    ServerFault: "server_fault",
+    BadAnswer: "bad_answer",
+    CredentialsRefused: "credentials_refused",
+    Refused: "refused",
+    Gone: "gone",
+    WatchdogError: "error",
+}
+_POLL_KINDS = ("sweep", "inspection")
+_CLOSED = (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED, AbortState.FAILED)
+
+_log = logging.getLogger("budget_watchdog.telemetry")
+
+
+class Metrics:
+    """The Observer that counts. Belongs to one event loop and one registry; never raises from `notice`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, version: str = __version__) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._accounts: tuple[AccountInfo, ...] = ()
+        self._ratio_keys: frozenset[tuple[str, LimitKind]] = frozenset()
+        self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
+        self._unconfirmed: dict[tuple[str, str], set[str]] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._make_abort_families()
+        self._make_run_families()
+        self._make_own_families(version)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def notice(self, notice: Notice) -> None:
+        """Take what happened into account. A fault in here is counted and logged, never passed on."""
+        try:
+            self._take(notice)
+        except Exception:  # noqa: BLE001  # whoever gives notice is busy stopping runs
+            self._observer_errors.add(())
+            _log.exception("metrics could not take a notice of kind %s", type(notice).__name__)
+
+    def restore(self, aborts: Iterable[Abort]) -> None:
+        """Continue the counters from the ledger's records (all of them, open ones too). Doing so twice is harmless."""
+        for abort in aborts:
+            self._count_abort(abort)
+            if abort.is_complete and (abort.state is AbortState.CONFIRMED or abort.saving is not None):
+                self._count_saving(abort)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The answer to a scrape with this Accept header: the body and its content type."""
+        return render(self.registry, accept)
+
+    # ---- the metrics
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        family = Counter(PREFIX + name, help_text, labels)
+        self.registry.register(family)
+        return family
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        family = Gauge(PREFIX + name, help_text, labels)
+        self.registry.register(family)
+        return family
+
+    def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        family = Histogram(PREFIX + name, help_text, labels, bounds)
+        self.registry.register(family)
+        return family
+
+    def _make_abort_families(self) -> None:
+        where = ("platform", "account")
+        self._breaches = self._counter(
+            "breaches_total", "Limits broken, by what was done about it.", *where, "rule", "limit", "response"
+        )
+        self._aborts = self._counter(
+            "aborts_total", "Aborts that came to an end.", *where, "rule", "limit", "mode", "outcome"
+        )
+        self._aborts_unconfirmed = self._gauge(
+            "aborts_unconfirmed", "Aborts asked for whose run is not yet proven to have stopped.", *where
+        )
+        self._saved_credits = self._counter(
+            "saved_credits_total",
+            "Credits (compute units on Apify) that aborted runs did not use, estimated.",
+            *(*where, "rule", "basis"),
+        )
+        self._saved_usd = self._counter(
+            "saved_usd_total", "US dollars that aborted runs did not cost, estimated.", *where, "rule", "basis"
+        )
+        self._overshoot = self._histogram(
+            "overshoot_ratio",
+            "Settled usage of an aborted run past its limit, over the limit.",
+            OVERSHOOT_BOUNDS,
+            *where,
+        )
+        self._abort_seconds = self._histogram(
+            "abort_seconds",
+            "Time from seeing the breach to the proof that the run stopped.",
+            ABORT_SECONDS_BOUNDS,
+            *where,
+        )
+
+    def _make_run_families(self) -> None:
+        where = ("platform", "account")
+        self._runs_active = self._gauge("runs_active", "Active runs in the last sweep.", *where, "state")
+        self._usage_unknown = self._gauge(
+            "usage_unknown_runs",
+            "Active runs with a limit that cannot be judged: the figure is missing.",
+            *where,
+            "limit",
+        )
+        self._unreadable = self._gauge("unreadable_items", "Items of the last sweep that could not be read.", "account")
+        self._rule_usage = self._gauge(
+            "rule_usage_ratio", "Usage of the active run closest to the limit, over the limit.", "rule", "limit"
+        )
+        self._polls = self._counter("polls_total", "Looks at a platform.", "account", "kind", "outcome")
+        self._last_success = self._gauge(
+            "last_success_timestamp_seconds", "When the last sweep succeeded; 0 before the first.", "account"
+        )
+        self._requests = self._counter(
+            "platform_requests_total", "HTTP requests; status 0 had no answer.", "account", "endpoint", "status"
+        )
+        self._request_seconds = self._histogram(
+            "platform_request_seconds", "Duration of HTTP requests.", REQUEST_SECONDS_BOUNDS, "account", "endpoint"
+        )
+
+    def _make_own_families(self, version: str) -> None:
+        self._rules = self._gauge("rules", "Rules in force.")
+        self._reload_success = self._gauge("reload_success", "Whether the last loading of rules succeeded.")
+        self._reload_timestamp = self._gauge("reload_timestamp_seconds", "When rules were last loaded with success.")
+        self._observer_errors = self._counter("observer_errors_total", "Notices that the metrics failed to take.")
+        self._build_info = self._gauge("build_info", "What is running; always 1.", "version", "python")
+        self._build_info.set((version, platform.python_version()), 1)
+        for gauge in (self._rules, self._reload_success, self._reload_timestamp):
+            gauge.born(())
+        self._observer_errors.born(())
+
+    # ---- notices
+
+    def _take(self, notice: Notice) -> None:
+        match notice:
+            case RequestDone():
+                self._count_request(notice)
+            case InspectionDone():
+                self._polls.add((notice.account.name, "inspection", _OK))
+            case SweepDone():
+                self._take_sweep(notice)
+            case PollFailed():
+                self._polls.add((notice.account.name, notice.kind, outcome_word(notice.error)))
+            case LimitBreached():
+                self._count_breach(notice)
+            case AbortChanged():
+                self._count_abort(notice.abort)
+            case SavingBooked():
+                self._count_saving(notice.abort)
+            case RulesLoaded():
+                self._load_rules(notice)
+            case RulesRejected():
+                self._reload_success.set((), 0)
+            case UsageUnknown() | LimitNear() | AbortTrouble() | Trouble():
+                pass  # The gauges show these as long as they last; the log tells of each one.
+            case _:
+                assert_never(notice)
+
+    def _count_request(self, notice: RequestDone) -> None:
+        self._requests.add((notice.account, notice.endpoint, str(notice.status)))
+        self._request_seconds.observe((notice.account, notice.endpoint), max(0.0, notice.seconds))
+
+    def _take_sweep(self, notice: SweepDone) -> None:
+        account = notice.account
+        for state in ACTIVE_STATES:
+            self._runs_active.set((account.platform, account.name, state), notice.active.get(state, 0))
+        for kind in LimitKind:
+            self._usage_unknown.set((account.platform, account.name, kind), notice.unknown.get(kind, 0))
+        self._unreadable.set((account.name,), len(notice.bad_items))
+        self._polls.add((account.name, "sweep", _OK))
+        self._last_success.set((account.name,), notice.at.timestamp())
+        self._ratios[account.name] = notice.ratios
+        self._show_ratios()
+
+    def _show_ratios(self) -> None:
+        for rule, kind in self._ratio_keys:
+            closest = max((ratios.get((rule, kind), 0.0) for ratios in self._ratios.values()), default=0.0)
+            self._rule_usage.set((rule, kind), closest)
+
+    def _count_breach(self, notice: LimitBreached) -> None:
+        # A breach that is answered by an abort is counted with the record of the abort: the ledger can continue that.
+        if notice.breach.response is not Response.ABORT:
+            verdict, run = notice.breach.verdict, notice.snapshot
+            self._breaches.add((run.platform, run.account, verdict.rule.name, verdict.kind, notice.breach.response))
+
+    # ---- rules
+
+    def _load_rules(self, notice: RulesLoaded) -> None:
+        self._rules.set((), len(notice.rules.rules))
+        self._reload_success.set((), 1)
+        self._reload_timestamp.set((), notice.at.timestamp())
+        self._take_accounts(notice.accounts)
+        for reach in reaches(notice.rules, notice.accounts):
+            self._bear_counters(reach)
+        self._ratio_keys = frozenset((rule.name, kind) for rule in notice.rules.rules for kind in rule.limits)
+        for labels in set(self._rule_usage.series()) - {(rule, str(kind)) for rule, kind in self._ratio_keys}:
+            self._rule_usage.drop(labels)
+        self._show_ratios()
+
+    def _take_accounts(self, accounts: tuple[AccountInfo, ...]) -> None:
+        kept = {account.name for account in accounts}
+        for account in self._accounts:
+            if account.name not in kept:
+                self._forget_account(account)
+        self._accounts = accounts
+        for account in accounts:
+            self._bear_account(account)
+
+    def _forget_account(self, account: AccountInfo) -> None:
+        self._ratios.pop(account.name, None)
+        self._unreadable.drop((account.name,))
+        self._last_success.drop((account.name,))
+        for state in ACTIVE_STATES:
+            self._runs_active.drop((account.platform, account.name, state))
+        for kind in LimitKind:
+            self._usage_unknown.drop((account.platform, account.name, kind))
+        if not self._unconfirmed.get((account.platform, account.name)):
+            self._aborts_unconfirmed.drop((account.platform, account.name))
+
+    def _bear_account(self, account: AccountInfo) -> None:
+        where = (account.platform, account.name)
+        for state in ACTIVE_STATES:
+            self._runs_active.born((*where, state))
+        for limit in LimitKind:
+            self._usage_unknown.born((*where, limit))
+        for poll_kind in _POLL_KINDS:
+            for outcome in (_OK, *_OUTCOMES.values()):
+                self._polls.born((account.name, poll_kind, outcome))
+        for family in (self._unreadable, self._last_success):
+            family.born((account.name,))
+        for of_place in (self._aborts_unconfirmed, self._overshoot, self._abort_seconds):
+            of_place.born(where)
+
+    def _bear_counters(self, reach: Reach) -> None:
+        where = (reach.account.platform, reach.account.name, reach.rule.name)
+        for limit in reach.rule.limits:
+            for response in reach.responses:
+                self._breaches.born((*where, limit, response))
+            self._bear_outcomes((*where, limit), reach.modes)
+        if reach.modes:
+            self._bear_savings(where)
+
+    def _bear_outcomes(self, labels: tuple[str, str, str, str], modes: Iterable[Mode]) -> None:
+        for mode in modes:
+            for outcome in _CLOSED:
+                self._aborts.born((*labels, mode, outcome))
+
+    def _bear_savings(self, labels: tuple[str, str, str]) -> None:
+        for basis in Basis:
+            self._saved_credits.born((*labels, basis))
+            self._saved_usd.born((*labels, basis))
+
+    # ---- records of aborts
+
+    def _count_abort(self, abort: Abort) -> None:
+        where = (abort.platform, abort.account)
+        rule = (*where, abort.rule)
+        # Also for what no loaded rule foretold (an abort by hand, a rule that is gone): an abort takes long enough
+        # for a scrape to see its zero first.
+        self._bear_outcomes((*rule, abort.limit), {abort.asked_mode, abort.mode})
+        self._bear_savings(rule)
+        if abort.rule != MANUAL and self._first_time(abort, "breach"):
+            self._breaches.add((*rule, abort.limit, Response.ABORT))
+        self._follow_unconfirmed(abort)
+        if not abort.state.is_open and self._first_time(abort, "outcome"):
+            self._aborts.add((*rule, abort.limit, abort.mode, abort.state))
+            if abort.state is AbortState.CONFIRMED:
+                self._observe(self._abort_seconds, where, _seconds_to_proof(abort))
+
+    def _follow_unconfirmed(self, abort: Abort) -> None:
+        where = (abort.platform, abort.account)
+        waiting = self._unconfirmed.setdefault(where, set())
+        if abort.state.is_open and abort.requests > 0:
+            waiting.add(abort.id)
+        else:
+            waiting.discard(abort.id)
+        self._aborts_unconfirmed.set(where, len(waiting))
+
+    def _count_saving(self, abort: Abort) -> None:
+        if not self._first_time(abort, "saving"):
+            return
+        if abort.state is AbortState.CONFIRMED:
+            self._observe(self._overshoot, (abort.platform, abort.account), _overshoot(abort))
+        saving = abort.saving
+        if saving is None or saving.basis is None:
+            return
+        labels = (abort.platform, abort.account, abort.rule, saving.basis)
+        _add_known(self._saved_credits, labels, saving.credits)
+        _add_known(self._saved_usd, labels, saving.usd)
+
+    def _first_time(self, abort: Abort, fact: str) -> bool:
+        """Whether this fact of this record has not been counted yet; from now on it has."""
+        key = (abort.id, fact)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    @staticmethod
+    def _observe(histogram: Histogram, labels: tuple[str, str], value: float | None) -> None:
+        if value is not None and math.isfinite(value):
+            histogram.observe(labels, Fraction(max(0.0, value)))
+
+
+def outcome_word(error: WatchdogError) -> str:
+    """The `outcome` label of `polls_total` for an error: one word per class of error, `error` for any other."""
+    return next(word for kind, word in _OUTCOMES.items() if isinstance(error, kind))
+
+
+def _seconds_to_proof(abort: Abort) -> float | None:
+    proven = next((step.at for step in abort.history if step.state is AbortState.CONFIRMED), abort.stopped_at)
+    return None if proven is None else (proven - abort.detected_at).total_seconds()
+
+
+def _overshoot(abort: Abort) -> float | None:
+    used = abort.final.usage.of(abort.limit) if abort.final is not None else None
+    if used is None or abort.limit_value <= 0:
+        return None
+    return used / abort.limit_value - 1
+
+
+def _add_known(counter: Counter, labels: tuple[str, ...], amount: float | None) -> None:
+    if amount is not None and math.isfinite(amount) and amount > 0:
+        counter.add(labels, Fraction(amount))

@@ -1,0 +1,91 @@
+"""The pages: metrics, health, readiness, and a start page that links them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from watchdog.web.health import Health
+
+#: Takes the Accept header, gives body and content type.
+RenderMetrics = Callable[[str], tuple[bytes, str]]
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+_START_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>budget-watchdog</title>
+<h1>budget-watchdog</h1>
+<ul>
+<li><a href="/metrics">metrics</a> for Prometheus</li>
+<li><a href="/healthz">healthz</a>: is the process alive?</li>
+<li><a href="/readyz">readyz</a>: is every account guarded?</li>
+</ul>
+</html>
+"""
+
+
+def create_app(health: Health, render_metrics: RenderMetrics) -> Starlette:
+    """The ASGI application. Nothing in it changes anything: every page is for GET and HEAD only."""
+
+    async def metrics(request: Request) -> Response:
+        body, content_type = render_metrics(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok") if health.alive() else PlainTextResponse("not working", 503)
+
+    async def readyz(request: Request) -> Response:
+        return _readiness(health)
+
+    async def start_page(request: Request) -> Response:
+        return HTMLResponse(_START_PAGE)
+
+    pages = {"/": start_page, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
+    app = Starlette(
+        routes=[Route(path, page) for path, page in pages.items()],
+        middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={Exception: _internal_error},
+    )
+    # Starlette would send `/metrics/` elsewhere, to a host that the client's Host header names.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _readiness(health: Health) -> Response:
+    checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in health.readiness()]
+    ready = all(check["ok"] for check in checks)
+    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    """Without the error's text: the log has it."""
+    return PlainTextResponse("internal error", 500, headers=SECURITY_HEADERS)
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds the same headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *self._headers]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
