@@ -63,6 +63,7 @@ class App:
     metrics: Metrics
     observer: Observer
     accounts: tuple[AccountInfo, ...]
+    rulebook: Rulebook
 
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
@@ -140,7 +141,18 @@ def build(
         for account in settings.accounts
     ]
     return App(
-        settings, loaded, clock, net, platforms, pollers, enforcer, ledger, metrics, observer, tuple(infos.values())
+        settings=settings,
+        loaded=loaded,
+        clock=clock,
+        net=net,
+        platforms=platforms,
+        pollers=pollers,
+        enforcer=enforcer,
+        ledger=ledger,
+        metrics=metrics,
+        observer=observer,
+        accounts=tuple(infos.values()),
+        rulebook=rulebook,
     )
 
 

@@ -151,6 +151,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+_NO_ACCOUNTS = (
+    "no accounts, so there is nothing to watch: list them under 'accounts' in budget-watchdog.yaml, give them as JSON "
+    "in BUDGET_WATCHDOG_ACCOUNTS, or, without a file, set APIFY_TOKEN or LOBSTR_TOKEN"
+)
+
+
+def _check_accounts(accounts: tuple[AccountSettings, ...]) -> tuple[AccountSettings, ...]:
+    # Not min_length: pydantic would also say it of a list whose only entry has another mistake.
+    if not accounts:
+        raise ValueError(_NO_ACCOUNTS)
+    return accounts
+
+
 NonEmpty = StringConstraints(min_length=1)
 
 
@@ -188,7 +201,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    accounts: Annotated[tuple[AccountSettings, ...], Field(min_length=1)]
+    accounts: Annotated[tuple[AccountSettings, ...], AfterValidator(_check_accounts)]
     rules: Path = Path("rules/")
     # Not in the repr: the address of a database server may hold a password.
     ledger: Annotated[str, NonEmpty] = Field(default="sqlite:////var/lib/budget-watchdog/ledger.db", repr=False)
@@ -288,6 +301,8 @@ class _Environment(EnvSettingsSource):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Settings)
         self.env_vars = {name.lower(): value for name, value in environ.items() if _is_ours(name) and value}
+        #: Keys whose variable holds broken JSON.
+        self.broken: set[str] = set()
         self.problems: list[Problem] = []
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
@@ -298,6 +313,7 @@ class _Environment(EnvSettingsSource):
             where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
             message = f"{PREFIX}{field_name.upper()}: is not valid JSON{where}"
             self.problems.append(Problem("", 0, 0, message))
+            self.broken.add(field_name)
         return None
 
 
@@ -358,6 +374,7 @@ class _Loader:
         self._platforms = platforms
         self._data: dict[str, Any] = {}
         self._from_environment: dict[Loc, str] = {}
+        self._broken: set[str] = set()
 
     def load(self) -> Settings | None:
         """The settings, or None; only good if there are no problems."""
@@ -372,6 +389,8 @@ class _Loader:
             # The inputs are left out: they may hold what was meant to be secret.
             errors = error.errors(include_url=False)
         for detail in errors:
+            if detail["loc"] and detail["loc"][0] in self._broken:
+                continue  # said already
             self._problem(detail["loc"], _sentence(detail), at_key=detail["type"] == "extra_forbidden")
         return None
 
@@ -404,6 +423,7 @@ class _Loader:
         source = _Environment(self._environ)
         values = source()
         self.problems.extend(source.problems)
+        self._broken = source.broken
         for name in source.env_vars:
             path = tuple(name.removeprefix(PREFIX.lower()).split("__"))
             self._from_environment[path] = name.upper()
@@ -619,10 +639,6 @@ _SENTENCES = {
     "time_delta_type": "must be auto or a duration such as 5s or 1m",
     "literal_error": "must be {expected}",
 }  # fmt: skip
-_NO_ACCOUNTS = (
-    "no accounts, so there is nothing to watch: list them under 'accounts' in budget-watchdog.yaml, give them as JSON "
-    "in BUDGET_WATCHDOG_ACCOUNTS, or, without a file, set APIFY_TOKEN or LOBSTR_TOKEN"
-)
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -637,8 +653,6 @@ def _sentence(detail: ErrorDetails) -> str:
         return str(context["error"])
     if detail["input"] is None:
         return "has no value: write one, or leave the key out"
-    if kind == "too_short" and loc == ("accounts",):
-        return _NO_ACCOUNTS
     ours = _SENTENCES.get(kind)
     return ours.format_map(context) if ours else f"cannot be used: {detail['msg']}"
 

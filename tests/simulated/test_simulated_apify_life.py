@@ -364,3 +364,22 @@ def test_figures_that_cannot_be(apify: ApifyAccount) -> None:
     run = apify.start_run()
     with pytest.raises(ValueError, match="already"):
         apify.start_run(run_id=run.id)
+
+
+async def test_others_may_end_a_run_too(
+    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    stopped, ended = apify.start_run(), apify.start_run()
+    clock.advance(60)
+    apify.abort_in_console(stopped)
+    apify.finish(ended, "SUCCEEDED")
+    clock.advance(1)
+    assert (await get(apify_api, stopped.id))["status"] == "ABORTED"
+    assert (await get(apify_api, ended.id))["status"] == "SUCCEEDED"
+    assert not stopped.truth().aborted_by_api
+    assert stopped.truth().abort_requests == 0
+    assert ended.truth().natural_end_usage == ended.usage()
+    with pytest.raises(ValueError, match="has ended already"):
+        apify.finish(ended, "FAILED")
+    with pytest.raises(ValueError, match="not a terminal status"):
+        apify.finish(ended, "RUNNING")

@@ -275,3 +275,12 @@ async def test_truth_lists_all(platforms: SimulatedPlatforms, lobstr: LobstrAcco
     assert [(truth.platform, truth.account) for truth in truths] == [("lobstr", 0), ("apify", 1)]
     assert (truths[0].id, truths[0].source, truths[0].ended) == (run.id, "maps-berlin", None)
     assert truths[1].source == "compass/crawler-google-places"
+
+
+async def test_others_may_end_a_run_too(lobstr: LobstrAccount, clock: SimClock) -> None:
+    stopped, failed = started(lobstr), started(lobstr)
+    lobstr.abort_in_dashboard(stopped)
+    lobstr.finish(failed, "error")
+    clock.advance(5)
+    assert (stopped.status(), failed.status()) == ("aborted", "error")
+    assert not stopped.truth().aborted_by_api

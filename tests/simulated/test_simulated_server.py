@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
-from watchdog.simulated import ApifyAccount, SimClock, SimulatedPlatforms
+from watchdog.simulated import ApifyAccount, Fault, SimClock, SimulatedPlatforms
 
 pytestmark = pytest.mark.anyio
 
@@ -144,3 +144,16 @@ def test_a_port_that_is_taken(clock: SimClock) -> None:
         second = SimulatedPlatforms(clock, port=port)
         with pytest.raises(RuntimeError, match="did not start"), second.serve_in_thread():
             pass
+
+
+async def test_stopping_does_not_wait_for_who_does_not_read(
+    platforms: SimulatedPlatforms, apify: ApifyAccount
+) -> None:
+    platforms.faults.add(Fault("huge", size_bytes=30_000_000))
+    async with asyncio.timeout(10):
+        async with platforms:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(platforms.url.rpartition(":")[2]))
+            token = apify.token.encode()
+            writer.write(b"GET /v2/users/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % token)
+            await reader.readexactly(1)
+        writer.transport.abort()

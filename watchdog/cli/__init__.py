@@ -1,0 +1,103 @@
+"""The command line: one file a verb, loaded only when it is used, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from watchdog import __version__
+from watchdog.errors import ConfigurationError, WatchdogError
+
+#: Verb: module of this package. Each module has a click command `command`.
+VERBS = {
+    "run": "run",
+    "once": "once",
+    "check": "check",
+    "demo": "demo",
+}
+
+HELP = """Stops runs on paid scraping platforms before they eat the budget, and proves that they stopped.
+
+It watches every active run of every configured account on Apify and lobstr.io, whoever started it, compares what each
+has used with the limits in your rule files, aborts what breaks them, follows each abort until the run has really
+stopped, and tells Prometheus about it.
+
+\b
+First steps:
+  budget-watchdog demo          see it work on simulated platforms, nothing to configure
+  export APIFY_TOKEN=...        (or LOBSTR_TOKEN; more accounts: see docs/configuration.md)
+  budget-watchdog check         are the configuration and the rules in order?
+  budget-watchdog once --dry-run   what would it do right now?
+  budget-watchdog run           keep watch
+
+Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
+"""
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb's module only when that verb is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"watchdog.cli.{VERBS[cmd_name]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            known = ", ".join(VERBS)
+            raise click.UsageError(f"{error.format_message().rstrip('.')}; there are: {known}.", ctx) from None
+
+
+@click.command(
+    cls=_Verbs, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
+@click.version_option(__version__, "-V", "--version", prog_name="budget-watchdog")
+def cli() -> None:
+    """The group; its help is HELP."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code. No mistake of a user's and no fault of a platform's gives a
+    traceback."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="budget-watchdog")
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except WatchdogError as error:
+        complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again while closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  # the last line of defence against a traceback
+        click.echo(f"budget-watchdog: internal error: {error!r}; please report this as a bug", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def complain(error: WatchdogError) -> None:
+    """Print an error for people, every mistake of a configuration on a line of its own."""
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+    else:
+        click.echo(f"budget-watchdog: {error}", err=True)

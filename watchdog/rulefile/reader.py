@@ -173,8 +173,9 @@ class FileReader:
         if entry is None:
             desk.error(table, "missing key 'match'")
             return None
-        if isinstance(entry.value, Table) and not entry.value.entries:
-            desk.error(entry.value, f'an empty match would {effect}; if that is meant, write match: {{run_id: "*"}}')
+        node = entry.value
+        if _is_empty(node):
+            desk.error(node, f'an empty match would {effect}; if that is meant, write match: {{run_id: "*"}}')
             return None
         return self._selector(entry, desk)
 
@@ -248,10 +249,14 @@ def _items(node: Node) -> tuple[Node, ...]:
     return node.items if isinstance(node, Listing) else (node,)
 
 
+def _is_empty(node: Node) -> bool:
+    return (isinstance(node, Scalar) and node.value is None) or (isinstance(node, Table) and not node.entries)
+
+
 def _limits(table: Table, desk: Desk) -> dict[LimitKind, float]:
     entry = table.get("limits")
     node = entry.value if entry else None
-    if node is None or (isinstance(node, Scalar) and node.value is None) or node == Table((), node.line, node.column):
+    if node is None or _is_empty(node):
         desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
         return {}
     limits = read_table(node, "limits", LIMIT_KEYS, desk)

@@ -136,7 +136,8 @@ def read_duration(entry: Entry, desk: Desk) -> float | None:
     try:
         return parse_duration(node.raw)
     except ValueError as error:
-        desk.error(node, f"{entry.key}: {error}")
+        joint = " " if str(error).startswith("must") else ": "
+        desk.error(node, f"{entry.key}{joint}{error}")
     return None
 
 

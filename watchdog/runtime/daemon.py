@@ -62,8 +62,8 @@ class Daemon:
         """Ask for the end; `run` returns soon after."""
         self._stop.set()
 
-    async def run(self, *, handle_signals: bool = True) -> None:
-        """Run until `stop` or SIGTERM or SIGINT.
+    async def run(self, *, handle_signals: bool = True, close_s: float = CLOSE_S) -> None:
+        """Run until `stop` or SIGTERM or SIGINT; at the end open aborts get `close_s` real seconds to be proven.
 
         Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
         platform are told, and tried again.
@@ -74,7 +74,7 @@ class Daemon:
             for service in self._services:
                 await service.start()
                 stack.push_async_callback(service.stop)
-            stack.push_async_callback(self._wind_down)
+            stack.push_async_callback(self._wind_down, close_s)
             await self._until_stopped(self._begin())
             await self._stop.wait()
 
@@ -126,7 +126,7 @@ class Daemon:
             loop.add_signal_handler(signum, self.stop)
             stack.callback(loop.remove_signal_handler, signum)
 
-    async def _wind_down(self) -> None:
+    async def _wind_down(self, close_s: float) -> None:
         """No new looks; then let open aborts finish what they can."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
@@ -135,7 +135,7 @@ class Daemon:
         for poller in self._pollers:
             poller.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._enforcer.close(CLOSE_S)
+        await self._enforcer.close(close_s)
 
     def readiness(self) -> list[Readiness]:
         """Whether every account was swept recently, one entry each."""

@@ -112,7 +112,7 @@ class Enforcer:
             while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
                 await self._clock.sleep((step.at - self._clock.now()).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
-                pursuit = await self._advance(pursuit, await act(pursuit, platform, pace))
+                pursuit = await self._advance(await act(pursuit, platform, pace))
             self._rest_if_failed(pursuit.abort)
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
             self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
@@ -127,7 +127,7 @@ class Enforcer:
         if pursuit.abort.effective_requests:
             count = pursuit.abort.requests
             self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
-        pursuit = await self._advance(pursuit, escalation.requesting(pursuit, self._clock.now()))
+        pursuit = await self._advance(escalation.requesting(pursuit, self._clock.now()))
         abort = pursuit.abort
         try:
             seen = await platform.abort(abort.run_id, abort.mode)
@@ -157,15 +157,15 @@ class Enforcer:
             return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
         return escalation.looked(pursuit, seen, self._clock.now(), pace)
 
-    async def _advance(self, before: Pursuit, after: Pursuit) -> Pursuit:
-        """Store what changed in the record, then tell of it."""
-        if after.abort.settled and not before.abort.settled:
-            after = replace(after, abort=await self._with_saving(after.abort))
-        if after.abort == before.abort:
-            return after
-        await self._store(after.abort)
-        self._tell(before.abort, after.abort)
-        return after
+    async def _advance(self, pursuit: Pursuit) -> Pursuit:
+        """Store what changed in the record since it was last stored, then tell of it."""
+        before, after = self._current[pursuit.abort.key], pursuit.abort
+        if after.settled and not before.settled:
+            after = await self._with_saving(after)
+        if after != before:
+            await self._store(after)
+            self._tell(before, after)
+        return replace(pursuit, abort=after)
 
     async def _with_saving(self, abort: Abort) -> Abort:
         final = abort.final or abort.before

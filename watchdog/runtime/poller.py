@@ -27,7 +27,7 @@ from watchdog.domain.notice import (
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
 from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
-from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, decide, judge
+from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, decide, judge
 from watchdog.engine.forecast import RunningFloor, next_floor, upper_bound, with_floor
 from watchdog.errors import Gone, PlatformError
 from watchdog.runtime.agenda import Agenda
@@ -277,8 +277,11 @@ class Poller:
     async def _inspect(self, watched: Watched) -> None:
         run_id = watched.swept.run_id
         try:
-            suspected = watched.missing == 0 and self._is_suspected(watched)
-            snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=suspected)
+            closest = self._closest(watched) if watched.missing == 0 else 0.0
+            suspected = closest >= 1.0
+            # An abort needs to know how far the run had come, and after it nobody can tell.
+            near = closest >= WARNING_RATIO
+            snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=near)
             watched.vain_looks = watched.vain_looks + 1 if suspected else 0
             watched.failures = 0
             await self._take_inspection(watched, snapshot)
@@ -303,11 +306,12 @@ class Poller:
         run = watched.swept
         self._observer.notice(Trouble(text, account=run.account, run_id=run.run_id, level="error"))
 
-    def _is_suspected(self, watched: Watched) -> bool:
-        """Whether some known figure may be over its limit, so that the look is one before an abort."""
+    def _closest(self, watched: Watched) -> float:
+        """How close the run may be to any limit on it: from 1 on, the look is one before an abort."""
         limits = self._rulebook.evaluator.limits(watched.swept)
         used = upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
-        return any((figure := used.of(kind)) is not None and figure >= limit for kind, limit in limits.lowest)
+        ratios = (judge(limit, used).ratio for limit in limits.limits if limit.sure)
+        return max((ratio for ratio in ratios if ratio is not None), default=0.0)
 
     def _look_later(self, watched: Watched, seconds: float) -> None:
         watched.not_before = self._clock.monotonic() + seconds

@@ -138,7 +138,10 @@ class Account(Generic[R]):
         return [run.truth() for run in self.runs]
 
     def finish(self, run: R, status: str) -> None:
-        """Let a run end by itself right now, with this terminal status. ValueError if that is none, or it has ended."""
+        """Let a run end by itself right now, with this terminal status.
+
+        ValueError if that is none, or it has ended.
+        """
         if status not in run.terminal:
             raise ValueError(f"not a terminal status: {status!r}")
         with self.lock:
@@ -147,7 +150,8 @@ class Account(Generic[R]):
             if run.phase.status in run.terminal:
                 raise ValueError(f"run {run.id} has ended already")
             run.life.replan(now_s, [Step(status, False)])
-            run.settle_plan()
+            if run.effective_abort_s is None:
+                run.settle_plan()
             self.replanned(run, now_s)
 
     def find(self, run_id: str) -> R | None:

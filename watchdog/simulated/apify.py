@@ -341,15 +341,27 @@ class ApifyAccount(Account[ApifyRun]):
             run.settle_plan()
             self.replanned(run, now_s)
 
+    def abort_in_console(self, run: ApifyRun, *, gracefully: bool = False) -> None:
+        """Let the user abort a run by hand: the same as the call, but the truth does not count it as one."""
+        with self.lock:
+            now_s = self.clock.elapsed_s()
+            self.sync(now_s)
+            self._abort(run, now_s, gracefully, Fate.NORMAL)
+
     def abort(self, run: ApifyRun, now_s: float, gracefully: bool, fate: Fate = Fate.NORMAL) -> None:
         """What the abort call does.
 
         On anything but READY, RUNNING, TIMING-OUT: nothing (see `abort_escalates`).
         """
+        if self._abort(run, now_s, gracefully, fate):
+            run.graceful = gracefully
+            run.effective_abort_s = now_s
+
+    def _abort(self, run: ApifyRun, now_s: float, gracefully: bool, fate: Fate) -> bool:
         status = run.phase.status
         hastens = status == "ABORTING" and self.abort_escalates and not gracefully
         if fate is Fate.IGNORED or not (status in ABORTABLE or hastens):
-            return
+            return False
         if fate is Fate.STUCK:
             takes_s = None
         elif gracefully:
@@ -360,13 +372,10 @@ class ApifyAccount(Account[ApifyRun]):
             takes_s = self.abort_takes_s
         burns = run.phase.running
         run.life.replan(now_s, [Step("ABORTING", burns, takes_s), Step("ABORTED", False)])
-        run.graceful = gracefully
-        run.effective_abort_s = now_s
         self.replanned(run, now_s)
+        return True
 
-    def selection(
-        self, statuses: frozenset[str], after_s: float, before_s: float, desc: bool
-    ) -> list[ApifyRun]:
+    def selection(self, statuses: frozenset[str], after_s: float, before_s: float, desc: bool) -> list[ApifyRun]:
         """Runs with one of `statuses` (none: any) that started within the bounds, in order of start.
 
         Kept until some run changes its status, so that the pages of one sweep do not each filter all runs.
@@ -438,9 +447,7 @@ class ApifyAccount(Account[ApifyRun]):
             yield Step("RUNNING", True, remaining_s)
             yield Step(ends_as, False)
 
-    def _short(
-        self, run_id: str | None, actor: ApifyActor, task: str | None, origin: str, life: Life
-    ) -> RunShort:
+    def _short(self, run_id: str | None, actor: ApifyActor, task: str | None, origin: str, life: Life) -> RunShort:
         return RunShort(
             id=run_id or self._new_id(),
             act_id=actor.id,

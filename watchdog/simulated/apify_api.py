@@ -96,9 +96,7 @@ class ApifyDialect:
     def lost(self, target: Target) -> Answer:
         """404 for an unknown path, 405 for a wrong method."""
         if not target.allowed:
-            return self._error(
-                404, "page-not-found", "We have bad news: there is no API endpoint at this URL."
-            )
+            return self._error(404, "page-not-found", "We have bad news: there is no API endpoint at this URL.")
         methods = ",".join(("OPTIONS", *target.allowed))
         text = f"This API end-point can only be accessed using the following HTTP methods: {methods}"
         return self._error(405, "method-not-allowed", text)
@@ -116,9 +114,7 @@ class ApifyDialect:
         answer.headers.setdefault("X-RateLimit-Limit", str(limit or 60))
         return answer
 
-    def answer(
-        self, account: ApifyAccount, target: Target, request: Request, now_s: float, fate: Fate
-    ) -> Answer:
+    def answer(self, account: ApifyAccount, target: Target, request: Request, now_s: float, fate: Fate) -> Answer:
         """Do what the request asks for."""
         account.sync(now_s)
         if account.is_too_fast(target.id or request.path, now_s):

@@ -314,9 +314,7 @@ class BodySpoiler:
     def _position(self, items: list[Any], fault: Fault) -> int | None:
         if fault.run_id is None:
             return self._faults.choice(items) if items else None
-        found = (
-            n for n, item in enumerate(items) if isinstance(item, dict) and item.get("id") == fault.run_id
-        )
+        found = (n for n, item in enumerate(items) if isinstance(item, dict) and item.get("id") == fault.run_id)
         return next(found, None)
 
     def _replace_item(self, document: Any, fault: Fault) -> bool:

@@ -215,9 +215,7 @@ class _Connection:
             **answer.headers,
         }
         self._write(
-            h11.Response(
-                status_code=answer.status, headers=list(headers.items()), reason=_reason(answer.status)
-            )
+            h11.Response(status_code=answer.status, headers=list(headers.items()), reason=_reason(answer.status))
         )
 
     def _write(self, event: Any) -> None:
@@ -226,9 +224,7 @@ class _Connection:
 
     def _reset(self) -> None:
         # Linger 0 makes the close an RST instead of an orderly FIN.
-        self._writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 

@@ -127,9 +127,7 @@ class LobstrAccount(Account[LobstrRun]):
         self.squids: dict[str, LobstrSquid] = {}
         self._windows = {"squids": SlidingWindow(60.0), "runs": SlidingWindow(60.0)}
 
-    def add_squid(
-        self, name: str, crawler: str = "Google Maps Search Export", crawler_id: str | None = None
-    ) -> str:
+    def add_squid(self, name: str, crawler: str = "Google Maps Search Export", crawler_id: str | None = None) -> str:
         """Make a squid on a crawler; its id (32 hex digits).
 
         `crawler_id` is made from the crawler's name if left out.
@@ -197,6 +195,14 @@ class LobstrAccount(Account[LobstrRun]):
             bisect.insort(home.runs, run, key=lambda other: other.life.start_s)
             return run
 
+    def abort_in_dashboard(self, run: LobstrRun) -> None:
+        """Let the user abort a run by hand: the same as the call, but the truth does not count it as one."""
+        with self.lock:
+            now_s = self.clock.elapsed_s()
+            self.sync(now_s)
+            if run.phase.status in ABORTABLE:
+                self._stop(run, now_s, Fate.NORMAL)
+
     def abort(self, run: LobstrRun, now_s: float, fate: Fate = Fate.NORMAL) -> bool:
         """What the abort call does: stop collecting, export what there is.
 
@@ -204,14 +210,16 @@ class LobstrAccount(Account[LobstrRun]):
         """
         if run.phase.status not in ABORTABLE:
             return False
-        if fate is Fate.IGNORED:
-            return True
+        if fate is not Fate.IGNORED:
+            self._stop(run, now_s, fate)
+            run.effective_abort_s = now_s
+        return True
+
+    def _stop(self, run: LobstrRun, now_s: float, fate: Fate) -> None:
         takes_s = None if fate is Fate.STUCK else self.abort_uploading_s
         run.life.replan(now_s, [Step("uploading", False, takes_s), Step("aborted", False)])
         run.is_aborted = True
-        run.effective_abort_s = now_s
         self.replanned(run, now_s)
-        return True
 
     def take(self, group: str, now_s: float) -> RateVerdict | None:
         """Count a request to `squids` or `runs`; None if nothing limits it."""

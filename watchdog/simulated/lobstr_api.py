@@ -82,9 +82,7 @@ class LobstrDialect:
         """lobstr has no header that every answer carries."""
         return answer
 
-    def answer(
-        self, account: LobstrAccount, target: Target, request: Request, now_s: float, fate: Fate
-    ) -> Answer:
+    def answer(self, account: LobstrAccount, target: Target, request: Request, now_s: float, fate: Fate) -> Answer:
         """Do what the request asks for, if the rate limit allows."""
         account.sync(now_s)
         verdict = account.take(request.path.split("/")[2], now_s)
@@ -108,9 +106,7 @@ class LobstrDialect:
         position = (page - 1) * limit - 1
         return items[position] if position < len(items) else None
 
-    def _serve(
-        self, account: LobstrAccount, target: Target, request: Request, now_s: float, fate: Fate
-    ) -> Answer:
+    def _serve(self, account: LobstrAccount, target: Target, request: Request, now_s: float, fate: Fate) -> Answer:
         try:
             return _Desk(self, account, request, now_s, fate).serve(target)
         except BadRequestError as why:
@@ -315,9 +311,7 @@ class _Desk:
             "rows": rows,
             "credits_per_row": used / rows if rows else 0,
         }
-        return json_answer(
-            200, {"id": run.id, "object": "run-credits", "credit_used": used, "functions": [function]}
-        )
+        return json_answer(200, {"id": run.id, "object": "run-credits", "credit_used": used, "functions": [function]})
 
     def _balance(self) -> dict[str, Any]:
         now = self._account.clock.at(self._now_s)

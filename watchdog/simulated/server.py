@@ -33,9 +33,7 @@ from watchdog.simulated.lobstr import LobstrAccount
 from watchdog.simulated.lobstr_api import LobstrDialect
 from watchdog.simulated.records import PlatformName, RequestRecord, RunTruth
 
-_WEB_PAGE: Final = (
-    b"<!doctype html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
-)
+_WEB_PAGE: Final = b"<!doctype html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 _THREAD_TIMEOUT_S: Final = 10.0
 
 
@@ -66,9 +64,7 @@ class SimulatedPlatforms:
     ids and random faults the same every time.
     """
 
-    def __init__(
-        self, clock: SimClock | None = None, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0
-    ) -> None:
+    def __init__(self, clock: SimClock | None = None, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> None:
         self.clock = clock or SimClock()
         self.faults = Faults(seed)
         self.requests: list[RequestRecord] = []

@@ -1,0 +1,311 @@
+"""What rule files say, and which files are read."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
+from watchdog.domain.run import LimitKind
+from watchdog.errors import ConfigurationError
+from watchdog.rulefile import AccountView, LoadedRules, load_rules
+
+APIFY = AccountView("apify-main", "apify")
+LOBSTR = AccountView("lobstr-main", "lobstr")
+PAID = AccountView("lobstr-paid", "lobstr", has_usd_per_credit=True)
+PLATFORMS = ("apify", "lobstr")
+ONE = "rules: [{name: %s, limits: {max_credits: 1}}]\n"
+
+
+def write(folder: Path, text: str, name: str = "rules.yaml") -> Path:
+    file = folder / name
+    file.write_text(text)
+    return file
+
+
+def load(folder: Path, text: str, *accounts: AccountView) -> LoadedRules:
+    return load_rules(write(folder, text), platforms=PLATFORMS, accounts=accounts or None)
+
+
+def messages(caught: pytest.ExceptionInfo[ConfigurationError]) -> list[str]:
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_everything_a_file_can_say(tmp_path: Path) -> None:
+    text = """
+rules:
+  - name: maps-cap
+    match: {platform: apify, account: "apify-*", actor: "compass/*", origin: [SCHEDULER, API]}
+    limits: {max_cost_usd: 5.00, max_duration: 1h30m, max_credits: 40}
+    resurrect: true
+    action: notify
+protect:
+  - match: {run_id: HG7ML7M8z78YcAPEB}
+    reason: quarterly crawl, signed off
+  - match: {squid: s}
+resurrect:
+  - match: {task: "*-resumable"}
+"""
+    file = write(tmp_path, text)
+    globs = {
+        "platform": ("apify",),
+        "account": ("apify-*",),
+        "actor": ("compass/*",),
+        "origin": ("SCHEDULER", "API"),
+    }
+    limits = {LimitKind.MAX_COST_USD: 5.0, LimitKind.MAX_DURATION: 5400.0, LimitKind.MAX_CREDITS: 40.0}
+    loaded = load_rules(file)
+    assert loaded.files == (file,)
+    assert loaded.rules == RuleSet(
+        rules=(Rule("maps-cap", Selector(globs), limits, Action.NOTIFY, True, str(file), 3),),
+        protect=(
+            Protection(Selector({"run_id": ("HG7ML7M8z78YcAPEB",)}), "quarterly crawl, signed off"),
+            Protection(Selector({"squid": ("s",)})),
+        ),
+        resurrect=(Selector({"task": ("*-resumable",)}),),
+    )
+
+
+def test_a_bare_rule_means_every_run_and_aborts(tmp_path: Path) -> None:
+    (rule,) = load(tmp_path, "rules: [{name: all, limits: {max_credits: 0}}]").rules.rules
+    assert rule.selector == Selector()
+    assert (rule.action, rule.resurrect, rule.limits) == (Action.ABORT, False, {LimitKind.MAX_CREDITS: 0.0})
+
+
+@pytest.mark.parametrize("text", ["0123", "12345678", "300e1234", "on", "yes", "1:30", "2024-01-01", "010", "'null'"])
+def test_under_match_a_value_is_what_is_written(tmp_path: Path, text: str) -> None:
+    loaded = load(tmp_path, f"rules: [{{name: x, match: {{run_id: {text}}}, limits: {{max_credits: 1}}}}]")
+    assert loaded.rules.rules[0].selector.globs["run_id"] == (text.strip("'"),)
+
+
+@pytest.mark.parametrize(("text", "value"), [("010", 10.0), ("1e3", 1000.0), (".5", 0.5), ("+5", 5.0), ("0", 0.0)])
+def test_numbers_are_read_as_people_do(tmp_path: Path, text: str, value: float) -> None:
+    loaded = load(tmp_path, f"rules: [{{name: x, limits: {{max_credits: {text}}}}}]")
+    assert loaded.rules.rules[0].limits[LimitKind.MAX_CREDITS] == value
+
+
+def test_a_name_may_look_like_a_number(tmp_path: Path) -> None:
+    assert load(tmp_path, ONE % "2024").rules.rules[0].name == "2024"
+
+
+def test_keys_can_be_shared_by_anchors(tmp_path: Path) -> None:
+    text = """
+rules:
+  - &base
+    name: a
+    limits: {max_credits: 1}
+  - <<: *base
+    name: b
+"""
+    assert [rule.name for rule in load(tmp_path, text).rules.rules] == ["a", "b"]
+
+
+def test_a_rule_repeated_by_an_alias_is_a_duplicate(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="rule 'a': duplicate name"):
+        load(tmp_path, "rules:\n  - &a {name: a, limits: {max_credits: 1}}\n  - *a\n")
+
+
+def test_a_heading_with_everything_commented_out_is_empty(tmp_path: Path) -> None:
+    loaded = load(tmp_path, ONE % "x" + "protect:\n  # - match: {run_id: a}\n")
+    assert loaded.rules.protect == ()
+
+
+# --- files ---
+
+
+def test_a_folder_is_read_by_name_without_hidden_and_other_files(tmp_path: Path) -> None:
+    for name, rule in (("b.yml", "b"), ("a.yaml", "a"), ("C.YAML", "c")):
+        write(tmp_path, ONE % rule, name)
+    for name in (".a.yaml", "a.yaml~", "notes.txt", ".a.yaml.swp"):
+        write(tmp_path, "not: [rules", name)
+    loaded = load_rules(tmp_path)
+    assert loaded.files == (tmp_path / "C.YAML", tmp_path / "a.yaml", tmp_path / "b.yml")
+    assert [rule.name for rule in loaded.rules.rules] == ["c", "a", "b"]
+
+
+def test_a_mounted_configmap_is_read_once(tmp_path: Path) -> None:
+    data = tmp_path / "..2026_01_01"
+    data.mkdir()
+    write(data, ONE % "x", "a.yaml")
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
+    assert load_rules(tmp_path).files == (tmp_path / "a.yaml",)
+
+
+def test_two_links_to_one_file_are_one_file(tmp_path: Path) -> None:
+    write(tmp_path, ONE % "x", "a.yaml")
+    (tmp_path / "b.yaml").symlink_to("a.yaml")
+    assert load_rules(tmp_path).files == (tmp_path / "a.yaml",)
+
+
+def test_names_are_unique_across_files(tmp_path: Path) -> None:
+    first, second = write(tmp_path, ONE % "x", "a.yaml"), write(tmp_path, ONE % "x", "b.yaml")
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path)
+    assert messages(caught) == [f"{second}:1:16: rule 'x': duplicate name, first used at {first}:1:16"]
+
+
+def test_a_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rules").mkdir()
+    write(tmp_path / "rules", "rule: 1", "a.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(Path("rules/"))
+    assert messages(caught) == ["rules/a.yaml:1:1: unknown key 'rule', did you mean 'rules'?"]
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path / "rules")
+    assert messages(caught) == [f"{tmp_path}/rules: no such file or folder"]
+
+
+def test_a_dangling_link_is_not_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, ONE % "x", "a.yaml")
+    (tmp_path / "b.yaml").symlink_to("gone.yaml")
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path)
+    assert messages(caught) == [f"{tmp_path}/b.yaml: no such file or folder"]
+
+
+def test_a_folder_that_is_named_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").mkdir()
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path)
+    assert messages(caught) == [f"{tmp_path}/a.yaml: is a folder, not a file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    write(tmp_path, ONE % "x").chmod(0)
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path)
+    assert messages(caught) == [f"{tmp_path}/rules.yaml: may not be read by this user (permission denied)"]
+
+
+def test_a_circle_of_links(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("b.yaml")
+    (tmp_path / "b.yaml").symlink_to("a.yaml")
+    with pytest.raises(ConfigurationError, match="symbolic links run in a circle"):
+        load_rules(tmp_path)
+
+
+def test_a_folder_without_rule_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(tmp_path)
+    assert messages(caught) == [f"no rules found in {tmp_path}: it holds no *.yaml or *.yml file"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "rules: []\n", "rules:\n"])
+def test_a_folder_without_any_rule(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigurationError, match=r"no rules found in .*: nothing would be watched"):
+        load_rules(tmp_path)
+
+
+def test_an_empty_file_beside_others_is_fine(tmp_path: Path) -> None:
+    write(tmp_path, "# later\n", "a.yaml")
+    write(tmp_path, ONE % "x", "b.yaml")
+    assert len(load_rules(tmp_path).rules.rules) == 1
+
+
+# --- what depends on platforms and accounts ---
+
+
+def warnings_of(loaded: LoadedRules) -> list[str]:
+    return [f"{problem.line}:{problem.column}: {problem.message}" for problem in loaded.warnings]
+
+
+def test_an_account_that_nobody_configured(tmp_path: Path) -> None:
+    text = 'rules: [{name: x, match: {account: [apify-man, "lobstr-*"]}, limits: {max_credits: 1}}]'
+    assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
+        "1:37: rule 'x': account 'apify-man' matches no configured account, did you mean 'apify-main'?"
+    ]
+
+
+def test_an_account_on_the_other_platform(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {account: apify-main, squid: s}, limits: {max_credits: 1}}]"
+    assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
+        "1:36: rule 'x': the configured accounts of this name are on another platform: no run can match"
+    ]
+
+
+def test_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {%s}, limits: {max_credits: 1}, resurrect: true}]"
+    expected = ["rule 'x': resurrect has no effect on lobstr, which has one abort mode"]
+    for match in ("platform: lobstr", "squid: s", "account: lobstr-main"):
+        assert [problem.message for problem in load(tmp_path, text % match, APIFY, LOBSTR).warnings] == expected
+    for match in ("platform: apify", "", "account: apify-main", 'platform: "*"'):
+        assert load(tmp_path, text % match, APIFY, LOBSTR).warnings == ()
+
+
+def test_resurrect_is_of_no_use_with_notify(tmp_path: Path) -> None:
+    text = "rules: [{name: x, limits: {max_credits: 1}, resurrect: true, action: notify}]"
+    assert warnings_of(load(tmp_path, text)) == [
+        "1:56: rule 'x': resurrect has no effect with action: notify, which aborts nothing"
+    ]
+
+
+def test_cost_that_some_accounts_cannot_tell(tmp_path: Path) -> None:
+    text = "rules: [{name: x, limits: {max_cost_usd: 1}}]"
+    assert warnings_of(load(tmp_path, text, APIFY, LOBSTR, PAID)) == [
+        "1:28: rule 'x': max_cost_usd cannot be judged on account lobstr-main, where the cost in USD is unknown; "
+        "set usd_per_credit in the settings, or use max_credits"
+    ]
+    assert load(tmp_path, text, APIFY, PAID).warnings == ()
+
+
+def test_cost_that_no_account_can_tell(tmp_path: Path) -> None:
+    text = "rules: [{name: x, limits: {max_cost_usd: 1}}]"
+    with pytest.raises(ConfigurationError, match=r"max_cost_usd can never apply: .* on account lobstr-main;"):
+        load(tmp_path, text, LOBSTR)
+
+
+def test_plug_in_platforms_may_have_any_key(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {platform: zyte, actor: a}, limits: {max_cost_usd: 1}}]"
+    file = write(tmp_path, text)
+    zyte = AccountView("z", "zyte")
+    assert load_rules(file, platforms=("apify", "lobstr", "zyte"), accounts=[zyte]).warnings == ()
+    assert load_rules(file).warnings == ()
+
+
+def test_without_knowledge_of_platforms_and_accounts_nothing_is_said(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {platform: foo, account: bar}, limits: {max_cost_usd: 1}}]"
+    assert load_rules(write(tmp_path, text)).warnings == ()
+
+
+# --- the shipped rules ---
+
+SHIPPED = Path(__file__).parents[2] / "rules"
+
+
+@pytest.mark.parametrize("accounts", [(), (APIFY,), (LOBSTR,), (PAID,), (APIFY, LOBSTR, PAID)], ids=len)
+def test_the_shipped_rules_are_without_fault_for_everybody(accounts: tuple[AccountView, ...]) -> None:
+    loaded = load_rules(SHIPPED, platforms=set(PLATFORMS), accounts=accounts)
+    assert loaded.warnings == ()
+    assert {rule.action for rule in loaded.rules.rules} == {Action.ABORT, Action.NOTIFY}
+    assert all("platform" in rule.selector.globs for rule in loaded.rules.rules)
+
+
+def test_what_the_shipped_rules_show_commented_out_is_right_as_well(tmp_path: Path) -> None:
+    for file in SHIPPED.glob("*.yaml"):
+        lines = file.read_text().splitlines()
+        start = next(i for i, line in enumerate(lines) if line == "# protect:")
+        shown = [line.removeprefix("# ") if line.startswith("# ") else line for line in lines[start:]]
+        kept = [line for line in shown if line.startswith((" ", "protect:", "resurrect:\n")) or line == "resurrect:"]
+        write(tmp_path, "\n".join(lines[:start] + kept), file.name)
+    loaded = load_rules(tmp_path, platforms=PLATFORMS)
+    assert loaded.rules.protect
+    assert loaded.rules.resurrect
+
+
+def test_two_hundred_rules_load_quickly(tmp_path: Path) -> None:
+    match = '{{platform: apify, actor: "a{n}/*", origin: [API, WEB]}}'
+    entry = f"  - name: r{{n}}\n    match: {match}\n    limits: {{{{max_credits: 5}}}}\n"
+    write(tmp_path, "rules:\n" + "".join(entry.format(n=n) for n in range(200)))
+    start = time.perf_counter()
+    load_rules(tmp_path, platforms=PLATFORMS, accounts=[APIFY, LOBSTR])
+    assert time.perf_counter() - start < 1

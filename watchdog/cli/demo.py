@@ -1,0 +1,327 @@
+"""`budget-watchdog demo`: the whole daemon against simulated platforms, on a fast clock."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+import click
+from pydantic import SecretStr
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from watchdog.app import App, build
+from watchdog.cli import view
+from watchdog.cli.duration import DURATION
+from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, format_duration
+from watchdog.domain.notice import (
+    AbortChanged,
+    AbortTrouble,
+    LimitBreached,
+    LimitNear,
+    Notice,
+    PollFailed,
+    SavingBooked,
+)
+from watchdog.rulefile import LoadedRules, load_rules
+from watchdog.runtime.clock import FastClock
+from watchdog.settings import AccountSettings, Settings
+from watchdog.simulated import ApifyAccount, LobstrAccount, RunTruth, SimClock, SimulatedPlatforms
+from watchdog.telemetry.logs import configure_logging
+
+#: Simulated seconds that pass in one real second.
+SPEED = 60.0
+APIFY, LOBSTR = "apify-demo", "lobstr-demo"
+USD_PER_CREDIT = 0.002
+#: Real seconds that aborts still open at the end get: a graceful window and the settling of figures, and some more.
+FINISH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A simulated run, and what has to become of it."""
+
+    run_id: str
+    stopped_by: str | None
+    why: str
+
+
+@click.command("demo", short_help="See it work on simulated platforms; needs nothing.")
+@click.option(
+    "--for",
+    "for_s",
+    type=DURATION,
+    default="20s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long to run (real time).",
+)
+@click.option("--show-rules", is_flag=True, help="Print the rules of the demo and end.")
+def command(for_s: float, show_rules: bool) -> int:
+    """Run the daemon against simulated Apify and lobstr.io servers on this machine, sixty times faster than life.
+
+    Some runs break a rule and must be stopped, one of them gracefully; others stay within their limits, are protected,
+    or only cause a notice, and must be left alone. At the end the daemon's books are compared with what the simulated
+    platforms themselves recorded; exit code 0 if they agree and all that was over its limit was stopped.
+    """
+    rules_file = files("watchdog.cli") / "demo_rules.yaml"
+    if show_rules:
+        click.echo(rules_file.read_text(encoding="utf-8"), nl=False)
+        return 0
+    configure_logging("auto", level="error")
+    with as_file(rules_file) as path:
+        rules = load_rules(path)
+    return asyncio.run(_demo(rules, for_s))
+
+
+async def _demo(rules: LoadedRules, for_s: float) -> int:
+    clock = FastClock(SPEED)
+    platforms = SimulatedPlatforms(SimClock(SPEED, clock.now()))
+    stories = [*_apify_runs(platforms.apify("apify_api_demo", "acme")), *_lobstr_runs(platforms.lobstr("lobstr_demo"))]
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    async with platforms:
+        observer = _Teller(console, clock.monotonic)
+        app = build(_settings(platforms.url), loaded=rules, clock=clock, observers=[observer])
+        try:
+            app.announce()
+            await _watch(app, console, observer, for_s)
+        finally:
+            await app.net.aclose()
+        return _summary(console, await app.ledger.aborts(), platforms.truth(), stories)
+
+
+def _settings(url: str) -> Settings:
+    return Settings(
+        accounts=(
+            AccountSettings(name=APIFY, platform="apify", token=SecretStr("apify_api_demo"), base_url=url),
+            AccountSettings(
+                name=LOBSTR,
+                platform="lobstr",
+                token=SecretStr("lobstr_demo"),
+                base_url=url,
+                usd_per_credit=USD_PER_CREDIT,
+            ),
+        ),
+    )
+
+
+def _apify_runs(account: ApifyAccount) -> list[Story]:
+    maps = account.add_actor("compass", "crawler-google-places")
+    crawler = account.add_actor("apify", "website-content-crawler")
+    puppeteer = account.add_actor("apify", "puppeteer-scraper")
+    own = account.add_actor("acme", "price-monitor")
+    quarterly = account.add_task(maps, "quarterly-crawl")
+    account.start_run(maps, usd_per_hour=36, timeout_secs=3600, run_id="mapsRunaway000001")
+    account.start_run(maps, usd_per_hour=6, ends_after=900, run_id="mapsWellBehaved01")
+    account.start_run(task=quarterly, usd_per_hour=60, timeout_secs=7200, run_id="mapsQuarterly0001")
+    account.start_run(crawler, usd_per_hour=1.2, timeout_secs=3600, run_id="crawlTooLong00001")
+    account.start_run(
+        crawler,
+        usd_per_hour=1.2,
+        started_ago=18_060,
+        stopped_for=18_000,
+        resurrect_count=1,
+        ends_after=400,
+        run_id="crawlResurrected1",
+    )
+    account.start_run(puppeteer, memory_mbytes=16_384, usd_per_hour=4, timeout_secs=7200, run_id="puppeteerHog00001")
+    account.start_run(own, usd_per_hour=4, ends_after=1_100, run_id="priceMonitor00001")
+    return [
+        Story("mapsRunaway000001", "maps-cap", "burns $36 an hour"),
+        Story("mapsWellBehaved01", None, "stays under its cap"),
+        Story("mapsQuarterly0001", None, "over the cap, but protected"),
+        Story("crawlTooLong00001", "crawl-in-parts", "runs too long; to be resurrected, so stopped gracefully"),
+        Story("crawlResurrected1", None, "started 5 h ago, but was stopped most of that time"),
+        Story("puppeteerHog00001", "memory-hog", "16 GB of memory: 1 compute unit in 4 minutes"),
+        Story("priceMonitor00001", None, "over a rule that only notifies"),
+    ]
+
+
+def _lobstr_runs(account: LobstrAccount) -> list[Story]:
+    greedy = account.start_run(
+        account.add_squid("Restaurants Paris"), credits_per_hour=240, results_total=4000, ends_after=3600
+    )
+    modest = account.start_run(
+        account.add_squid("Hotels Rome"), credits_per_hour=30, results_total=500, ends_after=1000
+    )
+    account.add_squid("Idle squid")
+    return [
+        Story(greedy.id, "squid-credits", "240 credits an hour"),
+        Story(modest.id, None, "stays under its limit"),
+    ]
+
+
+async def _watch(app: App, console: Console, observer: _Teller, for_s: float) -> None:
+    """The daemon for a while, with the live table or plain lines."""
+    daemon = app.daemon(listen=False)
+    running = asyncio.create_task(daemon.run(close_s=FINISH_S))
+    console.print(
+        f"Simulated platforms, {SPEED:.0f} times faster than life: {for_s:.0f} s here are "
+        f"{format_duration(for_s * SPEED)} there. Rules: budget-watchdog demo --show-rules\n"
+    )
+    end = asyncio.get_running_loop().time() + for_s
+    try:
+        if console.is_terminal:
+            await _live(app, console, observer, running, end)
+        else:
+            await asyncio.wait([running], timeout=for_s)
+    finally:
+        daemon.stop()
+    await running
+
+
+async def _live(app: App, console: Console, observer: _Teller, running: asyncio.Task[None], end: float) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        observer.quiet = True
+        while not running.done() and asyncio.get_running_loop().time() < end:
+            found = view.rows(app.pollers, app.rulebook, await app.ledger.aborts())
+            live.update(view.table(found), refresh=True)
+            await asyncio.wait([running], timeout=0.25)
+        observer.quiet = False
+
+
+class _Teller:
+    """Prints what happens as plain lines, with the simulated time since the start."""
+
+    def __init__(self, console: Console, seconds: Callable[[], float]) -> None:
+        self.quiet = False
+        self._console = console
+        self._seconds = seconds
+
+    def notice(self, notice: Notice) -> None:
+        """One line for what is worth one."""
+        line = _line(notice)
+        if line and not self.quiet:
+            self._console.print(Text(f"{format_duration(self._seconds()):>7}  {line}"), soft_wrap=True)
+
+
+def _line(notice: Notice) -> str:
+    match notice:
+        case LimitNear(snapshot=run, verdict=verdict):
+            used, limit = describe(verdict.kind, verdict.used), describe(verdict.kind, verdict.limit)
+            return f"near      {run.run_id}  {used} of {limit} ({verdict.rule.name})"
+        case LimitBreached(snapshot=run, breach=breach) if breach.response is not Response.ABORT:
+            used = describe(breach.verdict.kind, breach.verdict.used)
+            word, note = breach.response.value.replace("_", " "), f": {breach.note}" if breach.note else ""
+            return f"{word:<9} {run.run_id}  {used} ({breach.verdict.rule.name}){note}"
+        case AbortChanged(abort=abort, before=before):
+            return _abort_line(abort, before)
+        case SavingBooked(abort=abort):
+            return f"saved     {abort.run_id}  {_saved(abort)}"
+        case AbortTrouble(abort=abort, message=message):
+            return f"trouble   {abort.run_id}  {message}"
+        case PollFailed(error=error):
+            return f"trouble   {error}"
+        case _:
+            return ""
+
+
+def _abort_line(abort: Abort, before: AbortState | None) -> str:
+    if before is None:
+        used, limit = describe(abort.limit, abort.used_at_detection), describe(abort.limit, abort.limit_value)
+        how = "asking it to stop gracefully" if abort.mode is Mode.GRACEFUL else "stopping it"
+        return f"breach    {abort.run_id}  {used} of {limit} ({abort.rule}): {how}"
+    if abort.state is AbortState.REQUESTED:
+        status = abort.history[-1].note
+        return f"asked     {abort.run_id}  {status}"
+    return f"{abort.state.value.replace('_', ' '):<9} {abort.run_id}  {abort.history[-1].note}"
+
+
+def _saved(abort: Abort) -> str:
+    saving = abort.saving
+    if saving is None or saving.basis is None:
+        return "nothing that can be estimated"
+    parts = []
+    if saving.usd is not None:
+        parts.append(f"${saving.usd:.2f}")
+    if saving.credits is not None:
+        parts.append(f"{saving.credits:.1f} credits")
+    return f"{' and '.join(parts)} (by {saving.basis})"
+
+
+def _summary(console: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], stories: Sequence[Story]) -> int:
+    """The daemon's books beside the platforms' own, run by run."""
+    by_run = {abort.run_id: abort for abort in aborts}
+    grid = Table(title="What the daemon booked, and what the platforms recorded", title_justify="left", box=None)
+    for title in ("run", "what it is", "daemon", "platform", "used (platform)", "saved (estimate)", "saved (truth)"):
+        grid.add_column(title, overflow="fold", no_wrap=title == "run")
+    wrong = []
+    for story in stories:
+        truth = next(each for each in truths if each.id == story.run_id)
+        abort = by_run.get(story.run_id)
+        daemon, fault = _judge(story, abort, truth)
+        if fault:
+            wrong.append(f"{story.run_id}: {fault}")
+        grid.add_row(
+            Text(story.run_id[:17]),
+            Text(story.why),
+            Text(daemon, "red" if fault else ""),
+            Text(truth.status.lower()),
+            Text(_used(truth)),
+            Text(_saved(abort) if abort else "-"),
+            Text(_truly_saved(truth) if abort else "-"),
+        )
+    console.print()
+    console.print(grid)
+    stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
+    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
+    console.print(
+        f"\n{stopped} runs stopped (the platforms recorded {sum(truth.aborted_by_api for truth in truths)}), "
+        f"{len(stories) - len(aborts)} left alone, ${usd:.2f} saved by estimate."
+    )
+    for fault in wrong:
+        console.print(Text(f"DISAGREES: {fault}", "red"))
+    return 1 if wrong else 0
+
+
+def _judge(story: Story, abort: Abort | None, truth: RunTruth) -> tuple[str, str]:
+    """What the daemon did about this run in words, and what is wrong with that, if anything."""
+    if abort is None:
+        fault = "should have been stopped and was not" if story.stopped_by and _was_over(truth) else ""
+        return "left alone", fault or ("was aborted behind the daemon's back" if truth.aborted_by_api else "")
+    words = f"{abort.state.value.replace('_', ' ')} ({abort.mode})"
+    if story.stopped_by != abort.rule:
+        return words, f"was stopped by {abort.rule}, which should not have happened"
+    if abort.state is not AbortState.CONFIRMED or not truth.aborted_by_api:
+        return words, f"the books say {abort.state.value}, the platform says {truth.status}"
+    return words, _differs(abort, truth)
+
+
+def _was_over(truth: RunTruth) -> bool:
+    """Every run of the demo that is to be stopped breaks its limit within ten simulated minutes."""
+    return truth.usage.duration_s > 600
+
+
+def _differs(abort: Abort, truth: RunTruth) -> str:
+    """Whether the final figures in the books are the platform's own, to the cent and the hundredth of a credit."""
+    final = abort.final.usage if abort.final else None
+    if final is None:
+        return "the books have no final figures"
+    pairs = ((final.cost_usd, truth.usage.cost_usd), (final.credits, truth.usage.credits))
+    off = [f"{ours} in the books, {theirs} on the platform" for ours, theirs in pairs if _apart(ours, theirs)]
+    return "; ".join(off)
+
+
+def _apart(ours: float | None, theirs: float | None) -> bool:
+    return ours is not None and theirs is not None and abs(ours - theirs) > 0.01
+
+
+def _used(truth: RunTruth) -> str:
+    usage = truth.usage
+    cost = f"${usage.cost_usd:.2f}, " if usage.cost_usd is not None else ""
+    return f"{cost}{usage.credits:.1f} credits, {format_duration(usage.duration_s)}"
+
+
+def _truly_saved(truth: RunTruth) -> str:
+    natural = truth.natural_end_usage
+    if natural is None:
+        return "without end"
+    saved = max(0.0, natural.credits - truth.usage.credits)
+    if natural.cost_usd is None or truth.usage.cost_usd is None:
+        return f"${saved * USD_PER_CREDIT:.2f} and {saved:.1f} credits"
+    return f"${natural.cost_usd - truth.usage.cost_usd:.2f} and {saved:.1f} credits"
