@@ -228,8 +228,17 @@ def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -
             must_look=False,
             gone=0,
         )
-    due = now + timedelta(seconds=_look_pause(pursuit, pace))
+    due = _next_look(pursuit, abort, now, pace)
     return replace(pursuit, abort=abort, due=due, looks=pursuit.looks + 1, must_look=False, gone=0)
+
+
+def _next_look(pursuit: Pursuit, abort: Abort, now: datetime, pace: Pace) -> datetime:
+    """After a growing pause; but not past the moment at which the platform itself ends a graceful abort."""
+    due = now + timedelta(seconds=_look_pause(pursuit, pace))
+    if abort.mode is not Mode.GRACEFUL or abort.requested_at is None:
+        return due
+    forced_at = abort.requested_at + timedelta(seconds=pace.window_s + pace.look_first_s)
+    return min(due, forced_at) if now < forced_at else due
 
 
 def _look_pause(pursuit: Pursuit, pace: Pace) -> float:
