@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -139,12 +139,17 @@ def plain(node: Node | None) -> Any:
     return None if node is None else node.value
 
 
-def describe(node: Node) -> str:
-    """The value in a few words, for "must be ..., not ..."."""
+def kind_of(node: Node) -> str:
+    """What kind of value it is, without the value."""
     if isinstance(node, Table):
         return "a table of keys"
-    if isinstance(node, Listing):
-        return "a list"
+    return "a list" if isinstance(node, Listing) else "a single value"
+
+
+def describe(node: Node) -> str:
+    """The value in a few words, for "must be ..., not ...". Not for what may be secret."""
+    if not isinstance(node, Scalar):
+        return kind_of(node)
     if isinstance(node.value, str):
         return f"the text {shown(node.raw)}"
     return "nothing" if node.value is None else shown(node.raw, quote="")
@@ -434,11 +439,19 @@ def resolve(text: str) -> ScalarValue:
 # --- suggestions -----------------------------------------------------------------------------------------------------
 
 
-def suggestion(word: str, known: Collection[str]) -> str:
-    """`, did you mean 'x'?` for a misspelt word, or nothing."""
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one was probably meant to be."""
     by_folded = {name.casefold(): name for name in known}
-    close = get_close_matches(word.casefold()[:200], by_folded, n=1, cutoff=0.6)
-    return f", did you mean '{by_folded[close[0]]}'?" if close else ""
+    folded = word.casefold()[:200]
+    parts = [name for name in by_folded if folded in name.split("_")]  # `url` for `base_url`
+    found = get_close_matches(folded, by_folded, n=1, cutoff=0.6) or parts
+    return by_folded[found[0]] if found else None
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for a misspelt word, or nothing."""
+    found = closest(word, known)
+    return f", did you mean '{found}'?" if found else ""
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:

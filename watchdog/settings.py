@@ -35,6 +35,8 @@ from watchdog.document import (
     Document,
     Loc,
     Table,
+    closest,
+    kind_of,
     parse_duration,
     plain,
     read_bytes,
@@ -301,7 +303,7 @@ class _Environment(EnvSettingsSource):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(Settings)
         self.env_vars = {name.lower(): value for name, value in environ.items() if _is_ours(name) and value}
-        #: Keys whose variable holds broken JSON.
+        #: Keys whose variable holds no JSON.
         self.broken: set[str] = set()
         self.problems: list[Problem] = []
 
@@ -337,8 +339,15 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Problem]:
         elif head in known and head != name and _model_at((head.removeprefix(PREFIX).lower(),)) is not None:
             continue
         else:
-            message = f"unknown environment variable {shown(name)}{suggestion(name, [*known, CONFIG_VARIABLE])}"
+            message = f"unknown environment variable {shown(name)}" + _likely_variable(name)
         yield Problem("", 0, 0, message)
+
+
+def _likely_variable(name: str) -> str:
+    # Compared without the prefix, which alone would make any two of them alike.
+    keys = {key.upper(): PREFIX + key.upper() for key in (*SETTING_KEYS, "config")}
+    likely = closest(name[len(PREFIX) :], keys)
+    return f", did you mean '{keys[likely]}'?" if likely else f"; known variables: {', '.join(keys.values())}"
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -402,8 +411,9 @@ class _Loader:
         self.problems.extend(self._document.fault_problems(self._label_in_file))
         root = self._document.root
         if root is not None and not isinstance(root, Table):
-            message = f"the settings must be a table of keys ({', '.join(SETTING_KEYS)}), not a list or a text"
+            message = f"the settings must be a table of keys ({', '.join(SETTING_KEYS)}), not {kind_of(root)}"
             self.problems.append(self._document.problem(root, message))
+            self._broken.add("accounts")
             return {}
         for entry in root.entries if root else ():
             if entry.key not in SETTING_KEYS:
@@ -423,7 +433,7 @@ class _Loader:
         source = _Environment(self._environ)
         values = source()
         self.problems.extend(source.problems)
-        self._broken = source.broken
+        self._broken |= source.broken
         for name in source.env_vars:
             path = tuple(name.removeprefix(PREFIX.lower()).split("__"))
             self._from_environment[path] = name.upper()
@@ -475,7 +485,7 @@ class _Loader:
         known = self._platforms
         if known is not None and isinstance(name, str) and name and name not in known:
             hint = suggestion(name, known) or f"; known platforms: {', '.join(sorted(known))}"
-            self._problem(("accounts", index, "platform"), f"{shown(name)} is unknown{hint}")
+            self._problem(("accounts", index, "platform"), f"unknown platform {shown(name)}{hint}", whole=True)
 
     def _token(self, account: dict[str, Any], index: int) -> SecretStr:
         """The token; a placeholder where there is a problem with it, so that the other checks go on."""

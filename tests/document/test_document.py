@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,8 @@ def test_locate_goes_as_deep_as_it_can() -> None:
         ("0123", 123), ("010", 10), ("0x1f", 31), ("0o17", 15), ("1e3", 1000.0), ("-.5", -0.5), ("1_000", "1_000"),
         ("1:30", "1:30"), ("2024-01-01", "2024-01-01"), ("on", True), ("No", False), ("TRUE", True), ("~", None),
         ("null", None), ("'1'", "1"), ('"on"', "on"), ("!!str 5", "5"), ("! 5", "5"), ("!!int '5'", 5),
-        ("!!float 5", 5), ("!!null ''", None), ("!!bool 'yes'", True), ("=", "="), ("12345678901234567890", 1.2345678901234567e19),
+        ("!!float 5", 5), ("!!null ''", None), ("!!bool 'yes'", True), ("=", "="),
+        ("123456789012345678901", 1.2345678901234568e20),
         ("-.inf", -math.inf), ("+.INF", math.inf), ("1e999", math.inf), ("٣", "٣"),
     ],
 )  # fmt: skip
@@ -90,7 +92,6 @@ def test_scalars_are_resolved_as_people_read_them(text: str, value: object) -> N
     assert isinstance(root, Table)
     scalar = root.entries[0].value
     assert isinstance(scalar, Scalar)
-    # !!str with a plain scalar keeps the type that was asked for
     assert scalar.value == value
     assert type(scalar.value) is type(value)
 
@@ -120,10 +121,10 @@ def test_aliases_and_merges() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2\n", "a: f:2:1: "),
+        ("a: 1\na: 2\n", "f:2:1: : duplicate key 'a', first written in line 1"),
         ("a:\n  - b: 1\n    'b': 2\n", "f:3:5: a.0: duplicate key 'b', first written in line 2"),
         ("a: !x y\n", "f:1:4: a: the tag '!x' is not supported; quote a text that starts with '!'"),
-        ("a: !!timestamp 2024-01-01\n", "f:1:4: a: the tag '!!timestamp' is not supported; quote a text that starts with '!'"),
+        ("a: !!binary aa\n", "f:1:4: a: the tag '!!binary' is not supported; quote a text that starts with '!'"),
         ("a: !!set {b}\n", "f:1:4: a: the tag '!!set' is not supported; quote a text that starts with '!'"),
         ("a: !!omap [b]\n", "f:1:4: a: the tag '!!omap' is not supported; quote a text that starts with '!'"),
         ("a: !!int x\n", "f:1:4: a: 'x' is not what its tag says"),
@@ -133,8 +134,6 @@ def test_aliases_and_merges() -> None:
     ],
 )  # fmt: skip
 def test_faults_that_yaml_allows(text: str, message: str) -> None:
-    if text == "a: 1\na: 2\n":
-        message = "f:2:1: : duplicate key 'a', first written in line 1"
     assert faults(text) == [message]
 
 
@@ -142,14 +141,14 @@ def test_faults_that_yaml_allows(text: str, message: str) -> None:
     ("text", "message"),
     [
         ("a: b: c", "f:1:5: not valid YAML: a ':' does not belong here; check the indentation, or quote the text"),
-        ("a:\n\t- b", "f:2:1: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
+        ("\tb: 1", "f:1:1: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
         ("a: @b", "f:1:4: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
         ("a: *", "f:1:5: not valid YAML: a text that starts with '*' or '&' must be quoted, as in \"*\""),
         ("a: *b", "f:1:4: '*b' stands for an earlier anchor, and there is none; quote a text with '*'"),
         ("&a [*a]", "f:1:5: '*a' stands for an earlier anchor, and there is none; quote a text with '*'"),
         ("a: 'b", "f:1:6: not valid YAML: the quote is never closed"),
         ("a: [1\nb: 2", "f:2:2: not valid YAML: a list in [ ] is not closed, or a ',' is missing"),
-        ("a: [::1]:1", "f:1:10: not valid YAML: a value is missing here, or a text with brackets needs quotes"),
+        ("a: [::1]:1", "f:1:5: not valid YAML: a value is missing here, or a text with brackets needs quotes"),
         ("a\n---\nb", "f:2:1: holds a second document ('---'); only one is read, so split the file"),
         ("a: \x07", "f:1:4: a control character (U+0007) cannot stand in a YAML file"),
         ("a: 1\r\nb\x00", "f:2:2: a control character (U+0000) cannot stand in a YAML file"),
@@ -166,7 +165,7 @@ def test_what_cannot_be_read(text: str | bytes, message: str) -> None:
 def test_an_alias_bomb_does_not_go_off() -> None:
     letters = "abcdefghij"
     lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
-    lines += [f"{new}: &{new} [{','.join(['*' + old] * 9)}]" for old, new in zip(letters, letters[1:], strict=False)]
+    lines += [f"{new}: &{new} [{','.join(['*' + old] * 9)}]" for old, new in pairwise(letters)]
     assert mistake("\n".join(lines)).endswith("holds more than 200000 values")
 
 
@@ -271,6 +270,7 @@ def test_suggestions() -> None:
     known = ("max_cost_usd", "max_duration")
     assert suggestion("max_cost", known) == ", did you mean 'max_cost_usd'?"
     assert suggestion("MAX_DURATION", known) == ", did you mean 'max_duration'?"
+    assert suggestion("duration", known) == ", did you mean 'max_duration'?"
     assert suggestion("colour", known) == ""
     assert unknown_key("max_cost", known) == "unknown key 'max_cost', did you mean 'max_cost_usd'?"
     assert unknown_key("colour\n", known) == "unknown key 'colour\\n'; known keys: max_cost_usd, max_duration"

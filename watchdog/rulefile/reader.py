@@ -61,7 +61,7 @@ class FileReader:
 
     def _label(self, loc: Loc) -> str:
         """Whose mistake it is: `rule 'name': ` where the name can be used, or else `rules[2]: `."""
-        if len(loc) < 2 or loc[0] not in FILE_KEYS:
+        if len(loc) < 2 or loc[0] not in FILE_KEYS or not isinstance(loc[1], int):
             return ""
         node = self._document.locate(loc[:2])
         entry = node.get("name") if isinstance(node, Table) and loc[0] == "rules" else None
