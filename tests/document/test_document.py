@@ -141,7 +141,7 @@ def test_faults_that_yaml_allows(text: str, message: str) -> None:
     ("text", "message"),
     [
         ("a: b: c", "f:1:5: not valid YAML: a ':' does not belong here; check the indentation, or quote the text"),
-        ("\tb: 1", "f:1:1: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
+        ("\t- b", "f:1:1: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
         ("a: @b", "f:1:4: not valid YAML: no value starts like this; indent with spaces (no tabs), and quote the text"),
         ("a: *", "f:1:5: not valid YAML: a text that starts with '*' or '&' must be quoted, as in \"*\""),
         ("a: *b", "f:1:4: '*b' stands for an earlier anchor, and there is none; quote a text with '*'"),

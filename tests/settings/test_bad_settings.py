@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # ruff: noqa: E501 (a message is easier to compare in one line)
-
 import os
 import tempfile
 from collections.abc import Mapping

@@ -175,7 +175,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "run": abort.run_id,
         "source": abort.source,
         "rule": abort.rule,
-        "limit": abort.limit.value,
+        "limit": abort.limit_label,
         "allowed": abort.limit_value,
         "used": abort.used_at_detection,
         "mode": abort.mode.value,

@@ -109,12 +109,16 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What a run would have used without the abort, and what was saved; `None` where nothing can be said."""
+    """What a run would have used without the abort, and what was saved; `None` where nothing can be said.
+
+    `note` holds the figures that the projection was made from, so that it can be checked by hand.
+    """
 
     basis: Basis | None = None
     projected: Usage = NOTHING_KNOWN
     credits: float | None = None
     usd: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,9 @@ class Abort:
 
     `requests` counts POSTs sent; `effective_requests` those the platform answered with 200. `asked_mode` is the mode
     first decided on, `mode` the one in force (an escalation changes it). `before` is the snapshot that proved the
-    breach, `final` the last one seen after the stop, `settled` whether its figures are final.
+    breach, `final` the last one seen after the stop, `settled` whether its figures are final. `used_at_detection` is
+    what raised the suspicion, `used_at_request` what the inspection right before the first request showed. An abort by
+    hand has the rule `manual` and no `limit`. `reason` says why, for people.
     """
 
     id: str
@@ -141,7 +147,7 @@ class Abort:
     run_id: str
     source: str
     rule: str
-    limit: LimitKind
+    limit: LimitKind | None
     limit_value: float
     used_at_detection: float
     detected_at: datetime
@@ -158,6 +164,13 @@ class Abort:
     final: Snapshot | None = None
     settled: bool = False
     saving: Saving | None = None
+    used_at_request: float | None = None
+    reason: str = ""
+
+    @property
+    def limit_label(self) -> str:
+        """The limit as a label of metrics."""
+        return self.limit.value if self.limit is not None else "none"
 
     @property
     def key(self) -> RunKey:
@@ -181,7 +194,7 @@ def reason_text(verdict: Verdict) -> str:
     return f"rule '{verdict.rule.name}': {used} of {limit} allowed"
 
 
-def describe(kind: LimitKind, value: float | None) -> str:
+def describe(kind: LimitKind | None, value: float | None) -> str:
     """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`."""
     if value is None:
         return "unknown"
@@ -189,6 +202,8 @@ def describe(kind: LimitKind, value: float | None) -> str:
         return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
     if kind is LimitKind.MAX_DURATION:
         return format_duration(value)
+    if kind is None:
+        return "-"
     return f"{value:.4g} credits" if value < 1000 else f"{value:.0f} credits"
 
 

@@ -127,6 +127,15 @@ class SavingBooked:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerState:
+    """The ledger cannot be written (`error` says why), or can be again (None). `pending`: records that wait in memory."""
+
+    error: WatchdogError | None
+    pending: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RequestDone:
     """One HTTP request to a platform: `status` 0 if no answer came; `seconds` of the wall clock."""
 
@@ -158,6 +167,7 @@ Notice = (
     | AbortChanged
     | AbortTrouble
     | SavingBooked
+    | LedgerState
     | RequestDone
     | Trouble
 )

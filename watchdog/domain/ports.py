@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import Notice
+from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.run import Snapshot, Usage
 
 
@@ -64,8 +65,20 @@ class Platform(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class AbortFilter:
+    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    account: str | None = None
+    rule: str | None = None
+    outcome: str | None = None
+
+
 class Ledger(Protocol):
-    """Where aborts are written before anything is done, and read again after a crash."""
+    """Where aborts are written before anything is done, and read again after a crash. Every call may raise a
+    LedgerError."""
 
     async def save(self, abort: Abort) -> None:
         """Write this version of the record; the latest by `id` counts."""
@@ -75,16 +88,52 @@ class Ledger(Protocol):
         """Records with something left to do, oldest first."""
         ...
 
-    async def aborts(self) -> list[Abort]:
-        """All records, oldest first."""
+    async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
+        """The records wanted (None: all), oldest first."""
+        ...
+
+    async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
+        """Write the last known usage of these runs."""
         ...
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember how much a run that ended by itself used, for later estimates."""
         ...
 
-    async def finished_usages(self, source_key: str) -> list[Usage]:
+    async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used that ended by themselves, oldest first."""
+        ...
+
+    async def add_override(self, override: Override) -> None:
+        """Write an override."""
+        ...
+
+    async def overrides(self, now: datetime) -> list[Override]:
+        """Those that hold now, oldest first."""
+        ...
+
+    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
+        """End those of these kinds about this run (None: about no single run); how many there were."""
+        ...
+
+    async def add_order(self, order: Order) -> None:
+        """Write an abort asked for by hand, for the daemon to take on."""
+        ...
+
+    async def orders(self) -> list[Order]:
+        """Those that nobody has taken on, oldest first."""
+        ...
+
+    async def answer_order(self, order_id: str, answer: str) -> None:
+        """Say what came of an order."""
+        ...
+
+    async def prune(self, before: datetime) -> int:
+        """Delete what is older than this, but never an abort; how many rows."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is being written."""
         ...
 
 

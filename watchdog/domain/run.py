@@ -79,13 +79,15 @@ class Source:
     `facets` maps a match key of the rules (`actor`, `task`, `squid`, `crawler`) to every name it goes by: for an
     Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names could not be looked up yet: a
     selector on one of those can neither be said to match nor not to match.
-    `key` is unique for everything a selector can see of the source; equal keys have equal facets.
+    `key` is unique for everything a selector can see of the source; equal keys have equal facets. `id` stays the same
+    for ever, whatever names are known: the ledger's history of a source goes by it.
     """
 
     key: str
     label: str
     facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     unresolved: frozenset[str] = frozenset()
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

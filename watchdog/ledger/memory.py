@@ -1,11 +1,16 @@
-"""A ledger in memory: for one sweep, the demo and tests. It forgets everything when the process ends."""
+"""A ledger in memory: for the demo, tests, and `ledger: memory`. It forgets everything when the process ends."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from watchdog.domain.decision import Abort
-from watchdog.domain.run import Snapshot, Usage
+from watchdog.domain.override import Order, Override, OverrideKind
+from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import RunKey, Snapshot, Usage
 
 #: Finished runs remembered for each source.
 HISTORY_MAX = 100
@@ -16,7 +21,10 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._aborts: dict[str, Abort] = {}
-        self._finished: defaultdict[str, deque[Usage]] = defaultdict(lambda: deque(maxlen=HISTORY_MAX))
+        self._runs: dict[RunKey, Snapshot] = {}
+        self._finished: defaultdict[str, dict[RunKey, Snapshot]] = defaultdict(dict)
+        self._overrides: dict[str, Override] = {}
+        self._orders: dict[str, Order] = {}
 
     async def save(self, abort: Abort) -> None:
         """Keep this version of the record."""
@@ -24,16 +32,100 @@ class MemoryLedger:
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
-        return [abort for abort in self._aborts.values() if not abort.is_complete]
+        return [abort for abort in await self.aborts() if not abort.is_complete]
 
-    async def aborts(self) -> list[Abort]:
-        """All records, oldest first."""
-        return list(self._aborts.values())
+    async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
+        """Records that fit, oldest first."""
+        fitting = [abort for abort in self._aborts.values() if wanted is None or _fits(abort, wanted)]
+        return sorted(fitting, key=lambda abort: (abort.history[0].at, abort.id))
+
+    async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
+        """Keep the last known usage of these runs."""
+        self._runs.update((snapshot.key, snapshot) for snapshot in snapshots)
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember what a run used that ended by itself."""
-        self._finished[snapshot.source.key].append(snapshot.usage)
+        of_source = self._finished[snapshot.source.id]
+        of_source[snapshot.key] = snapshot
+        while len(of_source) > HISTORY_MAX:
+            del of_source[min(of_source, key=lambda key: _ended_at(of_source[key]))]
 
-    async def finished_usages(self, source_key: str) -> list[Usage]:
+    async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used, oldest first."""
-        return list(self._finished.get(source_key, ()))
+        return [run.usage for run in sorted(self._finished.get(source_id, {}).values(), key=_ended_at)]
+
+    async def add_override(self, override: Override) -> None:
+        """Keep an override."""
+        self._overrides[override.id] = override
+
+    async def overrides(self, now: datetime) -> list[Override]:
+        """Those that hold now, oldest first."""
+        holding = [override for override in self._overrides.values() if override.is_active(now)]
+        return sorted(holding, key=lambda override: override.created_at)
+
+    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
+        """End those of these kinds about this run that hold now; how many there were."""
+        found = [each for each in await self.overrides(at) if each.kind in kinds and each.run_id == run_id]
+        self._overrides.update((each.id, replace(each, ended_at=at)) for each in found)
+        return len(found)
+
+    async def add_order(self, order: Order) -> None:
+        """Keep an abort asked for by hand."""
+        self._orders[order.id] = order
+
+    async def orders(self) -> list[Order]:
+        """Those that nobody has taken on, oldest first."""
+        waiting = [order for order in self._orders.values() if order.answer is None]
+        return sorted(waiting, key=lambda order: order.created_at)
+
+    async def answer_order(self, order_id: str, answer: str) -> None:
+        """Say what came of an order."""
+        if order_id in self._orders:
+            self._orders[order_id] = replace(self._orders[order_id], answer=answer)
+
+    async def order_answer(self, order_id: str) -> str | None:
+        """What came of an order; None while nobody has taken it on."""
+        order = self._orders.get(order_id)
+        return order.answer if order else None
+
+    async def prune(self, before: datetime) -> int:
+        """Forget runs, finished runs, overrides and orders older than this."""
+        runs = {key for key, run in self._runs.items() if run.seen_at < before}
+        orders = {key for key, order in self._orders.items() if order.answer is not None and order.created_at < before}
+        overrides = {key for key, override in self._overrides.items() if _over_before(override, before)}
+        finished = 0
+        for of_source in self._finished.values():
+            old = [key for key, run in of_source.items() if _ended_at(run) < before]
+            finished += len(old)
+            for key in old:
+                del of_source[key]
+        for key in runs:
+            del self._runs[key]
+        for order_id in orders:
+            del self._orders[order_id]
+        for override_id in overrides:
+            del self._overrides[override_id]
+        return len(runs) + len(orders) + len(overrides) + finished
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+def _ended_at(run: Snapshot) -> datetime:
+    return run.finished_at or run.seen_at
+
+
+def _over_before(override: Override, before: datetime) -> bool:
+    ends = [at for at in (override.ended_at, override.until) if at is not None]
+    return any(at < before for at in ends)
+
+
+def _fits(abort: Abort, wanted: AbortFilter) -> bool:
+    opened = abort.history[0].at
+    return (
+        (wanted.since is None or opened >= wanted.since)
+        and (wanted.until is None or opened < wanted.until)
+        and wanted.account in (None, abort.account)
+        and wanted.rule in (None, abort.rule)
+        and wanted.outcome in (None, abort.state.value)
+    )

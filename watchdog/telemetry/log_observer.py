@@ -13,6 +13,7 @@ from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
     InspectionDone,
+    LedgerState,
     LimitBreached,
     LimitNear,
     Notice,
@@ -78,6 +79,11 @@ class LogObserver:
                 )
             case RulesRejected():
                 self._log.error("rules rejected, the last good ones stay", **_of_error(notice.error))
+            case LedgerState(error=None):
+                self._log.warning("ledger writable again")
+            case LedgerState(error=error, pending=pending):
+                detail = _of_error(error) if error is not None else {}
+                self._log.error("ledger not writable, records wait in memory", pending=pending, **detail)
             case Trouble():
                 self._tell_trouble(notice)
             case _:
@@ -178,7 +184,7 @@ def _of_abort(abort: Abort) -> dict[str, object]:
         "run_id": abort.run_id,
         "source": abort.source,
         "rule": abort.rule,
-        "limit": abort.limit,
+        "limit": abort.limit_label,
         "used": _rounded(abort.used_at_detection),
         "limit_value": _rounded(abort.limit_value),
         "mode": abort.mode,

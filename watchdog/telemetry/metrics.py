@@ -24,6 +24,7 @@ from watchdog.domain.notice import (
     AbortTrouble,
     AccountInfo,
     InspectionDone,
+    LedgerState,
     LimitBreached,
     LimitNear,
     Notice,
@@ -190,8 +191,11 @@ class Metrics:
         self._observer_errors = self._counter("observer_errors_total", "Notices that the metrics failed to take.")
         self._build_info = self._gauge("build_info", "What is running; always 1.", "version", "python")
         self._build_info.set((version, platform.python_version()), 1)
-        for gauge in (self._rules, self._reload_success, self._reload_timestamp):
+        self._ledger_writable = self._gauge("ledger_writable", "Whether the ledger can be written.")
+        self._ledger_pending = self._gauge("ledger_pending_records", "Records of aborts that wait to be written.")
+        for gauge in (self._rules, self._reload_success, self._reload_timestamp, self._ledger_pending):
             gauge.born(())
+        self._ledger_writable.set((), 1)
         self._observer_errors.born(())
 
     # ---- notices
@@ -216,6 +220,9 @@ class Metrics:
                 self._load_rules(notice)
             case RulesRejected():
                 self._reload_success.set((), 0)
+            case LedgerState():
+                self._ledger_writable.set((), 0 if notice.error else 1)
+                self._ledger_pending.set((), notice.pending)
             case UsageUnknown() | LimitNear() | AbortTrouble() | Trouble():
                 pass  # The gauges show these as long as they last; the log tells of each one.
             case _:
@@ -322,13 +329,13 @@ class Metrics:
         rule = (*where, abort.rule)
         # Also for what no loaded rule foretold (an abort by hand, a rule that is gone): an abort takes long enough
         # for a scrape to see its zero first.
-        self._bear_outcomes((*rule, abort.limit), {abort.asked_mode, abort.mode})
+        self._bear_outcomes((*rule, abort.limit_label), {abort.asked_mode, abort.mode})
         self._bear_savings(rule)
         if abort.rule != MANUAL and self._first_time(abort, "breach"):
-            self._breaches.add((*rule, abort.limit, Response.ABORT))
+            self._breaches.add((*rule, abort.limit_label, Response.ABORT))
         self._follow_unconfirmed(abort)
         if not abort.state.is_open and self._first_time(abort, "outcome"):
-            self._aborts.add((*rule, abort.limit, abort.mode, abort.state))
+            self._aborts.add((*rule, abort.limit_label, abort.mode, abort.state))
             if abort.state is AbortState.CONFIRMED:
                 self._observe(self._abort_seconds, where, _seconds_to_proof(abort))
 
@@ -378,7 +385,9 @@ def _seconds_to_proof(abort: Abort) -> float | None:
 
 
 def _overshoot(abort: Abort) -> float | None:
-    used = abort.final.usage.of(abort.limit) if abort.final is not None else None
+    if abort.final is None or abort.limit is None:
+        return None
+    used = abort.final.usage.of(abort.limit)
     if used is None or abort.limit_value <= 0:
         return None
     return used / abort.limit_value - 1

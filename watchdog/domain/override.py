@@ -1,0 +1,104 @@
+"""What people decide while the daemon runs: holds, flags for single runs, pauses, and aborts by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from watchdog.domain.decision import Mode, Response
+from watchdog.domain.run import Snapshot
+
+
+class OverrideKind(StrEnum):
+    """`hold` exempts a run for a time; `protect` for good; `resurrect` flags it to be resumed later, so that an abort
+    is graceful; `pause` keeps the whole daemon (or one account) from aborting anything."""
+
+    HOLD = "hold"
+    PROTECT = "protect"
+    RESURRECT = "resurrect"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One such decision. `run_id` is None for a pause; `account` None for any. It ends by itself at `until` (UTC), or
+    when somebody ends it (`ended_at`)."""
+
+    id: str
+    kind: OverrideKind
+    created_at: datetime
+    run_id: str | None = None
+    account: str | None = None
+    until: datetime | None = None
+    reason: str = ""
+    ended_at: datetime | None = None
+
+    def is_active(self, now: datetime) -> bool:
+        """Whether it holds now."""
+        return self.ended_at is None and (self.until is None or now < self.until)
+
+    def is_about(self, snapshot: Snapshot) -> bool:
+        """Whether it means this run."""
+        return self.account in (None, snapshot.account) and self.run_id in (None, snapshot.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Every override that may hold; each is asked with the time of the decision."""
+
+    items: tuple[Override, ...] = ()
+
+    @staticmethod
+    def of(items: Iterable[Override]) -> Overrides:
+        """From any collection."""
+        return Overrides(tuple(items))
+
+    def obstacle(self, snapshot: Snapshot, now: datetime) -> tuple[Response, str] | None:
+        """What keeps this run from being aborted now, with a note for people; the lasting one first."""
+        found = [each for each in self.items if each.is_active(now) and each.is_about(snapshot)]
+        for kind, response in _OBSTACLES:
+            for override in found:
+                if override.kind is kind:
+                    return response, _note(override)
+        return None
+
+    def resurrects(self, snapshot: Snapshot, now: datetime) -> bool:
+        """Whether this run is flagged to be resumed later."""
+        return any(
+            each.kind is OverrideKind.RESURRECT and each.is_active(now) and each.is_about(snapshot)
+            for each in self.items
+        )
+
+
+_OBSTACLES = (
+    (OverrideKind.PROTECT, Response.PROTECTED),
+    (OverrideKind.HOLD, Response.HELD),
+    (OverrideKind.PAUSE, Response.HELD),
+)
+
+
+def _note(override: Override) -> str:
+    words = {OverrideKind.PROTECT: "protected", OverrideKind.HOLD: "held", OverrideKind.PAUSE: "paused"}
+    until = f" until {override.until:%Y-%m-%d %H:%M} UTC" if override.until else ""
+    reason = f": {override.reason}" if override.reason else ""
+    return f"{words[override.kind]}{until}{reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An abort that somebody asked for by hand. `account` None: whichever account has the run. `answer` is what came
+    of it, for the one who asked; None while nobody has taken it on."""
+
+    id: str
+    run_id: str
+    mode: Mode
+    created_at: datetime
+    account: str | None = None
+    reason: str = ""
+    answer: str | None = None
+
+
+#: The rule that an abort by hand is booked on.
+MANUAL = "manual"

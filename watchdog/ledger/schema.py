@@ -1,0 +1,104 @@
+"""The tables. Times are UTC in ISO 8601 text, so that the file can be read with any tool; they sort as text.
+
+`aborts.record` is the whole record as JSON; the other columns are drawn from it at each save, for queries and for
+people who check a figure by hand.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
+)
+
+aborts = Table(
+    "aborts",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("opened_at", String(32), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("platform", String(64), nullable=False),
+    Column("run_id", String(128), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("rule", String(128), nullable=False),
+    Column("limit_kind", String(32), nullable=False),
+    Column("limit_value", Float, nullable=False),
+    Column("used_at_detection", Float, nullable=False),
+    Column("used_at_request", Float),
+    Column("mode", String(16), nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("stopped_at", String(32)),
+    Column("final_credits", Float),
+    Column("final_cost_usd", Float),
+    Column("final_duration_s", Float),
+    Column("projected_credits", Float),
+    Column("projected_cost_usd", Float),
+    Column("saved_credits", Float),
+    Column("saved_usd", Float),
+    Column("basis", String(16)),
+    Column("basis_note", Text),
+    Column("complete", Boolean, nullable=False),
+    Column("record", Text, nullable=False),
+    Index("ix_aborts_opened_at", "opened_at"),
+    Index("ix_aborts_complete", "complete"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("run_id", String(128), primary_key=True),
+    Column("platform", String(64), nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("credits", Float),
+    Column("cost_usd", Float),
+    Column("duration_s", Float),
+    Column("started_at", String(32)),
+    Column("seen_at", String(32), nullable=False),
+    Index("ix_runs_seen_at", "seen_at"),
+)
+
+finished_runs = Table(
+    "finished_runs",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("run_id", String(128), primary_key=True),
+    Column("source_id", Text, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("credits", Float),
+    Column("cost_usd", Float),
+    Column("duration_s", Float),
+    Column("finished_at", String(32), nullable=False),
+    Index("ix_finished_runs_source_id", "source_id"),
+    Index("ix_finished_runs_finished_at", "finished_at"),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("run_id", String(128)),
+    Column("account", String(64)),
+    Column("created_at", String(32), nullable=False),
+    Column("until", String(32)),
+    Column("ended_at", String(32)),
+    Column("reason", Text, nullable=False),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("run_id", String(128), nullable=False),
+    Column("account", String(64)),
+    Column("mode", String(16), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("answer", Text),
+)

@@ -1,0 +1,348 @@
+"""The ledger over a SQL database, by SQLAlchemy Core.
+
+Every call runs in one thread of its own: the event loop never waits for a disk, and writes keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from watchdog.domain.decision import Abort, Mode
+from watchdog.domain.override import Order, Override, OverrideKind
+from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import Snapshot, Usage
+from watchdog.errors import LedgerError
+from watchdog.ledger import schema
+
+T = TypeVar("T")
+
+#: Finished runs of a source that estimates look back on.
+HISTORY_MAX = 100
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def as_text(at: datetime) -> str:
+    """UTC in ISO 8601 with microseconds, so that texts sort as times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _text_or_none(at: datetime | None) -> str | None:
+    return None if at is None else as_text(at)
+
+
+class SqlLedger:
+    """The `Ledger` port over an engine whose tables are there (`migrate`).
+
+    `guard` is called before every write and raises LedgerError if the store must not be written; `where` names the
+    store in messages.
+    """
+
+    def __init__(self, engine: sa.Engine, where: str, guard: Callable[[], None] = lambda: None) -> None:
+        self._engine = engine
+        self._where = where
+        self._guard = guard
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of the file."""
+        await asyncio.to_thread(self._thread.shutdown, wait=True)
+        self._engine.dispose()
+
+    # Aborts
+
+    async def save(self, abort: Abort) -> None:
+        """Write this version of the record; it is on disk when this returns."""
+        row = abort_row(abort)
+        await self._write(lambda connection: self._upsert(connection, schema.aborts, [row]))
+
+    async def open_aborts(self) -> list[Abort]:
+        """Records with something left to do, oldest first."""
+        table = schema.aborts
+        query = sa.select(table.c.record).where(table.c.complete.is_(False)).order_by(table.c.opened_at)
+        return await self._records(query)
+
+    async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
+        """Records that fit, oldest first."""
+        table = schema.aborts
+        query = sa.select(table.c.record).order_by(table.c.opened_at, table.c.id)
+        return await self._records(query.where(*_conditions(wanted or AbortFilter())))
+
+    async def _records(self, query: sa.Select[str]) -> list[Abort]:
+        rows = await self._read(lambda connection: connection.execute(query).scalars().all())
+        return [self._record(row) for row in rows]
+
+    def _record(self, row: str) -> Abort:
+        try:
+            return msgspec.json.decode(row, type=Abort)
+        except msgspec.DecodeError as error:
+            raise LedgerError(f"{self._where}: a record of an abort cannot be read: {error}") from error
+
+    # Runs
+
+    async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
+        """Write the last known usage of these runs."""
+        rows = [_run_row(snapshot) for snapshot in snapshots]
+        if rows:
+            await self._write(lambda connection: self._upsert(connection, schema.runs, rows))
+
+    async def add_finished(self, snapshot: Snapshot) -> None:
+        """Remember how much a run that ended by itself used."""
+        row = _finished_row(snapshot)
+        await self._write(lambda connection: self._upsert(connection, schema.finished_runs, [row]))
+
+    async def finished_usages(self, source_id: str) -> list[Usage]:
+        """What the latest runs of this source used that ended by themselves, oldest first."""
+        table = schema.finished_runs
+        query = (
+            sa.select(table.c.credits, table.c.cost_usd, table.c.duration_s)
+            .where(table.c.source_id == source_id)
+            .order_by(table.c.finished_at.desc())
+            .limit(HISTORY_MAX)
+        )
+        rows = await self._read(lambda connection: connection.execute(query).all())
+        return [Usage(*row) for row in reversed(rows)]
+
+    # Overrides and orders
+
+    async def add_override(self, override: Override) -> None:
+        """Write an override."""
+        row = {
+            "id": override.id,
+            "kind": override.kind.value,
+            "run_id": override.run_id,
+            "account": override.account,
+            "created_at": as_text(override.created_at),
+            "until": _text_or_none(override.until),
+            "ended_at": _text_or_none(override.ended_at),
+            "reason": override.reason,
+        }
+        await self._write(lambda connection: self._upsert(connection, schema.overrides, [row]))
+
+    async def overrides(self, now: datetime) -> list[Override]:
+        """Those that hold now, oldest first."""
+        table = schema.overrides
+        query = (
+            sa.select(table)
+            .where(table.c.ended_at.is_(None), sa.or_(table.c.until.is_(None), table.c.until > as_text(now)))
+            .order_by(table.c.created_at)
+        )
+        rows = await self._read(lambda connection: connection.execute(query).mappings().all())
+        return [_override(row) for row in rows]
+
+    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
+        """End those of these kinds about this run (None: about no single run) that hold now; how many there were."""
+        table = schema.overrides
+        about = table.c.run_id.is_(None) if run_id is None else table.c.run_id == run_id
+        change = (
+            sa.update(table)
+            .where(table.c.kind.in_([kind.value for kind in kinds]), about, table.c.ended_at.is_(None))
+            .where(sa.or_(table.c.until.is_(None), table.c.until > as_text(at)))
+            .values(ended_at=as_text(at))
+        )
+        return int(await self._write(lambda connection: connection.execute(change).rowcount))
+
+    async def add_order(self, order: Order) -> None:
+        """Write an abort asked for by hand, for the daemon to take on."""
+        row = {
+            "id": order.id,
+            "run_id": order.run_id,
+            "account": order.account,
+            "mode": order.mode.value,
+            "created_at": as_text(order.created_at),
+            "reason": order.reason,
+            "answer": order.answer,
+        }
+        await self._write(lambda connection: self._upsert(connection, schema.orders, [row]))
+
+    async def orders(self) -> list[Order]:
+        """Those that nobody has taken on, oldest first."""
+        table = schema.orders
+        query = sa.select(table).where(table.c.answer.is_(None)).order_by(table.c.created_at)
+        rows = await self._read(lambda connection: connection.execute(query).mappings().all())
+        return [_order(row) for row in rows]
+
+    async def answer_order(self, order_id: str, answer: str) -> None:
+        """Say what came of an order."""
+        table = schema.orders
+        change = sa.update(table).where(table.c.id == order_id).values(answer=answer)
+        await self._write(lambda connection: connection.execute(change))
+
+    async def order_answer(self, order_id: str) -> str | None:
+        """What came of an order; None while nobody has taken it on."""
+        table = schema.orders
+        query = sa.select(table.c.answer).where(table.c.id == order_id)
+        return await self._read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+    # Upkeep
+
+    async def prune(self, before: datetime) -> int:
+        """Delete runs, finished runs, overrides and orders older than this; never an abort, since the counters of the
+        metrics are sums over them. How many rows there were."""
+        limit = as_text(before)
+        over = schema.overrides.c
+        deletions = (
+            sa.delete(schema.runs).where(schema.runs.c.seen_at < limit),
+            sa.delete(schema.finished_runs).where(schema.finished_runs.c.finished_at < limit),
+            sa.delete(schema.orders).where(schema.orders.c.created_at < limit, schema.orders.c.answer.is_not(None)),
+            sa.delete(schema.overrides).where(sa.or_(over.ended_at < limit, over.until < limit)),
+        )
+        return int(await self._write(lambda connection: sum(connection.execute(each).rowcount for each in deletions)))
+
+    # The thread
+
+    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        return await self._run(work)
+
+    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        def guarded(connection: sa.Connection) -> T:
+            self._guard()
+            return work(connection)
+
+        return await self._run(guarded)
+
+    async def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        def in_transaction() -> T:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, in_transaction)
+        except (SQLAlchemyError, OSError, RuntimeError) as error:
+            raise LedgerError(f"{self._where}: {sentence(error)}") from error
+
+    def _upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+        insert = _INSERT[connection.dialect.name](table)
+        keys = [column.name for column in table.primary_key]
+        changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+
+
+def sentence(error: Exception) -> str:
+    """What a database says, without the statement and its values, and what to do about the usual ones."""
+    cause = error.__cause__ or getattr(error, "orig", None) or error
+    text = " ".join(str(cause).split())
+    hints = {
+        "full": "free some space",
+        "readonly": "make the file and its folder writable",
+        "locked": "another program holds it; stop that one",
+        "malformed": "the file is damaged: restore it from a backup, or move it away",
+        "not a database": "the file is not a ledger: name another one, or move it away",
+        "unable to open": "check that the folder exists and is writable",
+    }
+    hint = next((hint for word, hint in hints.items() if word in text), "")
+    return f"{text}; {hint}" if hint else text
+
+
+def abort_row(abort: Abort) -> dict[str, Any]:
+    """The record and the columns drawn from it."""
+    final = abort.final.usage if abort.final else Usage()
+    saving = abort.saving
+    return {
+        "id": abort.id,
+        "opened_at": as_text(abort.history[0].at),
+        "account": abort.account,
+        "platform": abort.platform,
+        "run_id": abort.run_id,
+        "source": abort.source,
+        "rule": abort.rule,
+        "limit_kind": abort.limit.value if abort.limit else "",
+        "limit_value": abort.limit_value,
+        "used_at_detection": abort.used_at_detection,
+        "used_at_request": abort.used_at_request,
+        "mode": abort.mode.value,
+        "state": abort.state.value,
+        "requests": abort.requests,
+        "reason": abort.reason,
+        "stopped_at": _text_or_none(abort.stopped_at),
+        "final_credits": final.credits,
+        "final_cost_usd": final.cost_usd,
+        "final_duration_s": final.duration_s,
+        "projected_credits": saving.projected.credits if saving else None,
+        "projected_cost_usd": saving.projected.cost_usd if saving else None,
+        "saved_credits": saving.credits if saving else None,
+        "saved_usd": saving.usd if saving else None,
+        "basis": saving.basis.value if saving and saving.basis else None,
+        "basis_note": saving.note if saving else None,
+        "complete": abort.is_complete,
+        "record": msgspec.json.encode(abort).decode(),
+    }
+
+
+def _conditions(wanted: AbortFilter) -> list[sa.ColumnElement[bool]]:
+    table = schema.aborts.c
+    conditions: list[sa.ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(table.opened_at >= as_text(wanted.since))
+    if wanted.until is not None:
+        conditions.append(table.opened_at < as_text(wanted.until))
+    for column, value in ((table.account, wanted.account), (table.rule, wanted.rule), (table.state, wanted.outcome)):
+        if value is not None:
+            conditions.append(column == value)
+    return conditions
+
+
+def _run_row(run: Snapshot) -> dict[str, Any]:
+    return {
+        "account": run.account,
+        "run_id": run.run_id,
+        "platform": run.platform,
+        "source_id": run.source.id,
+        "source": run.source.label,
+        "state": run.state.value,
+        "credits": run.usage.credits,
+        "cost_usd": run.usage.cost_usd,
+        "duration_s": run.usage.duration_s,
+        "started_at": _text_or_none(run.started_at),
+        "seen_at": as_text(run.seen_at),
+    }
+
+
+def _finished_row(run: Snapshot) -> dict[str, Any]:
+    return {
+        "account": run.account,
+        "run_id": run.run_id,
+        "source_id": run.source.id,
+        "state": run.state.value,
+        "credits": run.usage.credits,
+        "cost_usd": run.usage.cost_usd,
+        "duration_s": run.usage.duration_s,
+        "finished_at": as_text(run.finished_at or run.seen_at),
+    }
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _override(row: sa.RowMapping) -> Override:
+    return Override(
+        id=row["id"],
+        kind=OverrideKind(row["kind"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        run_id=row["run_id"],
+        account=row["account"],
+        until=_moment(row["until"]),
+        reason=row["reason"],
+        ended_at=_moment(row["ended_at"]),
+    )
+
+
+def _order(row: sa.RowMapping) -> Order:
+    return Order(
+        id=row["id"],
+        run_id=row["run_id"],
+        mode=Mode(row["mode"]),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        account=row["account"],
+        reason=row["reason"],
+        answer=row["answer"],
+    )
