@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
@@ -21,6 +22,8 @@ from watchdog.runtime.rulebook import Rulebook
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
 from watchdog.web import Check, WebServer, bind, create_app
+
+_log = logging.getLogger("budget_watchdog.app")
 
 
 def refuse_clash() -> None:
@@ -45,7 +48,10 @@ class Fanout:
     def notice(self, notice: Notice) -> None:
         """Pass it on to each."""
         for observer in self._observers:
-            observer.notice(notice)
+            try:
+                observer.notice(notice)
+            except Exception:  # noqa: BLE001  # whoever gives notice is busy stopping runs
+                _log.exception("an observer could not take a notice of kind %s", type(notice).__name__)
 
 
 @dataclass(slots=True)

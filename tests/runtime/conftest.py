@@ -43,7 +43,9 @@ class World:
     Times are platform seconds: `speed` of them pass in a real one.
     """
 
-    def __init__(self, rules: Path, *, speed: float, seed: int, dry_run: bool, options: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self, rules: Path, *, speed: float, seed: int, dry_run: bool, options: dict[str, dict[str, Any]]
+    ) -> None:
         self.speed = speed
         self.clock = FastClock(speed)
         self.sim = SimulatedPlatforms(SimClock(speed, self.clock.now()), seed=seed)

@@ -12,12 +12,13 @@ import click
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError
 
-#: Verb: module of this package. Each module has a click command `command`.
+#: Verb: what it does. Each is a module of this package with a click command `command`; the words stand here so that
+#: the list of verbs can be shown without importing any.
 VERBS = {
-    "run": "run",
-    "once": "once",
-    "check": "check",
-    "demo": "demo",
+    "run": "Keep watch until told to stop (the daemon).",
+    "once": "One sweep: look, stop what breaks a rule, show a table.",
+    "check": "Check the configuration and the rules; with --online also the tokens.",
+    "demo": "See it work on simulated platforms; needs nothing.",
 }
 
 HELP = """Stops runs on paid scraping platforms before they eat the budget, and proves that they stopped.
@@ -44,10 +45,14 @@ class _Verbs(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"watchdog.cli.{VERBS[cmd_name]}").command
+        command = importlib.import_module(f"watchdog.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

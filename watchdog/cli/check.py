@@ -15,7 +15,7 @@ from watchdog.errors import PlatformError
 from watchdog.runtime.daemon import startup_error
 
 
-@click.command("check", short_help="Check the configuration and the rules; with --online also the tokens.")
+@click.command("check")
 @config_option
 @rules_option
 @click.option("--online", is_flag=True, help="Also try each token with one request to its platform.")

@@ -51,7 +51,7 @@ class Story:
     why: str
 
 
-@click.command("demo", short_help="See it work on simulated platforms; needs nothing.")
+@click.command("demo")
 @click.option(
     "--for",
     "for_s",

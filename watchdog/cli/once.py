@@ -19,7 +19,7 @@ from watchdog.runtime.daemon import startup_error
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 
-@click.command("once", short_help="One sweep: look, stop what breaks a rule, show a table.")
+@click.command("once")
 @config_option
 @rules_option
 @dry_run_option

@@ -14,7 +14,7 @@ from watchdog.telemetry.logs import LogObserver, configure_logging
 LEVELS = ("debug", "info", "warning", "error")
 
 
-@click.command("run", short_help="Keep watch until told to stop (the daemon).")
+@click.command("run")
 @config_option
 @rules_option
 @dry_run_option

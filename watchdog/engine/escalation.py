@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from watchdog.domain.decision import Abort, AbortState, Decision, Mode
+from watchdog.domain.decision import Abort, AbortState, Decision, Mode, reason_text
+from watchdog.domain.override import MANUAL
 from watchdog.domain.run import RunState, Snapshot
 from watchdog.errors import PlatformError, Unreachable
 
@@ -75,11 +76,15 @@ class Pursuit:
     must_look: bool = False
 
 
-def open_abort(decision: Decision, abort_id: str, now: datetime, detected_at: datetime) -> Abort:
-    """The record of a decision to abort, before anything is done about it."""
+def open_abort(
+    decision: Decision, abort_id: str, now: datetime, detected_at: datetime, used_at_detection: float | None = None
+) -> Abort:
+    """The record of a decision to abort, before anything is done about it. `used_at_detection` is the figure that
+    raised the suspicion, if it was another than the inspection's."""
     if decision.abort is None:
         raise ValueError("the decision is not to abort")
     verdict, run = decision.abort.verdict, decision.snapshot
+    used = verdict.used or 0.0
     return Abort(
         id=abort_id,
         account=run.account,
@@ -89,13 +94,37 @@ def open_abort(decision: Decision, abort_id: str, now: datetime, detected_at: da
         rule=verdict.rule.name,
         limit=verdict.kind,
         limit_value=verdict.limit,
-        used_at_detection=verdict.used or 0.0,
+        used_at_detection=used if used_at_detection is None else used_at_detection,
         detected_at=detected_at,
         asked_mode=decision.mode,
         mode=decision.mode,
         state=AbortState.INTENDED,
         history=(),
         before=run,
+        used_at_request=used,
+        reason=reason_text(verdict),
+    ).advance(AbortState.INTENDED, now)
+
+
+def open_by_hand(run: Snapshot, mode: Mode, reason: str, abort_id: str, now: datetime) -> Abort:
+    """The record of an abort that somebody asked for: booked on the rule `manual`, with no limit."""
+    return Abort(
+        id=abort_id,
+        account=run.account,
+        platform=run.platform,
+        run_id=run.run_id,
+        source=run.source.label,
+        rule=MANUAL,
+        limit=None,
+        limit_value=0.0,
+        used_at_detection=0.0,
+        detected_at=now,
+        asked_mode=mode,
+        mode=mode,
+        state=AbortState.INTENDED,
+        history=(),
+        before=run,
+        reason=f"stopped by hand: {reason}" if reason else "stopped by hand",
     ).advance(AbortState.INTENDED, now)
 
 
@@ -262,6 +291,16 @@ def not_found(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
     return replace(
         pursuit, abort=abort.advance(AbortState.FAILED, now, "the platform no longer knows the run"), gone=gone
     )
+
+
+def is_undone(pursuit: Pursuit) -> bool:
+    """Whether nothing has been done to the run so far, so that the decision can still be taken back."""
+    return pursuit.abort.state.is_open and pursuit.abort.rule != MANUAL and not _took_effect(pursuit)
+
+
+def withdrawn(pursuit: Pursuit, now: datetime, note: str) -> Pursuit:
+    """The run was seen again before any request had an effect, and the rules or people no longer want it stopped."""
+    return replace(pursuit, abort=pursuit.abort.advance(AbortState.FAILED, now, f"withdrawn: {note}"))
 
 
 def give_up_settling(pursuit: Pursuit) -> Pursuit:

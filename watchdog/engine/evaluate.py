@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
+from watchdog.domain.override import Overrides
 from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
 
 #: Share of a limit from which a run is said to come close to it.
 WARNING_RATIO = 0.8
+NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +118,36 @@ def decide(
     modes: frozenset[Mode],
     dry_run: bool = False,
     overdue: bool = False,
+    overrides: Overrides = NO_OVERRIDES,
+    now: datetime | None = None,
 ) -> Decision | None:
     """What to do about a run, from an inspection of it; None if no limit is broken or it is over already.
 
     Terminal states are checked before limits: a run that ended is never aborted. `modes` are those the platform has.
     `overdue`: somebody else's abort of it should long have worked, so it no longer counts as being stopped.
+    `overrides` are what people have decided meanwhile, and `now` (UTC; default: when the run was seen) says which of
+    them hold.
     """
+    at = now or snapshot.seen_at
     if not snapshot.state.is_active:
         return None
     broken = sorted((v for v in verdicts if v.verdict is VerdictKind.BREACH), key=_severity, reverse=True)
     if not broken:
         return None
-    obstacle = _obstacle(snapshot, rules, dry_run=dry_run, overdue=overdue)
+    obstacle = overrides.obstacle(snapshot, at) or _obstacle(snapshot, rules, dry_run=dry_run, overdue=overdue)
     breaches = tuple(_respond(verdict, obstacle) for verdict in broken)
     aborting = [breach for breach in breaches if breach.response is Response.ABORT]
     return Decision(
         snapshot=snapshot,
         breaches=breaches,
         abort=aborting[0] if aborting else None,
-        mode=choose_mode(snapshot, [breach.verdict.rule for breach in aborting], rules.resurrect, modes),
+        mode=choose_mode(
+            snapshot,
+            [breach.verdict.rule for breach in aborting],
+            rules.resurrect,
+            modes,
+            flagged_by_hand=overrides.resurrects(snapshot, at),
+        ),
     )
 
 
@@ -166,11 +180,18 @@ def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:
     return Breach(verdict, Response.ABORT)
 
 
-def choose_mode(snapshot: Snapshot, rules: Iterable[Rule], flagged: Iterable[Selector], modes: frozenset[Mode]) -> Mode:
+def choose_mode(
+    snapshot: Snapshot,
+    rules: Iterable[Rule],
+    flagged: Iterable[Selector],
+    modes: frozenset[Mode],
+    *,
+    flagged_by_hand: bool = False,
+) -> Mode:
     """Graceful where the platform can and the run is to be resurrected: by a broken rule or by a flag of its own."""
     if Mode.GRACEFUL not in modes or snapshot.state is RunState.ABORTING:
         return Mode.IMMEDIATE
-    wanted = any(rule.resurrect for rule in rules)
+    wanted = flagged_by_hand or any(rule.resurrect for rule in rules)
     if wanted or any(selector.matches(snapshot) is not Matched.NO for selector in flagged):
         return Mode.GRACEFUL
     return Mode.IMMEDIATE

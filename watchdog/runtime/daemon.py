@@ -80,12 +80,15 @@ class Daemon:
 
     async def _begin(self) -> None:
         await self._enforcer.resume()
-        await asyncio.gather(*(poller.sweep() for poller in self._pollers))
-        refuse_if_blind(self._pollers)
-        for poller in self._pollers:
-            self._tasks.append(asyncio.create_task(poller.agenda.run(), name=f"agenda {poller.info.name}"))
-            self._schedule(poller)
         self._scheduler.start()
+        await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
+        refuse_if_blind(self._pollers)
+
+    async def _begin_with(self, poller: Poller) -> None:
+        """An account is watched from its own first sweep on, however long those of the others take."""
+        self._tasks.append(asyncio.create_task(poller.agenda.run(), name=f"agenda {poller.info.name}"))
+        await poller.sweep()
+        self._schedule(poller)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this, but let a stop cut it short."""
@@ -100,13 +103,14 @@ class Daemon:
             await asyncio.gather(task, return_exceptions=True)
 
     def _schedule(self, poller: Poller) -> None:
-        """A job per account. It never drops a sweep for being late, and never runs two at once."""
+        """A job per account. It never drops a sweep for being late. The second instance is for the ticks that come
+        while a sweep is still waiting for its answer: the poller uses them to watch the runs it knows."""
         self._jobs[poller.info.name] = self._scheduler.add_job(
             self._sweep,
             self._every(poller),
             args=[poller],
             name=f"sweep {poller.info.name}",
-            max_instances=1,
+            max_instances=2,
             coalesce=True,
             misfire_grace_time=None,
         )
@@ -162,9 +166,8 @@ def _because(poller: Poller, text: str) -> str:
 def refuse_if_blind(pollers: Sequence[Poller]) -> None:
     """Raise if not one account could be swept: a watchdog that sees nothing must not pretend to run."""
     errors = [poller.last_error for poller in pollers if poller.last_error is not None]
-    if not errors or len(errors) < len(pollers):
-        return
-    raise startup_error(errors)
+    if errors and all(poller.last_success_s is None for poller in pollers):
+        raise startup_error(errors)
 
 
 def startup_error(errors: Sequence[PlatformError]) -> ConfigurationError | StartupError:

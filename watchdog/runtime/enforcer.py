@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Abort, AbortState, Decision
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import RunKey
+from watchdog.domain.run import RunKey, Usage
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.savings import estimate
@@ -66,6 +66,11 @@ class Enforcer:
         if self.is_busy_with(decision.snapshot.key):
             return False
         now = self._clock.now()
+        left_open = self._current.get(decision.snapshot.key)
+        if left_open is not None:
+            # Broken off by an internal error: one record, one abort.
+            self._start(escalation.begin(left_open, now, resumed=True))
+            return True
         abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at)
         self._start(escalation.begin(abort, now))
         return True
@@ -169,7 +174,12 @@ class Enforcer:
 
     async def _with_saving(self, abort: Abort) -> Abort:
         final = abort.final or abort.before
-        history = await self._ledger.finished_usages(abort.before.source.key)
+        history: list[Usage] = []
+        try:
+            history = await self._ledger.finished_usages(abort.before.source.key)
+        except LedgerError as error:
+            # An estimate without the history of the source is better than a record that never closes.
+            self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))
         return replace(abort, saving=estimate(abort.before, final, history))
 
     async def _store(self, abort: Abort) -> None:

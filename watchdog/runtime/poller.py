@@ -29,7 +29,7 @@ from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
 from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
 from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, decide, judge
 from watchdog.engine.forecast import RunningFloor, next_floor, upper_bound, with_floor
-from watchdog.errors import Gone, PlatformError
+from watchdog.errors import CredentialsRefused, Gone, PlatformError
 from watchdog.runtime.agenda import Agenda
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.rulebook import Rulebook
@@ -38,7 +38,8 @@ from watchdog.runtime.rulebook import Rulebook
 LOOK_AGAIN_S = 30.0
 #: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
 MISSING_MAX = 2
-#: How many such runs are looked at after one sweep: a thousand runs that end at once must not hold up the next sweep.
+#: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
+#: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
 #: Longest pause after failed polls, in seconds.
 BACKOFF_MAX_S = 60.0
@@ -106,6 +107,7 @@ class Poller:
         self._requests_per_minute = requests_per_minute
         self._failures = 0
         self._not_before = 0.0
+        self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -118,28 +120,59 @@ class Poller:
     # Sweeping
 
     async def sweep(self) -> None:
-        """One sweep: list, judge, start the inspections that are called for. Faults of the platform are told, not
-        raised; after several in a row it pauses for longer."""
-        if self._clock.monotonic() < self._not_before:
+        """One sweep: list, judge, start the inspections that are called for. Faults are told, not raised; after several
+        in a row it pauses for longer. While it pauses, or the last sweep still waits for its answer, the runs known so
+        far are watched one by one."""
+        if self._sweeping or self._clock.monotonic() < self._not_before:
+            await self._carry_on()
             return
-        began = self._clock.monotonic()
+        self._sweeping = True
         try:
-            sweep = await self._platform.sweep()
+            await self._sweep()
         except PlatformError as error:
-            self._sweep_failed(error)
-            return
+            await self._sweep_failed(error)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must be seen, and must not end the watch
+            await self._sweep_failed(PlatformError(f"internal error: {error!r}", account=self.info.name))
+        finally:
+            self._sweeping = False
+
+    async def _sweep(self) -> None:
+        began = self._clock.monotonic()
+        sweep = await self._platform.sweep()
         tally = await self._take_in(sweep)
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
         self._observer.notice(tally.notice(self.info, self._clock.now(), self.last_success_s - began, sweep))
         self._rulebook.tidy()
 
-    def _sweep_failed(self, error: PlatformError) -> None:
+    async def _sweep_failed(self, error: PlatformError) -> None:
         self._failures += 1
         self.last_error = error
         pause = min(BACKOFF_MAX_S, self.interval_s * 2 ** min(self._failures - 1, 6))
         self._not_before = self._clock.monotonic() + pause - self.interval_s / 2
         self._observer.notice(PollFailed(self.info, "sweep", error, self._clock.now(), self._failures))
+        if not isinstance(error, CredentialsRefused):
+            await self._carry_on()
+
+    async def _carry_on(self) -> None:
+        """No list to be had: judge each known run by what it can have used since it was last seen, and look at those
+        that may be over a limit, and at a few that were not seen for long. The detail call may work all the same."""
+        now_s = self._clock.monotonic()
+        looks = ENDED_LOOKS_MAX - len(self._tasks)
+        for number, watched in enumerate(list(self.watched.values())):
+            limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept))
+            if not limits:
+                continue
+            used, age_s = _aged(watched, now_s)
+            if self._calls_for_look(watched, limits, used, now_s):
+                self._look_now(watched, now_s)
+            elif age_s >= LOOK_AGAIN_S and looks > 0:
+                looks -= 1
+                self._look_now(watched, now_s)
+            else:
+                self._plan(watched, limits, used, now_s)
+            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)
 
     async def _take_in(self, sweep: Sweep) -> _Tally:
         now_s = self._clock.monotonic()
@@ -179,6 +212,9 @@ class Poller:
         tally.add(watched, limits, used)
         if not limits.limits:
             return
+        if limits.unsure:
+            unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
+            self._tell_verdicts(watched, watched.swept, unsure)
         open_limits = self._open_limits(watched, limits)
         if self._calls_for_look(watched, open_limits, used, now_s):
             self._look_now(watched, now_s)
@@ -188,13 +224,9 @@ class Poller:
     def _open_limits(self, watched: Watched, limits: LimitsOfSource) -> Mapping[LimitKind, float]:
         """The lowest limit of each kind that is not dealt with yet. A limit whose breach has been answered for good
         (notified, protected, dry run) needs no more looks."""
-        if watched.decision is None:
+        answered = _answered(watched)
+        if not answered:
             return dict(limits.lowest)
-        answered = {
-            (breach.verdict.rule.name, breach.verdict.kind)
-            for breach in watched.decision.breaches
-            if breach.response in (Response.NOTIFY, Response.PROTECTED, Response.DRY_RUN)
-        }
         rest = [limit for limit in limits.limits if (limit.rule.name, limit.kind) not in answered]
         return dict(LimitsOfSource.of(rest).lowest)
 
@@ -231,9 +263,8 @@ class Poller:
             self.agenda.drop(watched.swept.run_id)
 
     def _note_missing(self, sweep: Sweep, now_s: float) -> None:
-        """A run not in the list has not thereby ended: it is looked at after a while, a few at a time."""
-        if not sweep.sure:
-            return
+        """A run not in the list has not thereby ended: it is looked at after a while, a few at a time. So is one that
+        is not in the list because a part of the list could not be read (a failing squid)."""
         listed = {snapshot.run_id for snapshot in sweep.snapshots}
         looks = ENDED_LOOKS_MAX
         for run_id, watched in self.watched.items():
@@ -252,10 +283,12 @@ class Poller:
             self._look_now(watched, self._clock.monotonic())
 
     def _look_now(self, watched: Watched, now_s: float) -> None:
-        if watched.looking or now_s < watched.not_before or self._enforcer.is_busy_with(watched.swept.key):
+        if watched.looking or now_s < watched.not_before:
             return
-        if watched.suspected_at is None:
-            watched.suspected_at = self._clock.now()
+        if self._enforcer.is_busy_with(watched.swept.key):
+            # It is seen to; but should that fail, the run is not left to the next sweep, which may be far off.
+            self.agenda.set(watched.swept.run_id, now_s + LOOK_AGAIN_S)
+            return
         watched.looking = True
         self._spawn(self._inspect(watched))
 
@@ -279,6 +312,10 @@ class Poller:
         try:
             closest = self._closest(watched) if watched.missing == 0 else 0.0
             suspected = closest >= 1.0
+            if not suspected:
+                watched.suspected_at = None
+            elif watched.suspected_at is None:
+                watched.suspected_at = self._clock.now()
             # An abort needs to know how far the run had come, and after it nobody can tell.
             near = closest >= WARNING_RATIO
             snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=near)
@@ -307,10 +344,16 @@ class Poller:
         self._observer.notice(Trouble(text, account=run.account, run_id=run.run_id, level="error"))
 
     def _closest(self, watched: Watched) -> float:
-        """How close the run may be to any limit on it: from 1 on, the look is one before an abort."""
+        """How close the run may be to any limit that is not answered yet: from 1 on, the look is one before an
+        abort."""
         limits = self._rulebook.evaluator.limits(watched.swept)
+        answered = _answered(watched)
         used = upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
-        ratios = (judge(limit, used).ratio for limit in limits.limits if limit.sure)
+        ratios = (
+            judge(limit, used).ratio
+            for limit in limits.limits
+            if limit.sure and (limit.rule.name, limit.kind) not in answered
+        )
         return max((ratio for ratio in ratios if ratio is not None), default=0.0)
 
     def _look_later(self, watched: Watched, seconds: float) -> None:
@@ -359,16 +402,18 @@ class Poller:
         watched.suspected_at = None
         if any(verdict.verdict is VerdictKind.UNKNOWN for verdict in verdicts):
             watched.unknown_until = now_s + LOOK_AGAIN_S
-        if decision is None:
-            limits = self._open_limits(watched, rulebook.evaluator.limits(snapshot))
-            self._plan(watched, limits, snapshot.usage, now_s)
-            return
-        watched.vain_looks = 0
-        self._tell_breaches(watched, decision)
-        if decision.abort is not None:
-            self._enforcer.submit(decision, detected)
-        elif any(breach.response is Response.DEFERRED for breach in decision.breaches):
-            self._look_later(watched, LOOK_AGAIN_S)
+        if decision is not None:
+            watched.vain_looks = 0
+            self._tell_breaches(watched, decision)
+            if decision.abort is not None:
+                self._enforcer.submit(decision, detected)
+                self.agenda.set(snapshot.run_id, now_s + LOOK_AGAIN_S)
+                return
+            if any(breach.response is Response.DEFERRED for breach in decision.breaches):
+                self._look_later(watched, LOOK_AGAIN_S)
+                return
+        # Within its limits, or over such as only ask for a notice: the next one may be an abort's.
+        self._plan(watched, self._open_limits(watched, rulebook.evaluator.limits(snapshot)), snapshot.usage, now_s)
 
     def _is_overdue(self, watched: Watched, now_s: float) -> bool:
         """Whether an abort that is not ours should long have stopped the run."""
@@ -395,6 +440,39 @@ class Poller:
             return False
         watched.told.add(told)
         return True
+
+
+def _answered(watched: Watched) -> set[tuple[str, LimitKind]]:
+    """The limits, by rule and kind, whose breach has been answered for good: notified, protected, dry run."""
+    if watched.decision is None:
+        return set()
+    return {
+        (breach.verdict.rule.name, breach.verdict.kind)
+        for breach in watched.decision.breaches
+        if breach.response in (Response.NOTIFY, Response.PROTECTED, Response.DRY_RUN)
+    }
+
+
+def _aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
+    """The most that a run can have used by now, as far as its rates so far tell, and the seconds since it was seen."""
+    inspected = watched.inspected
+    if inspected is not None and watched.inspected_at >= watched.swept_at:
+        used, seen_at = inspected.usage, watched.inspected_at
+    else:
+        used = upper_bound(watched.swept, inspected, watched.swept_at - watched.inspected_at)
+        seen_at = watched.swept_at
+    age_s = now_s - seen_at
+    rates = {**(watched.rates or {}), **(inspected.burn_cap_per_s if inspected is not None else {})}
+
+    def grown(kind: LimitKind, rate_per_s: float) -> float | None:
+        figure = used.of(kind)
+        return None if figure is None else figure + rate_per_s * age_s
+
+    return Usage(
+        credits=grown(LimitKind.MAX_CREDITS, rates.get(LimitKind.MAX_CREDITS, 0.0)),
+        cost_usd=grown(LimitKind.MAX_COST_USD, rates.get(LimitKind.MAX_COST_USD, 0.0)),
+        duration_s=grown(LimitKind.MAX_DURATION, 1.0),
+    ), age_s
 
 
 def _learn_rates(watched: Watched, snapshot: Snapshot, now_s: float) -> None:
