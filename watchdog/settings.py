@@ -34,6 +34,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from watchdog.document import (
     Document,
     Loc,
+    Scalar,
     Table,
     closest,
     kind_of,
@@ -95,6 +96,18 @@ def _read_poll_interval(value: object) -> object:
     seconds = parse_duration(str(value))
     if seconds < 1:
         raise ValueError(f"must be 1s or more, not {shown(str(value))}")
+    return timedelta(seconds=seconds)
+
+
+def _read_retention(value: object) -> object:
+    """A duration of at least one day."""
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("must be a duration such as 90d")  # noqa: TRY004 (pydantic wants ValueError)
+    seconds = parse_duration(str(value))
+    if seconds < 86400:
+        raise ValueError(f"must be 1d or more, not {shown(str(value))}")
     return timedelta(seconds=seconds)
 
 
@@ -190,6 +203,7 @@ class AccountSettings(BaseModel):
     poll_interval: Annotated[timedelta | None, BeforeValidator(_read_poll_interval)] = None
     usd_per_credit: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     requests_per_minute: Annotated[int, Field(strict=True, ge=1)] | None = None
+    write_reason: bool = True
 
 
 class Settings(BaseSettings):
@@ -206,7 +220,8 @@ class Settings(BaseSettings):
     accounts: Annotated[tuple[AccountSettings, ...], AfterValidator(_check_accounts)]
     rules: Path = Path("rules/")
     # Not in the repr: the address of a database server may hold a password.
-    ledger: Annotated[str, NonEmpty] = Field(default="sqlite:////var/lib/budget-watchdog/ledger.db", repr=False)
+    ledger: Annotated[str, NonEmpty] = Field(default="auto", repr=False)
+    retention: Annotated[timedelta, BeforeValidator(_read_retention)] = timedelta(days=90)
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9877"
     dry_run: bool = False
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -282,6 +297,30 @@ def load_settings(
         raise ConfigurationError(loader.problems)
     settings._file = file
     return settings
+
+
+def find_ledger(
+    config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
+) -> tuple[str, Path]:
+    """The setting `ledger` and the folder that a relative one is meant from, without reading anything else.
+
+    The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
+    cannot be read or its `ledger` is no text.
+    """
+    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    folder = file.parent if file is not None else Path()
+    if address := environ.get(f"{PREFIX}LEDGER"):
+        return address, Path()
+    default = str(Settings.model_fields["ledger"].default)
+    if file is None:
+        return default, folder
+    document = read_document(file)
+    entry = document.root.get("ledger") if isinstance(document.root, Table) else None
+    if entry is None:
+        return default, folder
+    if not isinstance(entry.value, Scalar) or not isinstance(entry.value.value, str):
+        raise ConfigurationError([document.problem(entry.value, "ledger must be text; put it in quotes")])
+    return entry.value.value, folder
 
 
 def _named_file(environ: Mapping[str, str]) -> Path | None:

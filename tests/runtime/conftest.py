@@ -107,6 +107,12 @@ class World:
             self.daemon.stop()
             await running
 
+    async def forget(self) -> None:
+        """What a crash takes: everything but the ledger. `start` then makes all else anew."""
+        await self.app.net.aclose()
+        del self.app
+        self.notices.clear()
+
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         try:
             await self.stop()

@@ -36,7 +36,7 @@ def test_every_key_is_explained_with_its_variable(key: str) -> None:
     assert f"| [`{key}`](#{key}) |" in DOC
     assert f"`BUDGET_WATCHDOG_{key.upper()}`" in DOC
     default = Settings.model_fields[key].default
-    assert key in ("accounts", "dry_run", "rules") or f"`{default}`" in DOC
+    assert key in ("accounts", "dry_run", "rules", "retention") or f"`{default}`" in DOC
 
 
 @pytest.mark.parametrize("key", ACCOUNT_KEYS)

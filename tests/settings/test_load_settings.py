@@ -45,6 +45,7 @@ accounts:
     token_file: token
     base_url: https://api.apify.com/
     poll_interval: 5s
+    write_reason: false
   - name: lobstr-growth
     platform: lobstr
     token_env: T
@@ -53,6 +54,7 @@ accounts:
     requests_per_minute: 120
 rules: my-rules
 ledger: postgresql://u:p@db/x
+retention: 30d
 listen: "[::1]:9000"
 dry_run: true
 log_format: json
@@ -64,11 +66,11 @@ log_format: json
     assert first.model_dump(exclude={"token"}) == {
         "name": "apify-main", "platform": "apify", "token_file": tmp_path / "token", "token_env": None,
         "base_url": "https://api.apify.com", "poll_interval": timedelta(seconds=5), "usd_per_credit": None,
-        "requests_per_minute": None,
+        "requests_per_minute": None, "write_reason": False,
     }  # fmt: skip
     assert (second.poll_interval, second.usd_per_credit, second.requests_per_minute) == (None, 0.002, 120)
     assert settings.rules == tmp_path / "my-rules"
-    assert settings.ledger == "postgresql://u:p@db/x"
+    assert (settings.ledger, settings.retention) == ("postgresql://u:p@db/x", timedelta(days=30))
     assert (settings.listen, settings.listen_host, settings.listen_port) == ("[::1]:9000", "::1", 9000)
     assert settings.dry_run
     assert settings.log_format == "json"
@@ -79,7 +81,7 @@ log_format: json
 def test_defaults(tmp_path: Path) -> None:
     settings = load(write(tmp_path, ACCOUNT))
     assert settings.rules == tmp_path / "rules"
-    assert settings.ledger == "sqlite:////var/lib/budget-watchdog/ledger.db"
+    assert (settings.ledger, settings.retention) == ("auto", timedelta(days=90))
     assert (settings.listen_host, settings.listen_port) == ("127.0.0.1", 9877)
     assert (settings.dry_run, settings.log_format) == (False, "auto")
     account = settings.accounts[0]

@@ -12,14 +12,25 @@ import click
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError
 
-#: Verb: what it does. Each is a module of this package with a click command `command`; the words stand here so that
-#: the list of verbs can be shown without importing any.
+#: Verb: what it does. Each is a module of this package with a click command `command`, but for those below; the words
+#: stand here so that the list of verbs can be shown without importing any.
 VERBS = {
     "run": "Keep watch until told to stop (the daemon).",
     "once": "One sweep: look, stop what breaks a rule, show a table.",
     "check": "Check the configuration and the rules; with --online also the tokens.",
+    "history": "The aborts so far, and what they saved.",
+    "abort": "Stop one run by hand.",
+    "hold": "Exempt a run from aborts for a time.",
+    "protect": "Exempt a run from aborts for good.",
+    "resurrect": "Flag a run to be resumed later: abort it gracefully.",
+    "release": "End hold, protect and resurrect of a run.",
+    "holds": "List holds, flags and pauses in force.",
+    "pause": "Abort nothing for a time; keep observing.",
+    "resume": "End a pause.",
     "demo": "See it work on simulated platforms; needs nothing.",
 }
+#: Verbs that are small and alike share a module, where each is a command of its own name.
+OVERRIDES = ("hold", "protect", "resurrect", "release", "holds", "pause", "resume")
 
 HELP = """Stops runs on paid scraping platforms before they eat the budget, and proves that they stopped.
 
@@ -52,7 +63,9 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"watchdog.cli.{cmd_name}").command
+        together = cmd_name in OVERRIDES
+        module = importlib.import_module(f"watchdog.cli.{'overrides' if together else cmd_name}")
+        command = getattr(module, cmd_name if together else "command")
         assert isinstance(command, click.Command)
         return command
 

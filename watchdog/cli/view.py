@@ -184,6 +184,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "stopped_at": _iso(abort.stopped_at),
         "requests": abort.requests,
         "final": None if final is None else _figures(final.credits, final.cost_usd, final.duration_s),
+        "reason": abort.reason,
         "saved_credits": saving.credits if saving else None,
         "saved_usd": saving.usd if saving else None,
         "basis": saving.basis.value if saving and saving.basis else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +24,8 @@ class VerdictKind(StrEnum):
 class Verdict:
     """A run against one limit. `limit` and `used` in the unit of the kind; `used` is None for `unknown`.
 
-    `why_unknown` says what is missing (`usage`: the figure; `source`: names needed to tell if the rule applies).
+    `why_unknown` says what is missing (`usage`: the figure; `source`: names or the origin, needed to tell if the rule
+    applies).
     """
 
     rule: Rule
@@ -134,11 +136,13 @@ class Transition:
 class Abort:
     """The record of one abort, whole: a ledger row. Never mutated; `advance` gives the next version.
 
-    `requests` counts POSTs sent; `effective_requests` those the platform answered with 200. `asked_mode` is the mode
-    first decided on, `mode` the one in force (an escalation changes it). `before` is the snapshot that proved the
-    breach, `final` the last one seen after the stop, `settled` whether its figures are final. `used_at_detection` is
-    what raised the suspicion, `used_at_request` what the inspection right before the first request showed. An abort by
-    hand has the rule `manual` and no `limit`. `reason` says why, for people.
+    `requests` counts POSTs sent; `effective_requests` those the platform accepted (answered with 200, or seen to
+    work), `void_requests` those that provably did nothing (refused, postponed, never sent); the answers to the rest
+    were lost. `refusals` counts those since the last accepted one. `asked_mode` is the mode first decided on, `mode`
+    the one in force (an escalation changes it). `before` is the snapshot that proved the breach, `final` the last one
+    seen after the stop, `settled` whether its figures are final. `used_at_detection` is what raised the suspicion,
+    `used_at_request` what the inspection right before the first request showed. An abort by hand has the rule `manual`
+    and no `limit`. `reason` says why, for people.
     """
 
     id: str
@@ -158,6 +162,7 @@ class Abort:
     before: Snapshot
     requests: int = 0
     effective_requests: int = 0
+    void_requests: int = 0
     refusals: int = 0
     requested_at: datetime | None = None
     stopped_at: datetime | None = None
@@ -178,12 +183,19 @@ class Abort:
         return (self.account, self.run_id)
 
     @property
+    def may_have_arrived(self) -> bool:
+        """Whether a request of ours may have had an effect: accepted, or its answer lost."""
+        return self.requests > self.void_requests
+
+    @property
     def is_complete(self) -> bool:
         """Whether nothing is left to do: closed, and its figures settled if it was a stop of ours."""
         return not self.state.is_open and (self.settled or self.state is not AbortState.CONFIRMED)
 
     def advance(self, state: AbortState, at: datetime, note: str = "", **changes: object) -> Abort:
-        """The record one step further, with the step in its history."""
+        """The record one step further, with the step in its history, whose times never go back."""
+        if self.history:
+            at = max(at, self.history[-1].at)
         history = (*self.history, Transition(state, at, note))
         return replace(self, state=state, history=history, **changes)  # type: ignore[arg-type]  # fields by name
 
@@ -208,9 +220,11 @@ def describe(kind: LimitKind | None, value: float | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the notation of the rule files: `90s` is `1m30s`, `5400` is `1h30m`."""
-    if seconds < 60:
-        return f"{seconds:.0f}s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f}s"
+    """Seconds in the notation of the rule files: `90` is `1m30s`, `5400` is `1h30m`; the three largest units."""
+    if not math.isfinite(seconds):
+        return f"{seconds}s"
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
     left = round(seconds)
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):

@@ -128,7 +128,7 @@ class SavingBooked:
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """The ledger cannot be written (`error` says why), or can be again (None). `pending`: records that wait in memory."""
+    """The ledger cannot be written (`error` says why), or can be again (None). `pending`: records waiting in memory."""
 
     error: WatchdogError | None
     pending: int

@@ -16,7 +16,7 @@ RUN_KEYS = ("platform", "account", "run_id", "origin")
 
 
 class Matched(Enum):
-    """The answer of a selector; `UNSURE` where the names it needs could not be looked up yet."""
+    """The answer of a selector; `UNSURE` where the names or the origin that it needs are not known (yet)."""
 
     YES = "yes"
     NO = "no"
@@ -70,7 +70,10 @@ class Selector:
 def _matches_key(key: str, patterns: tuple[str, ...], snapshot: Snapshot) -> Matched:
     if key in RUN_KEYS:
         value = getattr(snapshot, key)
-        return Matched.YES if value is not None and glob_matches(patterns, (value,)) else Matched.NO
+        if value is None:
+            # Unknown is not "no": the run may be protected by it, or limited.
+            return Matched.UNSURE
+        return Matched.YES if glob_matches(patterns, (value,)) else Matched.NO
     return _matches_facet(key, patterns, snapshot.source)
 
 

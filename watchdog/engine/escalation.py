@@ -7,8 +7,10 @@ record in between is always complete, so that it can be stored after every step 
 The table of states and transitions is in docs/escalation.md.
 
 Rules of safety behind it: the record exists before any request; a lost answer may have worked, so the run is looked at
-before anything is asked again; an answer is not a stop, so the run is followed until it is over; a graceful abort that
-outlives the platform's window becomes an immediate one; an abort is never given up while the run can still spend.
+before anything is asked again; every request but the first directly follows a look that showed the run active; an
+answer is not a stop, so the run is followed until it is over; a graceful abort that outlives the platform's window
+becomes an immediate one; only refusals of every request, a platform that knows the run no more, or a withdrawal before
+any request had an effect end the pursuit of a run that may still spend.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from watchdog.domain.override import MANUAL
 from watchdog.domain.run import RunState, Snapshot
 from watchdog.errors import PlatformError, Unreachable
 
+#: Longest wait that a platform's "slow down" is taken at its word for, in seconds; no shorter than `net` pauses for.
+POSTPONE_MAX_S = 900.0
 #: After this many refusals in a row the abort is closed as failed; the run stays watched.
 REFUSALS_MAX = 3
 #: After this many "no such run" answers in a row nothing can be proven any more.
@@ -65,8 +69,9 @@ class Step:
 class Pursuit:
     """An abort being carried out: the record, and what only matters while the process lives.
 
-    `looks` counts looks since the last request; `due` is the earliest time of the next step; `gone` counts "no such
-    run" answers in a row; `must_look`: ask nothing before the run has been seen again.
+    `due` is the earliest time of the next step, set at `since`; `looks` counts looks since the last request that may
+    have arrived; `gone` counts "no such run" answers in a row; `must_look`: the next step is a look; `yielded_at`:
+    since when somebody else's abort of the run is given its time.
     """
 
     abort: Abort
@@ -74,6 +79,8 @@ class Pursuit:
     looks: int = 0
     gone: int = 0
     must_look: bool = False
+    since: datetime | None = None
+    yielded_at: datetime | None = None
 
 
 def open_abort(
@@ -131,41 +138,46 @@ def open_by_hand(run: Snapshot, mode: Mode, reason: str, abort_id: str, now: dat
 def begin(abort: Abort, now: datetime, *, resumed: bool = False) -> Pursuit:
     """Take an abort up: one just opened asks at once, since its run was inspected a moment ago; one found in the
     ledger (`resumed`) is resolved by looking at the run first."""
-    return Pursuit(abort, due=now, must_look=resumed)
+    return Pursuit(_not_in_the_future(abort, now), due=now, must_look=resumed, since=now)
 
 
 def next_step(pursuit: Pursuit, now: datetime, pace: Pace) -> Step:
     """What the abort needs next, and when."""
-    abort = pursuit.abort
+    abort, due = pursuit.abort, pursuit.due
+    if pursuit.since is not None and now < pursuit.since:
+        # The clock was set back: keep the pause, not the hour.
+        due = now + (due - pursuit.since)
     if abort.is_complete:
         return Step(Do.NOTHING, now)
     if not abort.state.is_open:
-        return Step(Do.LOOK, max(pursuit.due, _settled_at(abort, pace)))
-    if pursuit.must_look:
-        return Step(Do.LOOK, pursuit.due)
-    if abort.state is AbortState.INTENDED:
-        return Step(Do.REQUEST, pursuit.due)
-    again_at = _patience_ends(abort, pace)
-    if pursuit.due >= again_at:
-        return Step(Do.REQUEST, again_at)
-    return Step(Do.LOOK, pursuit.due)
+        return Step(Do.LOOK, max(due, _settled_at(abort, now, pace)))
+    return Step(Do.LOOK if pursuit.must_look else Do.REQUEST, due)
 
 
-def _settled_at(abort: Abort, pace: Pace) -> datetime:
-    if abort.stopped_at is None:
-        return abort.history[-1].at
-    return abort.stopped_at + timedelta(seconds=pace.settle_s)
+def _settled_at(abort: Abort, now: datetime, pace: Pace) -> datetime:
+    """When final figures can be had. Counted from our seeing the end, as the platform's clock may differ."""
+    return min(abort.history[-1].at, now) + timedelta(seconds=pace.settle_s)
 
 
-def _patience_ends(abort: Abort, pace: Pace) -> datetime:
-    """When a request that has not stopped the run is followed by another."""
-    if abort.requested_at is None:
-        return abort.history[-1].at
+def _not_in_the_future(abort: Abort, now: datetime) -> Abort:
+    """The record with no request later than now, should the clock have been set back: patience must end one day."""
+    if abort.requested_at is None or abort.requested_at <= now:
+        return abort
+    return replace(abort, requested_at=now)
+
+
+def _patience_ends(abort: Abort, requested_at: datetime, pace: Pace) -> datetime:
+    """When a request that the platform accepted and that has not stopped the run is followed by another."""
     if abort.mode is Mode.GRACEFUL:
         patience = pace.window_s + pace.slack_s
     else:
-        patience = min(pace.retry_max_s, pace.slack_s * 2 ** max(0, abort.effective_requests - 1))
-    return abort.requested_at + timedelta(seconds=patience)
+        patience = _growing(pace.slack_s, abort.effective_requests - 1, pace.retry_max_s)
+    return requested_at + timedelta(seconds=patience)
+
+
+def _growing(first_s: float, times: int, most_s: float) -> float:
+    """A pause that doubles each time, up to a longest one."""
+    return float(min(most_s, first_s * 2 ** min(max(0, times), 20)))
 
 
 def escalates(pursuit: Pursuit) -> bool:
@@ -182,8 +194,12 @@ def requesting(pursuit: Pursuit, now: datetime) -> Pursuit:
     abort = pursuit.abort
     counted = replace(abort, requests=abort.requests + 1)
     if escalates(pursuit):
-        counted = counted.advance(abort.state, now, "escalated to immediate: still not stopped", mode=Mode.IMMEDIATE)
+        counted = _escalated(counted, now)
     return replace(pursuit, abort=counted, must_look=True)
+
+
+def _escalated(abort: Abort, now: datetime) -> Abort:
+    return abort.advance(abort.state, now, "escalated to immediate: still not stopped", mode=Mode.IMMEDIATE)
 
 
 def answered(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
@@ -193,91 +209,152 @@ def answered(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pur
     )
     if not seen.state.is_active:
         return _close(replace(pursuit, abort=abort), seen, now)
-    return _asked(replace(pursuit, abort=abort), now, pace, f"answered with status {seen.status}")
+    return _asked(abort, now, pace, f"answered with status {seen.status}")
 
 
 def unanswered(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:
     """No proper answer came. If the request may have arrived, it may have worked: look before anything else."""
     if isinstance(error, Unreachable) and not error.maybe_done:
-        return _again_later(pursuit, now, pace)
-    return _asked(replace(pursuit, abort=replace(pursuit.abort, requested_at=now)), now, pace, f"answer lost: {error}")
+        return _again_later(_void(pursuit), now, pace)
+    return _asked(replace(pursuit.abort, requested_at=now), now, pace, f"answer lost: {error}")
 
 
-def postponed(pursuit: Pursuit, now: datetime, seconds: float) -> Pursuit:
-    """The platform asked to wait (429): the request had no effect, and after the wait the run is seen afresh first."""
-    return replace(pursuit, due=now + timedelta(seconds=seconds), must_look=True)
+def _void(pursuit: Pursuit) -> Pursuit:
+    """The last request provably had no effect."""
+    return replace(pursuit, abort=replace(pursuit.abort, void_requests=pursuit.abort.void_requests + 1))
+
+
+def postponed(pursuit: Pursuit, now: datetime, seconds: float, pace: Pace | None = None) -> Pursuit:
+    """The platform asked to wait (429): the request had no effect, and after the wait the run is seen afresh first.
+
+    A platform that says to wait 0 s, time and again, is asked at growing distance all the same.
+    """
+    pace = pace or Pace()
+    least_s = _growing(pace.look_first_s, pursuit.abort.requests - 1, pace.look_max_s)
+    return _pause(_void(pursuit), now, max(least_s, min(seconds, POSTPONE_MAX_S)), must_look=True)
 
 
 def no_longer_abortable(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
     """The platform says there is no such run to abort (404): most likely it is over, which only a look can tell."""
-    return _again_later(pursuit, now, pace) if pursuit.looks else replace(pursuit, due=now, must_look=True)
+    if pursuit.abort.requests > 1:
+        return _again_later(_void(pursuit), now, pace)
+    return _pause(_void(pursuit), now, 0.0, must_look=True)
 
 
 def refused(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:
-    """The platform will not do it (4xx). After a few refusals the abort has failed."""
-    abort = replace(pursuit.abort, refusals=pursuit.abort.refusals + 1)
-    if abort.refusals >= REFUSALS_MAX:
+    """The platform will not do it (4xx). After a few refusals the abort has failed, unless an earlier request was
+    accepted: then the run may well be stopping, and is followed."""
+    abort = replace(_void(pursuit).abort, refusals=pursuit.abort.refusals + 1)
+    if abort.refusals >= REFUSALS_MAX and abort.effective_requests == 0:
         return replace(pursuit, abort=abort.advance(AbortState.FAILED, now, f"refused: {error}"))
     return _again_later(replace(pursuit, abort=abort), now, pace)
 
 
 def _again_later(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
-    pause = min(pace.retry_max_s, pace.look_first_s * 2 ** min(pursuit.abort.requests, 10))
-    return replace(pursuit, due=now + timedelta(seconds=pause), must_look=True)
+    """After a growing pause, and a look at its end."""
+    pause_s = _growing(pace.look_first_s, pursuit.abort.requests, pace.retry_max_s)
+    return _pause(pursuit, now, pause_s, must_look=True)
 
 
-def _asked(pursuit: Pursuit, now: datetime, pace: Pace, note: str) -> Pursuit:
-    abort = pursuit.abort.advance(AbortState.REQUESTED, now, note)
-    return Pursuit(abort, due=now + timedelta(seconds=pace.look_first_s), must_look=True)
+def _asked(abort: Abort, now: datetime, pace: Pace, note: str) -> Pursuit:
+    due = now + timedelta(seconds=pace.look_first_s)
+    return Pursuit(abort.advance(AbortState.REQUESTED, now, note), due=due, must_look=True, since=now)
+
+
+def _pause(pursuit: Pursuit, now: datetime, seconds: float, *, must_look: bool) -> Pursuit:
+    return replace(pursuit, due=now + timedelta(seconds=seconds), since=now, must_look=must_look)
 
 
 def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
     """The run was seen again: over, still going, or (once stopped) with settled figures."""
-    abort = pursuit.abort
+    abort = _not_in_the_future(pursuit.abort, now)
     if not abort.state.is_open:
-        return replace(pursuit, abort=replace(abort, final=seen, settled=True))
-    if not seen.state.is_active:
-        return _close(pursuit, seen, now)
-    return _still_active(pursuit, seen, now, pace)
+        # A run active again has been resurrected: what it uses now is no longer this abort's.
+        final = abort.final if seen.state.is_active else seen
+        return replace(pursuit, abort=replace(abort, final=final, settled=True))
+    pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
+    if seen.state.is_active and not _was_resurrected(abort, seen):
+        return _still_active(pursuit, seen, now, pace)
+    if _end_is_unclear(abort, seen):
+        return _pause(pursuit, now, _growing(pace.look_first_s, pursuit.looks, 6 * pace.look_max_s), must_look=True)
+    return _close(pursuit, seen, now)
+
+
+def _was_resurrected(abort: Abort, seen: Snapshot) -> bool:
+    """Whether the run was over since the abort was decided on: it is active, but by another resurrection."""
+    before, after = abort.before.resurrect_count, seen.resurrect_count
+    return before is not None and after is not None and after > before
+
+
+def _end_is_unclear(abort: Abort, seen: Snapshot) -> bool:
+    """Whether the run no longer spends but may have been ending by itself when a request of ours may have arrived;
+    its final state will say."""
+    return seen.state is RunState.STOPPED and seen.end_reason is None and abort.may_have_arrived
 
 
 def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
+    """Ask (again) if it is time, else look again in a while."""
     abort = pursuit.abort
-    untouched = seen.state is not RunState.ABORTING
-    if not _took_effect(pursuit) and not untouched:
+    if not _took_effect(pursuit):
+        if seen.state is not RunState.ABORTING:
+            return _untouched(pursuit, now, pace)
+        if not abort.may_have_arrived:
+            return _yield(pursuit, now, pace)
         # An answer was lost but the platform is stopping the run: the request did arrive.
-        abort = replace(abort, effective_requests=1, state=AbortState.REQUESTED, requested_at=abort.requested_at or now)
-    elif not _took_effect(pursuit):
-        # No request has had an effect so far, and this look is fresh: ask (again).
-        return replace(
-            pursuit,
-            abort=replace(abort, requested_at=None),
-            due=now,
-            looks=pursuit.looks + 1,
-            must_look=False,
-            gone=0,
-        )
-    due = _next_look(pursuit, abort, now, pace)
-    return replace(pursuit, abort=abort, due=due, looks=pursuit.looks + 1, must_look=False, gone=0)
+        note = "the run is being aborted: the request did arrive"
+        asked_at = abort.requested_at or now
+        abort = abort.advance(AbortState.REQUESTED, now, note, effective_requests=1, requested_at=asked_at)
+        pursuit = replace(pursuit, abort=abort)
+    ask_at = _patience_ends(abort, abort.requested_at or now, pace)
+    if now >= ask_at:
+        return _pause(pursuit, now, 0.0, must_look=False)
+    return _look_by(pursuit, now, ask_at, pace)
 
 
-def _next_look(pursuit: Pursuit, abort: Abort, now: datetime, pace: Pace) -> datetime:
-    """After a growing pause; but not past the moment at which the platform itself ends a graceful abort."""
-    due = now + timedelta(seconds=_look_pause(pursuit, pace))
-    if abort.mode is not Mode.GRACEFUL or abort.requested_at is None:
-        return due
-    forced_at = abort.requested_at + timedelta(seconds=pace.window_s + pace.look_first_s)
-    return min(due, forced_at) if now < forced_at else due
+def _untouched(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+    """No request has had an effect so far: ask (again), at growing distance if answers keep getting lost."""
+    abort = pursuit.abort
+    if abort.requested_at is not None:
+        pause_s = _growing(pace.look_first_s, abort.requests - 1, pace.retry_max_s)
+        ask_at = abort.requested_at + timedelta(seconds=pause_s)
+        if now < ask_at:
+            return _look_by(pursuit, now, ask_at, pace)
+    if abort.mode is Mode.GRACEFUL and now >= _grace_ends(abort, now, pace):
+        pursuit = replace(pursuit, abort=_escalated(abort, now))
+    return _pause(pursuit, now, 0.0, must_look=False)
 
 
-def _look_pause(pursuit: Pursuit, pace: Pace) -> float:
-    return float(min(pace.look_max_s, pace.look_first_s * 2 ** min(pursuit.looks, 10)))
+def _grace_ends(abort: Abort, now: datetime, pace: Pace) -> datetime:
+    """When asking gracefully has been tried for long enough, since the first request whose answer was lost."""
+    first = next((step.at for step in abort.history if step.state is AbortState.REQUESTED), now)
+    return first + timedelta(seconds=pace.window_s + pace.slack_s)
+
+
+def _yield(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+    """Somebody else is aborting the run: let that work for as long as one of ours might take, then ask ourselves.
+    An abort that was opened because such a one is overdue does not wait again."""
+    since = min(pursuit.yielded_at or now, now)
+    ask_at = since + timedelta(seconds=pace.window_s + pace.slack_s)
+    if pursuit.abort.before.state is RunState.ABORTING or now >= ask_at:
+        return _pause(pursuit, now, 0.0, must_look=False)
+    return replace(_look_by(pursuit, now, ask_at, pace), yielded_at=since)
+
+
+def _look_by(pursuit: Pursuit, now: datetime, latest: datetime, pace: Pace) -> Pursuit:
+    """Look after a growing pause, but no later than the time to ask, and promptly when the platform itself ends a
+    graceful abort."""
+    due = min(latest, now + timedelta(seconds=_growing(pace.look_first_s, pursuit.looks - 1, pace.look_max_s)))
+    abort = pursuit.abort
+    if abort.mode is Mode.GRACEFUL and abort.requested_at is not None:
+        forced_at = abort.requested_at + timedelta(seconds=pace.window_s + pace.look_first_s)
+        due = min(due, forced_at) if now < forced_at else due
+    return replace(pursuit, due=due, since=now, must_look=True)
 
 
 def look_failed(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
     """The run could not be looked at this time."""
-    due = now + timedelta(seconds=_look_pause(pursuit, pace))
-    return replace(pursuit, due=due, looks=pursuit.looks + 1)
+    pause_s = _growing(pace.look_first_s, pursuit.looks, pace.look_max_s)
+    return _pause(replace(pursuit, looks=pursuit.looks + 1), now, pause_s, must_look=True)
 
 
 def not_found(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
@@ -310,10 +387,14 @@ def give_up_settling(pursuit: Pursuit) -> Pursuit:
 
 def _close(pursuit: Pursuit, seen: Snapshot, now: datetime) -> Pursuit:
     abort = pursuit.abort
-    ours = _ended_by_abort(seen) and abort.requests > 0
+    if seen.state.is_active:
+        ours, stopped_at, note = _took_effect(pursuit), now, "the run ended and was resurrected since"
+    else:
+        ours, stopped_at = _ended_by_abort(seen) and abort.may_have_arrived, seen.finished_at or now
+        note = f"run is {seen.status}"
     state = AbortState.CONFIRMED if ours else AbortState.ALREADY_FINISHED
-    closed = abort.advance(state, now, f"run is {seen.status}", stopped_at=seen.finished_at or now, final=seen)
-    return replace(pursuit, abort=closed, due=now, looks=0, must_look=False, gone=0)
+    closed = abort.advance(state, now, note, stopped_at=stopped_at, final=seen)
+    return replace(pursuit, abort=closed, due=now, since=now, looks=0, must_look=False, gone=0)
 
 
 def _ended_by_abort(seen: Snapshot) -> bool:

@@ -6,6 +6,7 @@ that is not known gives the verdict `unknown`, which is never a reason to abort 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,7 +100,7 @@ def judge(applied: AppliedLimit, usage: Usage) -> Verdict:
     why = ""
     if not applied.sure:
         kind, why = VerdictKind.UNKNOWN, "source"
-    elif used is None:
+    elif used is None or math.isnan(used):
         kind, why = VerdictKind.UNKNOWN, "usage"
     elif used >= applied.limit:
         kind = VerdictKind.BREACH
@@ -164,7 +165,7 @@ def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: boo
             return Response.PROTECTED, protection.reason or "protected"
         unsure = unsure or matched is Matched.UNSURE
     if unsure:
-        return Response.DEFERRED, "its names could not be looked up yet, so it may be protected"
+        return Response.DEFERRED, "its names or origin are not known yet, so it may be protected"
     if dry_run:
         return Response.DRY_RUN, "dry run"
     if snapshot.state is RunState.ABORTING and not overdue:

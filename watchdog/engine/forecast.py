@@ -55,34 +55,39 @@ def with_floor(usage: Usage, floor: RunningFloor | None) -> Usage:
     return replace(usage, duration_s=floor.seconds)
 
 
-def upper_bound(swept: Snapshot, inspected: Snapshot | None, age_s: float) -> Usage:
+def upper_bound(swept: Snapshot, inspected: Snapshot | None, age_s: float, swept_age_s: float = 0.0) -> Usage:
     """The most that a run can have used by now: a suspicion, never a proof.
 
-    `swept` is the newest snapshot, `inspected` the last inspection and `age_s` the seconds since then. Figures that the
-    sweep has count as they are; those it lacks are the inspection's, grown by the fastest they can grow. A figure
-    with no such bound stays None: only another inspection tells.
+    `swept` is the newest snapshot of a sweep and `swept_age_s` its age in seconds, `inspected` the last inspection and
+    `age_s` the seconds since then. Running time grows by a second a second from whichever look says less, unless the
+    run is paused. Of credits and dollars, the sweep's count as they are, though never for less than an inspection
+    showed; those that the sweep lacks are the inspection's, grown by the fastest they can grow. A figure with no such
+    bound stays None: only another inspection tells.
     """
+    rate = 0.0 if swept.state is RunState.PAUSED else 1.0
+    duration = _most(swept.usage.duration_s, rate, swept_age_s)
     if inspected is None:
-        return swept.usage
-    duration = _most(inspected.usage.duration_s, 1.0, age_s)
-    if swept.usage.duration_s is not None:
-        duration = swept.usage.duration_s if duration is None else min(duration, swept.usage.duration_s)
-    if inspected.state not in (RunState.RUNNING, RunState.PENDING, RunState.TIMING_OUT):
-        duration = swept.usage.duration_s
+        return replace(swept.usage, duration_s=duration)
+    if inspected.state in _RUNS_ON:
+        since = _most(inspected.usage.duration_s, 1.0, age_s)
+        duration = since if duration is None else min(duration, duration if since is None else since)
     return Usage(
-        credits=_first(swept.usage.credits, _bounded(inspected, LimitKind.MAX_CREDITS, age_s)),
-        cost_usd=_first(swept.usage.cost_usd, _bounded(inspected, LimitKind.MAX_COST_USD, age_s)),
+        credits=_metered(LimitKind.MAX_CREDITS, swept, inspected, age_s),
+        cost_usd=_metered(LimitKind.MAX_COST_USD, swept, inspected, age_s),
         duration_s=duration,
     )
 
 
-def _bounded(inspected: Snapshot, kind: LimitKind, age_s: float) -> float | None:
-    return _most(inspected.usage.of(kind), inspected.burn_cap_per_s.get(kind), age_s)
+#: After an inspection in one of these states, running time can be counted on from it.
+_RUNS_ON = (RunState.RUNNING, RunState.PENDING, RunState.TIMING_OUT)
+
+
+def _metered(kind: LimitKind, swept: Snapshot, inspected: Snapshot, age_s: float) -> float | None:
+    shown, proven = swept.usage.of(kind), inspected.usage.of(kind)
+    if shown is None:
+        return _most(proven, inspected.burn_cap_per_s.get(kind), age_s)
+    return shown if proven is None else max(shown, proven)
 
 
 def _most(used: float | None, rate_per_s: float | None, age_s: float) -> float | None:
     return None if used is None or rate_per_s is None else used + rate_per_s * age_s
-
-
-def _first(*figures: float | None) -> float | None:
-    return next((figure for figure in figures if figure is not None), None)

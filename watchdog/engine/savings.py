@@ -12,6 +12,7 @@ Never negative. No basis: nothing is claimed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -94,7 +95,10 @@ def _by_cap(before: Snapshot, final: Snapshot) -> Usage:
         return Usage()
 
     def at_cap(used: float | None) -> float | None:
-        return None if used is None else used + used / duration * seconds_left
+        if used is None:
+            return None
+        projected = used + used * (seconds_left / duration)
+        return projected if math.isfinite(projected) else None
 
     return Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
 
@@ -103,9 +107,9 @@ def _seconds_to_cap(before: Snapshot, used: Usage, duration_s: float) -> float |
     """Running seconds until the platform would have stopped the run, at its burn rate so far; None: it would not."""
     left = []
     cap = before.cap
-    if cap.timeout_s and not before.resurrect_count:
+    if cap.timeout_s and before.resurrect_count == 0:
         # After a resurrection the time-out counts from a moment that no answer names.
         left.append(max(0.0, cap.timeout_s - duration_s))
     if cap.max_total_charge_usd is not None and used.cost_usd:
-        left.append(max(0.0, cap.max_total_charge_usd - used.cost_usd) / (used.cost_usd / duration_s))
+        left.append(max(0.0, cap.max_total_charge_usd - used.cost_usd) / used.cost_usd * duration_s)
     return min(left) if left else None

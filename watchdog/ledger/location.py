@@ -10,6 +10,7 @@ from pathlib import Path
 from watchdog.errors import ConfigurationError
 
 MEMORY = "memory"
+AUTO = "auto"
 FILE_NAME = "ledger.db"
 _SQLITE = "sqlite:///"
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from watchdog.errors import LedgerError
+
+#: A command that only looks whether a daemon is running holds the lock for an instant: try again for so long, seconds.
+_PATIENCE_S = 0.5
+_PAUSE_S = 0.05
 
 
 class LedgerLock:
@@ -19,36 +24,55 @@ class LedgerLock:
         self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Take it, or raise LedgerError that names the process that has it."""
+        """Take it, or raise LedgerError that names the process that has it; OSError if the folder cannot be written."""
+        end = time.monotonic() + _PATIENCE_S
+        while not self._try():
+            if time.monotonic() > end:
+                raise LedgerError(
+                    f"ledger {self._ledger}: in use by another budget-watchdog (pid {self._holder()}); stop that one, "
+                    "or give this one a ledger of its own"
+                )
+            time.sleep(_PAUSE_S)
+        assert self._fd is not None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _try(self) -> bool:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise LedgerError(
-                f"ledger {self._ledger}: in use by another budget-watchdog (pid {holder}); stop that one, or give this "
-                "one a ledger of its own"
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            return False
         self._fd = fd
+        return True
+
+    def _holder(self) -> str:
+        try:
+            return self._path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+        except OSError:
+            return "unknown"
 
     def is_held_by_other(self) -> bool:
         """Whether a daemon is running on this ledger."""
+        if not self._path.exists():
+            return False
         try:
-            self.acquire()
-        except LedgerError:
-            return True
+            free = self._try()
         except OSError:
             return False
-        self.release()
-        return False
+        if free:
+            self._let_go()
+        return not free
 
     def release(self) -> None:
         """Let go. The file stays: removing it would race with another that has just opened it."""
         if self._fd is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._fd is not None:
             os.close(self._fd)
             self._fd = None

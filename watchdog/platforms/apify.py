@@ -8,21 +8,21 @@ changing list, so an item may appear twice or slip between pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Sweep
 from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage
-from watchdog.errors import BadAnswer
-from watchdog.net import Answer, Call, Priority, Session
+from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
+from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
-from watchdog.platforms.wire import count, figure, moment, text
+from watchdog.platforms.wire import count, figure, moment, part, text
 
 NAME = "apify"
 BASE_URL = "https://api.apify.com"
@@ -42,6 +42,8 @@ TRAITS = PlatformTraits(
 PAGE_MAX = 1000
 #: 10 million runs: more pages than this is a list that never ends.
 _PAGES_MAX = 10_000
+#: So many pages may fail, after all their retries, before a sweep makes do with what it has.
+_BAD_PAGES_MAX = 3
 
 _STATES = {
     "READY": RunState.PENDING,
@@ -57,12 +59,8 @@ _ACTIVE_STATUSES = ",".join(status for status, state in _STATES.items() if state
 _GIGABYTE_HOURS_PER_MB_SECOND = 1 / 1024 / 3600
 
 
-class _Meta(msgspec.Struct):
-    origin: Any = None
-
-
 class _RunShort(msgspec.Struct, rename="camel"):
-    """A run in a list. Figures are `Any`: one of a wrong type must not cost the whole item."""
+    """A run in a list. All but what it cannot be told by is `Any`: a wrong type must not cost the whole item."""
 
     id: str
     status: str
@@ -70,26 +68,13 @@ class _RunShort(msgspec.Struct, rename="camel"):
     actor_task_id: Any = None
     started_at: Any = None
     finished_at: Any = None
-    meta: _Meta | None = None
+    meta: Any = None
     usage_total_usd: Any = None
 
 
-class _Stats(msgspec.Struct, rename="camel"):
-    run_time_secs: Any = None
-    duration_millis: Any = None
-    compute_units: Any = None
-    resurrect_count: Any = None
-
-
-class _Options(msgspec.Struct, rename="camel"):
-    memory_mbytes: Any = None
-    timeout_secs: Any = None
-    max_total_charge_usd: Any = None
-
-
 class _Run(_RunShort, rename="camel"):
-    stats: _Stats | None = None
-    options: _Options | None = None
+    stats: Any = None
+    options: Any = None
 
 
 class _RunAnswer(msgspec.Struct):
@@ -130,6 +115,42 @@ class _PageRead:
     bad_items: Sequence[str]
     items: int
     total: int | None
+    received_at: datetime
+
+
+class _Listing:
+    """What a sweep has read so far."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, tuple[_RunShort, datetime]] = {}
+        self.bad_items: list[str] = []
+        self.sure = True
+        self.next_offset = 0
+        self._bad_pages = 0
+
+    def add(self, page: _PageRead) -> bool:
+        """Take a page in; whether there is another. Pages get their length from the server, which may give less than
+        asked for, and the total may be missing; a page that brings nothing new is the end of any list."""
+        known = len(self.runs)
+        self.runs.update((run.id, (run, page.received_at)) for run in page.runs)
+        self.bad_items.extend(page.bad_items)
+        self.next_offset += page.items
+        if page.total is not None and self.next_offset >= page.total:
+            return False
+        goes_on = page.items > 0 and (len(self.runs) > known or not page.runs)
+        self.sure = self.sure and (goes_on or page.total is None)
+        return goes_on
+
+    def skip(self, error: PlatformError) -> bool:
+        """A page that cannot be read hurts only itself; whether to try the next one. Not if nothing was read before:
+        then the list is what cannot be read."""
+        self._bad_pages += 1
+        if self.next_offset == 0 or isinstance(error, CredentialsRefused):
+            raise error
+        self.bad_items.append(f"the list of runs from item {self.next_offset} on: {error}")
+        self.sure = False
+        self.next_offset += PAGE_MAX
+        return error.retryable and self._bad_pages < _BAD_PAGES_MAX
 
 
 class Apify:
@@ -145,22 +166,19 @@ class Apify:
 
     async def sweep(self) -> Sweep:
         """Every active run: one call for each 1,000, and one for each Actor or task not seen before."""
-        runs: dict[str, _RunShort] = {}
-        bad_items: list[str] = []
-        offset, received = 0, self._session.clock.now()
+        listing = _Listing()
         for _ in range(_PAGES_MAX):
-            page, answer = await self._list(offset)
-            received = answer.received_at
-            bad_items.extend(page.bad_items)
-            runs.update((run.id, run) for run in page.runs)
-            offset += page.items
-            if page.items == 0 or (offset >= page.total if page.total is not None else page.items < PAGE_MAX):
+            try:
+                more = listing.add(await self._list(listing.next_offset))
+            except PlatformError as error:
+                more = listing.skip(error)
+            if not more:
                 break
-        active = [run for run in runs.values() if _state(run.status).is_active]
-        await self._resolve(active)
-        return Sweep([self._swept(run, received) for run in active], tuple(bad_items))
+        active = [(run, received) for run, received in listing.runs.values() if _state(run.status).is_active]
+        await self._resolve(run for run, _ in active)
+        return Sweep([self._swept(run, received) for run, received in active], tuple(listing.bad_items), listing.sure)
 
-    async def _list(self, offset: int) -> tuple[_PageRead, Answer]:
+    async def _list(self, offset: int) -> _PageRead:
         call = Call(
             "GET",
             "/v2/actor-runs",
@@ -169,24 +187,28 @@ class Apify:
             priority=Priority.SWEEP,
             params={"status": _ACTIVE_STATUSES, "limit": PAGE_MAX, "offset": offset, "desc": "true"},
         )
-        answer = await self._session.send(call)
+        return await self._session.read(call, lambda answer: self._read_page(call, answer))
+
+    def _read_page(self, call: Call, answer: Answer) -> _PageRead:
         try:
             page = msgspec.json.decode(answer.body, type=_PageAnswer).data
-            return _PageRead(page.items, (), len(page.items), page.total), answer
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._list_item_by_item(call, answer), answer
+            if all(run.id for run in page.items):
+                return _PageRead(page.items, (), len(page.items), page.total, answer.received_at)
+        except UNREADABLE:
+            pass
+        return self._read_item_by_item(call, answer)
 
-    def _list_item_by_item(self, call: Call, answer: Answer) -> _PageRead:
+    def _read_item_by_item(self, call: Call, answer: Answer) -> _PageRead:
         """A page with something unreadable in it: a bad item hurts only itself."""
         page = self._session.decode(call, answer, _RawPageAnswer).data
         runs: list[_RunShort] = []
         bad_items: list[str] = []
         for number, raw in enumerate(page.items):
             try:
-                runs.append(msgspec.json.decode(raw, type=_RunShort))
-            except msgspec.DecodeError as error:
+                runs.append(_with_id(msgspec.json.decode(raw, type=_RunShort)))
+            except UNREADABLE as error:
                 bad_items.append(f"item {number} of the list of runs cannot be read: {error}")
-        return _PageRead(runs, bad_items, len(page.items), count(page.total))
+        return _PageRead(runs, bad_items, len(page.items), count(page.total), answer.received_at)
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
         """The run with its stats and options, in one call."""
@@ -204,10 +226,14 @@ class Apify:
         answered, answer = await self._session.get(call, _RunAnswer)
         run = answered.data
         if run.id != run_id:
-            raise BadAnswer(f"account '{self._session.account}': asked for run {run_id}, got another one")
-        if call.priority is not Priority.ABORT or (text(run.act_id), text(run.actor_task_id)) not in self._sources:
-            # A look-up of names never holds up an abort.
-            await self._resolve([run])
+            raise BadAnswer(
+                f"account '{self._session.account}': asked for run {run_id}, got another one; check base_url",
+                account=self._session.account,
+            )
+        # A look-up of names never holds up an abort, nor the look before it if its source has been seen before.
+        seen_before = (text(run.act_id), text(run.actor_task_id)) in self._sources
+        urgent = call.priority is Priority.URGENT and seen_before
+        await self._resolve([run], wait=call.priority is not Priority.ABORT and not urgent)
         return self._inspected(run, answer.received_at)
 
     async def check(self) -> str:
@@ -215,15 +241,18 @@ class Apify:
         params: dict[str, str | int] = {"limit": 1, "desc": "true"}
         call = Call("GET", "/v2/actor-runs", endpoint="list", family="list", params=params)
         page, _ = await self._session.get(call, _RawPageAnswer)
-        return f"can list runs ({count(page.data.total) or 0} in all)"
+        total = count(page.data.total)
+        return "can list runs" if total is None else f"can list runs ({total} in all)"
 
     # Names
 
-    async def _resolve(self, runs: Iterable[_RunShort]) -> None:
+    async def _resolve(self, runs: Iterable[_RunShort], *, wait: bool = True) -> None:
         """Look up the names of every Actor and task among these runs that is not known yet."""
         pairs = {(text(run.act_id), text(run.actor_task_id)) for run in runs}
-        await self._actors.fill(actor for actor, _ in pairs if actor)
-        await self._tasks.fill(task for _, task in pairs if task)
+        await asyncio.gather(
+            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
+            self._tasks.fill((task for _, task in pairs if task), wait=wait),
+        )
         for pair in pairs:
             self._sources[pair] = self._make_source(*pair)
 
@@ -240,39 +269,32 @@ class Apify:
         return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved)
 
     async def _look_up_actor(self, actor_id: str) -> _Named:
-        call = Call(
-            "GET", f"/v2/actors/{quote(actor_id, safe='~')}", endpoint="actor", family="actor", priority=Priority.SWEEP
-        )
+        call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")
         return (await self._session.get(call, _NamedAnswer))[0].data
 
     async def _look_up_task(self, task_id: str) -> _Named:
-        call = Call(
-            "GET",
-            f"/v2/actor-tasks/{quote(task_id, safe='~')}",
-            endpoint="task",
-            family="task",
-            priority=Priority.SWEEP,
-        )
+        call = Call("GET", f"/v2/actor-tasks/{path_segment(task_id)}", endpoint="task", family="task")
         return (await self._session.get(call, _NamedAnswer))[0].data
 
     # Snapshots
 
     def _swept(self, run: _RunShort, received: datetime) -> Snapshot:
-        return self._snapshot(run, received, Usage(cost_usd=figure(run.usage_total_usd), duration_s=self._elapsed(run)))
+        usage = Usage(cost_usd=figure(run.usage_total_usd), duration_s=self._elapsed(run, received))
+        return self._snapshot(run, received, usage)
 
     def _inspected(self, run: _Run, received: datetime) -> Snapshot:
-        stats, options = run.stats or _Stats(), run.options or _Options()
-        memory = figure(options.memory_mbytes)
+        stats, options = part(run.stats), part(run.options)
+        memory = figure(options.get("memoryMbytes"))
         usage = Usage(
-            credits=figure(stats.compute_units),
+            credits=figure(stats.get("computeUnits")),
             cost_usd=figure(run.usage_total_usd),
-            duration_s=self._running_time(run, stats),
+            duration_s=self._running_time(run, stats, received),
         )
         return replace(
             self._snapshot(run, received, usage),
             inspected=True,
-            resurrect_count=count(stats.resurrect_count),
-            cap=PlatformCap(figure(options.timeout_secs) or None, figure(options.max_total_charge_usd)),
+            resurrect_count=count(stats.get("resurrectCount")),
+            cap=PlatformCap(figure(options.get("timeoutSecs")) or None, figure(options.get("maxTotalChargeUsd"))),
             burn_cap_per_s={LimitKind.MAX_CREDITS: memory * _GIGABYTE_HOURS_PER_MB_SECOND} if memory else {},
         )
 
@@ -287,52 +309,59 @@ class Apify:
             usage=usage,
             seen_at=received,
             inspected=False,
-            origin=text(run.meta.origin) if run.meta else None,
+            origin=text(part(run.meta).get("origin")),
             started_at=moment(run.started_at),
             finished_at=moment(run.finished_at),
         )
 
-    def _elapsed(self, run: _RunShort) -> float | None:
+    def _elapsed(self, run: _RunShort, received: datetime) -> float | None:
         """Seconds since the start by the platform's clock: for a run never resurrected its running time, for others
         more than that. A run not yet on a worker has not run."""
-        if run.status == "READY":
+        if _state(run.status) is RunState.PENDING:
             return 0.0
         started = moment(run.started_at)
         if started is None:
             return None
-        return max(0.0, (self._session.clock.now() - started).total_seconds() + self._session.skew_s)
+        return max(0.0, (received - started).total_seconds() + self._session.skew_s)
 
-    def _running_time(self, run: _Run, stats: _Stats) -> float | None:
+    def _running_time(self, run: _Run, stats: Mapping[str, object], received: datetime) -> float | None:
         """Seconds spent running, by the platform's own account of it.
 
         `stats.runTimeSecs`, else `durationMillis`. Where the stats say nothing, or 0 of a run that is running, they
         are not filled in yet; then the time since the start counts, but only if the run was never resurrected.
         """
-        millis = figure(stats.duration_millis)
-        reported = figure(stats.run_time_secs) or (millis / 1000 if millis else None)
+        millis = figure(stats.get("durationMillis"))
+        reported = figure(stats.get("runTimeSecs")) or (millis / 1000 if millis else None)
         if reported:
             return reported
-        if run.status == "READY":
+        if _state(run.status) is RunState.PENDING:
             return 0.0
-        if count(stats.resurrect_count) != 0:
+        if count(stats.get("resurrectCount")) != 0:
             return None
         started, finished = moment(run.started_at), moment(run.finished_at)
         if started is not None and finished is not None and not _state(run.status).is_active:
             return max(0.0, (finished - started).total_seconds())
-        return self._elapsed(run)
+        return self._elapsed(run, received)
 
 
 def _state(status: str) -> RunState:
-    """The state behind a status; one that this version has never heard of counts as active."""
-    return _STATES.get(status, RunState.UNKNOWN)
+    """The state behind a status, in any letters (webhooks write TIMED_OUT); one that this version has never heard of
+    counts as active."""
+    return _STATES.get(status) or _STATES.get(status.upper().replace("_", "-"), RunState.UNKNOWN)
 
 
 def _priority(urgent: bool) -> Priority:
-    return Priority.ABORT if urgent else Priority.LOOK
+    return Priority.URGENT if urgent else Priority.LOOK
 
 
 def _run_path(run_id: str) -> str:
-    return f"/v2/actor-runs/{quote(run_id, safe='')}"
+    return f"/v2/actor-runs/{path_segment(run_id)}"
+
+
+def _with_id(run: _RunShort) -> _RunShort:
+    if not run.id:
+        raise msgspec.ValidationError("its id is empty")
+    return run
 
 
 def _names(known: _Named | None, object_id: str | None) -> tuple[str, ...]:

@@ -10,21 +10,20 @@ and `duration` are different things, however alike the documentation's examples 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Sweep
 from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage
-from watchdog.errors import BadAnswer, PlatformError
-from watchdog.net import Answer, Call, Priority, Session
+from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
+from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
-from watchdog.platforms.wire import count, figure, moment, percent, seconds, text
+from watchdog.platforms.wire import count, figure, moment, part, percent, seconds, text
 
 NAME = "lobstr"
 BASE_URL = "https://api.lobstr.io"
@@ -43,6 +42,13 @@ TRAITS = PlatformTraits(
 
 PAGE_MAX = 100
 _PAGES_MAX = 1000
+#: So many pages may fail, after all their retries, before a sweep makes do with what it has.
+_BAD_PAGES_MAX = 3
+#: A run's stats only serve estimates: once the run itself is read they are waited for no longer than this, in seconds
+#: of the wall clock.
+STATS_PATIENCE_S = 2.0
+#: A running run may say that it has run for 0 s for so long after its start; then the figure is not filled in.
+_FRESH_S = 60.0
 
 _STATES = {
     "pending": RunState.PENDING,
@@ -88,15 +94,18 @@ class _Envelope(msgspec.Struct):
     data: list[msgspec.Raw]
     total_results: Any = None
     total_pages: Any = None
-    next: Any = None
+    next: Any = msgspec.UNSET
 
 
 @dataclass(slots=True)
 class _Reading:
     """What a sweep has read so far."""
 
-    runs: list[tuple[_Squid, _Run, datetime]]
-    bad_items: list[str]
+    squids: dict[str, _Squid] = field(default_factory=dict)
+    runs: list[tuple[_Squid, _Run, datetime]] = field(default_factory=list)
+    bad_items: list[str] = field(default_factory=list)
+    bad_pages: int = 0
+    failed: dict[str, PlatformError] = field(default_factory=dict)
     sure: bool = True
 
 
@@ -113,33 +122,62 @@ class Lobstr:
         self._usd_per_credit = usd_per_credit
         self._squids = NameCache(session.clock, self._look_up_squid)
         self._watched_squids: set[str] = set()
+        self._squid_of_run: dict[str, str] = {}
+        self._listed: dict[str, _Squid] = {}
 
     async def sweep(self) -> Sweep:
         """Every active run: the squid list, and one call for each squid with an active run.
 
-        A squid whose run was active at the last sweep is asked for once more even if the list says otherwise.
+        A squid whose run was active at the last sweep, or could not be asked for, is asked for once more even if the
+        list leaves it out or says otherwise.
         """
-        reading = _Reading([], [])
-        squids = await self._list_squids(reading)
-        for squid in squids.values():
-            self._squids.put(squid.id, squid)
-        wanted = [squid for squid in squids.values() if _may_be_active(squid) or squid.id in self._watched_squids]
-        await asyncio.gather(*(self._read_newest_run(squid, reading) for squid in wanted))
+        reading = _Reading()
+        await self._list_squids(reading)
+        wanted = {squid.id: squid for squid in reading.squids.values() if _may_be_active(squid)}
+        wanted |= {squid_id: self._squid(squid_id) for squid_id in self._watched_squids - wanted.keys()}
+        self._listed = reading.squids
+        await self._name(reading, wanted.values())
+        await asyncio.gather(*(self._read_newest_run(squid, reading) for squid in wanted.values()))
+        if wanted and len(reading.failed) == len(wanted):
+            # Nothing at all could be seen: that is a failed sweep, not an account without runs.
+            raise next(iter(reading.failed.values()))
         active = [(squid, run, at) for squid, run, at in reading.runs if _state(run).is_active]
-        self._watched_squids = {squid.id for squid, _, _ in active}
-        snapshots = [self._snapshot(run, squid, at) for squid, run, at in active]
-        return Sweep(snapshots, tuple(reading.bad_items), reading.sure)
+        self._watched_squids = {squid.id for squid, _, _ in active} | reading.failed.keys()
+        self._squid_of_run = {run.id: _squid_id(run) or squid.id for squid, run, _ in active}
+        snapshots = {run.id: self._snapshot(run, self._squid_of(run, squid), at) for squid, run, at in active}
+        return Sweep(list(snapshots.values()), tuple(reading.bad_items), reading.sure)
 
-    async def _list_squids(self, reading: _Reading) -> dict[str, _Squid]:
-        squids: dict[str, _Squid] = {}
+    async def _list_squids(self, reading: _Reading) -> None:
+        """Every page of the squid list. A page that cannot be read hurts only itself, unless it is the first."""
         for page in range(1, _PAGES_MAX + 1):
             params = {"limit": PAGE_MAX, "page": page}
             call = Call("GET", "/v1/squids", endpoint="squids", family="squids", params=params, priority=Priority.SWEEP)
-            envelope, _ = await self._session.get(call, _Envelope)
-            squids.update((squid.id, squid) for squid in _read_items(envelope, _Squid, "squid", reading.bad_items))
-            if not envelope.data or _is_last(envelope, page):
-                break
-        return squids
+            try:
+                envelope, _ = await self._session.get(call, _Envelope)
+            except PlatformError as error:
+                if page == 1 or isinstance(error, CredentialsRefused):
+                    raise
+                if isinstance(error, Gone):
+                    return  # the list has become shorter meanwhile
+                reading.bad_pages += 1
+                reading.bad_items.append(f"page {page} of the squids: {error}")
+                reading.sure = False
+                if not error.retryable or reading.bad_pages >= _BAD_PAGES_MAX:
+                    return
+                continue
+            known = len(reading.squids)
+            squids: Sequence[_Squid] = _read_items(envelope, _Squid, "squid", reading.bad_items)
+            reading.squids.update((squid.id, squid) for squid in squids)
+            brought_nothing = len(reading.squids) == known and bool(squids)
+            if not envelope.data or brought_nothing or _is_last(envelope, page, len(reading.squids)):
+                return
+
+    async def _name(self, reading: _Reading, wanted: Iterable[_Squid]) -> None:
+        """Keep the names that the list gives, and look up those that it leaves out, of squids that matter."""
+        for squid in reading.squids.values():
+            if _is_named(squid):
+                self._squids.put(squid.id, squid)
+        await self._squids.fill(squid.id for squid in wanted if not _is_named(squid))
 
     async def _read_newest_run(self, squid: _Squid, reading: _Reading) -> None:
         """The newest run of a squid. A squid that cannot be asked hurts only itself."""
@@ -148,7 +186,10 @@ class Lobstr:
         try:
             envelope, answer = await self._session.get(call, _Envelope)
         except PlatformError as error:
+            if isinstance(error, Gone) and squid.id not in reading.squids:
+                return  # deleted since the last sweep
             reading.bad_items.append(f"runs of squid {squid.id}: {error}")
+            reading.failed[squid.id] = error
             reading.sure = False
             return
         runs = _read_items(envelope, _Run, f"run of squid {squid.id}", reading.bad_items)
@@ -160,8 +201,13 @@ class Lobstr:
         call = Call("GET", _run_path(run_id), endpoint="run", family="runs", priority=_priority(urgent))
         if not progress:
             return await self._read_run(call, run_id)
-        snapshot, done = await asyncio.gather(self._read_run(call, run_id), self._read_progress(run_id, urgent))
-        return replace(snapshot, progress=done)
+        stats = asyncio.create_task(self._read_progress(run_id, urgent))
+        try:
+            snapshot = await self._read_run(call, run_id)
+            done, _ = await asyncio.wait([stats], timeout=STATS_PATIENCE_S)
+            return replace(snapshot, progress=stats.result() if done else Progress())
+        finally:
+            stats.cancel()
 
     async def _read_progress(self, run_id: str, urgent: bool) -> Progress:
         path = f"{_run_path(run_id)}/stats"
@@ -181,27 +227,40 @@ class Lobstr:
     async def _read_run(self, call: Call, run_id: str) -> Snapshot:
         run, answer = await self._session.get(call, _Run)
         if run.id != run_id:
-            raise BadAnswer(f"account '{self._session.account}': asked for run {run_id}, got another one")
-        return replace(await self._of_squid(run, answer), inspected=True)
+            raise BadAnswer(
+                f"account '{self._session.account}': asked for run {run_id}, got another one; check base_url",
+                account=self._session.account,
+            )
+        squid = await self._find_squid(run, wait=call.priority is not Priority.ABORT)
+        return replace(self._snapshot(run, squid, answer.received_at), inspected=True)
 
-    async def _of_squid(self, run: _Run, answer: Answer) -> Snapshot:
-        squid_id = text(run.squid)
-        if squid_id and self._squids.get(squid_id) is None:
-            await self._squids.fill([squid_id])
-        squid = self._squids.get(squid_id) if squid_id else None
-        return self._snapshot(run, squid or _Squid(squid_id or ""), answer.received_at)
+    async def _find_squid(self, run: _Run, *, wait: bool) -> _Squid:
+        """The squid of a run. A look-up of names never holds up an abort."""
+        squid_id = _squid_id(run) or self._squid_of_run.get(run.id)
+        if squid_id is None:
+            return _Squid("")
+        if self._squids.get(squid_id) is None:
+            await self._squids.fill([squid_id], wait=wait)
+        return self._squid(squid_id)
+
+    def _squid(self, squid_id: str) -> _Squid:
+        """What is known of a squid."""
+        return self._squids.get(squid_id) or self._listed.get(squid_id) or _Squid(squid_id)
+
+    def _squid_of(self, run: _Run, asked: _Squid) -> _Squid:
+        """The squid that a listed run belongs to: the one it names, even if another was asked for."""
+        return self._squid(_squid_id(run) or asked.id)
 
     async def _look_up_squid(self, squid_id: str) -> _Squid:
-        call = Call(
-            "GET", f"/v1/squids/{quote(squid_id, safe='')}", endpoint="squid", family="squids", priority=Priority.SWEEP
-        )
+        call = Call("GET", f"/v1/squids/{path_segment(squid_id)}", endpoint="squid", family="squids")
         return (await self._session.get(call, _Squid))[0]
 
     async def check(self) -> str:
         """One squid of the list: it needs the very permission that sweeps need."""
         call = Call("GET", "/v1/squids", endpoint="squids", family="squids", params={"limit": 1, "page": 1})
         envelope, _ = await self._session.get(call, _Envelope)
-        return f"can list squids ({count(envelope.total_results) or 0} in all)"
+        total = count(envelope.total_results)
+        return "can list squids" if total is None else f"can list squids ({total} in all)"
 
     def _snapshot(self, run: _Run, squid: _Squid, received: datetime) -> Snapshot:
         credits_used = figure(run.credit_used)
@@ -214,7 +273,7 @@ class Lobstr:
             source=_source(squid),
             state=_state(run),
             status=run.status,
-            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=self._running_time(run)),
+            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=self._running_time(run, received)),
             seen_at=received,
             inspected=False,
             origin=text(run.origin),
@@ -223,12 +282,17 @@ class Lobstr:
             end_reason=text(run.done_reason),
         )
 
-    @staticmethod
-    def _running_time(run: _Run) -> float | None:
+    def _running_time(self, run: _Run, received: datetime) -> float | None:
         """Seconds spent running, by the platform's own account of it. The time since the start is no substitute: a run
-        may have been paused for hours. A run not yet started has not run."""
-        reported = seconds(run.duration)
-        return 0.0 if reported is None and _state(run) is RunState.PENDING else reported
+        may have been paused for hours. A run not yet started has not run; 0 of one that has been running for a while is
+        a figure that is not filled in."""
+        reported, state, started = seconds(run.duration), _state(run), moment(run.started_at)
+        if reported is None:
+            return 0.0 if state is RunState.PENDING else None
+        if reported > 0 or state is not RunState.RUNNING or started is None:
+            return reported
+        age_s = (received - started).total_seconds() + self._session.skew_s
+        return reported if age_s < _FRESH_S else None
 
 
 def _state(run: _Run) -> RunState:
@@ -237,7 +301,7 @@ def _state(run: _Run) -> RunState:
     state = _STATES.get(run.status.lower())
     if state is None:
         return RunState.STOPPED if run.is_done is True else RunState.UNKNOWN
-    if state is RunState.SUCCEEDED and run.done_reason == "aborted":
+    if state is RunState.SUCCEEDED and (text(run.done_reason) or "").lower() == "aborted":
         return RunState.ABORTED
     return state
 
@@ -255,11 +319,20 @@ def _source(squid: _Squid) -> Source:
     names = _present(squid.name, squid.id)
     crawler_names = _present(squid.crawler_name, squid.crawler)
     unresolved = frozenset(
-        facet for facet, known in (("squid", text(squid.name)), ("crawler", crawler_names)) if not known
+        facet for facet, name in (("squid", squid.name), ("crawler", squid.crawler_name)) if not text(name)
     )
     label = names[0] if names else "unknown squid"
     key = "|".join((*names, "", *crawler_names, *sorted(unresolved)))
     return Source(key, label, {"squid": names, "crawler": crawler_names}, unresolved)
+
+
+def _is_named(squid: _Squid) -> bool:
+    return text(squid.name) is not None and text(squid.crawler_name) is not None
+
+
+def _squid_id(run: _Run) -> str | None:
+    """The id of a run's squid; webhooks write it as an object with id and name."""
+    return text(run.squid) or text(part(run.squid).get("id"))
 
 
 def _present(*values: object) -> tuple[str, ...]:
@@ -267,24 +340,35 @@ def _present(*values: object) -> tuple[str, ...]:
 
 
 def _priority(urgent: bool) -> Priority:
-    return Priority.ABORT if urgent else Priority.LOOK
+    return Priority.URGENT if urgent else Priority.LOOK
 
 
 def _run_path(run_id: str) -> str:
-    return f"/v1/runs/{quote(run_id, safe='')}"
+    return f"/v1/runs/{path_segment(run_id)}"
 
 
-def _is_last(envelope: _Envelope, page: int) -> bool:
-    pages = count(envelope.total_pages)
-    return page >= pages if pages is not None else not envelope.next
+def _is_last(envelope: _Envelope, page: int, seen: int) -> bool:
+    """Whether no page follows, by whatever the envelope says of it; if it says nothing, only an empty page is the
+    end."""
+    pages, total = count(envelope.total_pages), count(envelope.total_results)
+    if text(envelope.next) or (pages is not None and page < pages):
+        return False
+    if pages is not None or envelope.next is None:
+        return True
+    return total is not None and seen >= total
 
 
-def _read_items(envelope: _Envelope, shape: type[Any], what: str, bad_items: list[str]) -> Iterable[Any]:
+def _read_items(envelope: _Envelope, shape: type[Any], what: str, bad_items: list[str]) -> list[Any]:
     """The items that can be read; a sentence for each that cannot."""
     items = []
     for number, raw in enumerate(envelope.data):
         try:
-            items.append(msgspec.json.decode(raw, type=shape))
-        except msgspec.DecodeError as error:
+            item = msgspec.json.decode(raw, type=shape)
+        except UNREADABLE as error:
             bad_items.append(f"{what}, item {number} of the list, cannot be read: {error}")
+            continue
+        if item.id:
+            items.append(item)
+        else:
+            bad_items.append(f"{what}, item {number} of the list, has no id")
     return items

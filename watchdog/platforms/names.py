@@ -16,12 +16,23 @@ T = TypeVar("T")
 KEEP_S = 3600.0
 #: A failed look-up is tried again after this many seconds.
 RETRY_S = 60.0
+#: Nobody waits longer than this for names, in seconds of the wall clock like every wait for the network. The look-ups
+#: go on; until then the names are not known.
+PATIENCE_S = 5.0
+#: Look-ups at a time: fewer than a session lets out at once, so that slow ones leave room for looks at runs.
+IN_FLIGHT_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry(Generic[T]):
     value: T | None
     until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    task: asyncio.Task[None]
+    awaited_until_s: float  # by the event loop's time
 
 
 class NameCache(Generic[T]):
@@ -32,6 +43,8 @@ class NameCache(Generic[T]):
         self._clock = clock
         self._look_up = look_up
         self._entries: dict[str, _Entry[T]] = {}
+        self._under_way: dict[str, _LookUp] = {}
+        self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
 
     def get(self, key: str) -> T | None:
         """What is known now, without asking."""
@@ -42,16 +55,36 @@ class NameCache(Generic[T]):
         """Remember what another answer told."""
         self._entries[key] = _Entry(value, self._clock.monotonic() + KEEP_S)
 
-    async def fill(self, keys: Iterable[str]) -> None:
-        """Look up those that are missing or old, all at once. Failures leave None (or the old value)."""
+    async def fill(self, keys: Iterable[str], *, wait: bool = True) -> None:
+        """Look up those that are missing or old, and wait a little for those that are not known at all. Failures leave
+        None (or the old value)."""
         now = self._clock.monotonic()
-        stale = [key for key in set(keys) if (entry := self._entries.get(key)) is None or entry.until_s <= now]
-        if stale:
-            await asyncio.gather(*(self._refresh(key) for key in stale))
+        wanted = set(keys)
+        for key in wanted:
+            if (entry := self._entries.get(key)) is None or entry.until_s <= now:
+                self._start(key)
+        if wait:
+            await self._wait_for(key for key in wanted if self.get(key) is None)
+
+    async def _wait_for(self, keys: Iterable[str]) -> None:
+        now = asyncio.get_running_loop().time()
+        look_ups = [look_up for key in keys if (look_up := self._under_way.get(key)) and look_up.awaited_until_s > now]
+        if look_ups:
+            longest = max(look_up.awaited_until_s for look_up in look_ups) - now
+            done, _ = await asyncio.wait([look_up.task for look_up in look_ups], timeout=longest)
+            for task in done:
+                task.result()
+
+    def _start(self, key: str) -> None:
+        if key not in self._under_way:
+            task = asyncio.create_task(self._refresh(key), name=f"look up {key}")
+            self._under_way[key] = _LookUp(task, asyncio.get_running_loop().time() + PATIENCE_S)
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
 
     async def _refresh(self, key: str) -> None:
         try:
-            self.put(key, await self._look_up(key))
+            async with self._in_flight:
+                self.put(key, await self._look_up(key))
         except PlatformError:
             # Counted by the request itself; the source stays unresolved, which the engine treats as "not sure".
             self._entries[key] = _Entry(self.get(key), self._clock.monotonic() + RETRY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 
@@ -11,7 +12,10 @@ def figure(value: object) -> float | None:
     """A finite number >= 0; None for anything else (text, booleans, NaN, negatives)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has integers of any length
+        return None
     return number if math.isfinite(number) and number >= 0 else None
 
 
@@ -32,16 +36,19 @@ def moment(value: object) -> datetime | None:
         return None
     try:
         parsed = datetime.fromisoformat(value)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # an offset may lead out of the years that there are
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
-_TIMEDELTA = re.compile(r"(?:(?P<d>\d+) days?, )?(?P<h>\d+):(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:\.\d+)?)")
+_TIMEDELTA = re.compile(
+    r"(?:(?P<d>\d{1,9})(?: days?,)? )?(?P<h>\d{1,9}):(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:\.\d{1,99})?)", re.ASCII
+)
 
 
 def seconds(value: object) -> float | None:
-    """A duration: a number of seconds, or Python's timedelta text (`0:00:50.183300`, `1 day, 2:03:04`)."""
+    """A duration: a number of seconds, or the text of Python's timedelta (`0:00:50.183300`, `1 day, 2:03:04`) or of
+    Django REST framework (`1 02:03:04`)."""
     if isinstance(value, str):
         match = _TIMEDELTA.fullmatch(value.strip())
         if match is None:
@@ -60,3 +67,8 @@ def percent(value: object) -> float | None:
             return None
     number = figure(value)
     return number / 100 if number is not None and number <= 100 else None
+
+
+def part(value: object) -> Mapping[str, object]:
+    """An object within an answer; an empty one for anything else, so that each of its figures is unknown."""
+    return value if isinstance(value, dict) else {}

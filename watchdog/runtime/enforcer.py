@@ -176,7 +176,7 @@ class Enforcer:
         final = abort.final or abort.before
         history: list[Usage] = []
         try:
-            history = await self._ledger.finished_usages(abort.before.source.key)
+            history = await self._ledger.finished_usages(abort.before.source.id)
         except LedgerError as error:
             # An estimate without the history of the source is better than a record that never closes.
             self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))

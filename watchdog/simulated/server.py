@@ -94,7 +94,7 @@ class SimulatedPlatforms:
         with self._lock:
             return tuple(self._accounts)
 
-    def apify(self, token: str = "apify_api_simulated", username: str = "janedoe") -> ApifyAccount:
+    def apify(self, token: str = "apify_api_simulated", username: str = "janedoe") -> ApifyAccount:  # noqa: S107  # made up
         """The Apify account of this token; made if it is new."""
         with self._lock:
             known = self._account("apify", token)
@@ -104,7 +104,7 @@ class SimulatedPlatforms:
             self._accounts.append(account)
             return account
 
-    def lobstr(self, token: str = "lobstr_simulated") -> LobstrAccount:
+    def lobstr(self, token: str = "lobstr_simulated") -> LobstrAccount:  # noqa: S107  # made up
         """The lobstr account of this token; made if it is new."""
         with self._lock:
             known = self._account("lobstr", token)
@@ -157,7 +157,7 @@ class SimulatedPlatforms:
         def run() -> None:
             try:
                 asyncio.run(serve())
-            except BaseException as failure:
+            except BaseException as failure:  # noqa: BLE001  # handed to the thread that waits
                 failures.append(failure)
             finally:
                 started.set()

@@ -1,0 +1,290 @@
+"""Aborts against resistance: lost answers, refusals, runs that end by themselves, runs that will not stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from watchdog.domain.decision import AbortState, Mode, Response
+from watchdog.domain.notice import AbortChanged, AbortTrouble, InspectionDone, LimitBreached, SavingBooked, Trouble
+from watchdog.errors import LedgerError
+from watchdog.ledger.memory import MemoryLedger
+
+pytestmark = pytest.mark.anyio
+
+CAP = "rules: [{name: cap, limits: {max_cost_usd: 0.5, max_credits: 20}}]"
+
+
+def start_over(w: Any, platform: str, **details: Any) -> Any:
+    """A run of this platform that is over its limit soon."""
+    if platform == "apify":
+        return w.apify.start_run(usd_per_hour=72, **details)
+    return w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600, **details)
+
+
+@pytest.mark.parametrize("platform", ["apify", "lobstr"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "lost_answer"},
+        {"kind": "half"},
+        {"kind": "truncated_json"},
+        {"kind": "reset"},
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 502, "body": b"<html>bad gateway</html>"},
+        {"kind": "html"},
+        {"kind": "redirect"},
+        {"kind": "rate_limited", "retry_after_s": 3},
+        {"kind": "rate_limited"},
+        {"kind": "wrong_types", "fields": {"status": 7}},
+        {"kind": "status", "status": 404},
+    ],
+    ids=lambda fault: "-".join(str(each) for each in fault.values())[:30],
+)
+async def test_an_abort_without_a_proper_answer_still_stops_the_run_once(world: Any, platform: str, fault: Any) -> None:
+    async with world(CAP) as w:
+        run = start_over(w, platform)
+        armed = w.fault(match="abort", times=2, **fault)
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        truth = run.truth()
+        assert armed.hits
+        assert truth.aborted_by_api
+        assert abort.state is AbortState.CONFIRMED
+        assert abort.requests == truth.abort_requests
+        assert len(w.told(SavingBooked, run)) == 1
+        assert w.counted("aborts", outcome="confirmed") == 1
+        assert w.counted("breaches", response="abort") == 1
+
+
+async def test_a_run_that_ends_between_look_and_abort_is_no_kill(world: Any) -> None:
+    async with world(CAP) as w:
+        run, squid = start_over(w, "apify"), start_over(w, "lobstr")
+        # The platforms hear the abort, and then the run ends before they act on it.
+        w.fault("delay", "abort", delay_s=0.15)
+        await w.start()
+        await w.until(lambda: run.abort_requests + squid.abort_requests == 2, "both abort requests")
+        w.apify.finish(run, "SUCCEEDED")
+        w.lobstr.finish(squid, "done")
+        for abort in await w.until_booked(run, squid):
+            assert abort.state is AbortState.ALREADY_FINISHED
+            assert abort.saving is None
+        assert not run.truth().aborted_by_api
+        assert w.counted("aborts", outcome="already_finished") == 2
+        assert w.counted("aborts", outcome="confirmed") == 0
+        assert w.counted("saved_usd") == 0
+
+
+async def test_a_run_that_ended_before_the_look_is_not_even_a_breach(world: Any) -> None:
+    """The sweep lists it as running and over; the inspection finds it finished."""
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.fault("delay", "run", delay_s=0.1)
+        w.build()
+        poller = w.poller("apify")
+        await poller.sweep()
+        w.apify.finish(run, "SUCCEEDED")
+        await poller.drain()
+        assert not w.told(LimitBreached)
+        assert not await w.aborts()
+        assert not poller.watched
+        (seen,) = w.told(InspectionDone, run)
+        assert len(await w.app.ledger.finished_usages(seen.snapshot.source.id)) == 1, "it makes history"
+
+
+@pytest.mark.parametrize("claims", [False, True])
+async def test_an_ignored_abort_is_asked_again_with_growing_pauses(world: Any, claims: bool) -> None:
+    async with world(CAP, speed=200) as w:
+        run = start_over(w, "apify")
+        ignored = w.fault("abort_ignored", "abort", claims_stopped=claims)
+        await w.start()
+        await w.until(lambda: run.abort_requests >= 4, "four requests")
+        assert w.counted("aborts_unconfirmed", account="apify") == 1
+        assert w.counted("aborts") == 0
+        assert not w.told(SavingBooked)
+        asked = [record.at for record in w.sim.requests if record.endpoint == "abort"]
+        pauses = [w.seconds_between(*pair) for pair in zip(asked, asked[1:], strict=False)]
+        assert pauses[0] >= 15
+        assert all(later > 1.5 * earlier for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+        assert [notice for notice in w.told(AbortTrouble) if "asking again" in notice.message]
+        ignored.remove()
+        (abort,) = await w.until_booked(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert w.counted("aborts_unconfirmed") == 0
+        assert len({each.abort.id for each in w.told(AbortChanged)}) == 1
+
+
+async def test_a_graceful_abort_that_does_not_stop_the_run_becomes_immediate(world: Any) -> None:
+    rules = "rules: [{name: cap, match: {platform: apify}, limits: {max_cost_usd: 0.5}, resurrect: true}]"
+    async with world(rules) as w:
+        run = start_over(w, "apify")
+        w.fault("abort_ignored", "abort", times=1)
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        assert (abort.asked_mode, abort.mode) == (Mode.GRACEFUL, Mode.IMMEDIATE)
+        assert abort.state is AbortState.CONFIRMED
+        assert run.truth().graceful is False
+        gracefully = [record.query.get("gracefully") for record in w.sim.requests if record.endpoint == "abort"]
+        assert gracefully == ["true", None]
+        assert w.counted("aborts", mode="immediate", outcome="confirmed") == 1
+
+
+async def test_a_run_stuck_in_aborting_raises_the_alarm(world: Any) -> None:
+    async with world(CAP, speed=200) as w:
+        run = start_over(w, "apify")
+        w.fault("abort_stuck", "abort")
+        await w.start()
+        await w.until(lambda: run.abort_requests >= 3, "asking again")
+        assert w.counted("aborts_unconfirmed") == 1
+        assert w.counted("aborts") == 0
+        w.apify.finish(run, "ABORTED")
+        await w.until_booked(run)
+        assert w.counted("aborts", outcome="confirmed") == 1
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_a_refused_abort_fails_is_counted_and_is_tried_again(world: Any, status: int) -> None:
+    async with world(CAP, speed=200) as w:
+        run, other = start_over(w, "apify"), w.apify.start_run(usd_per_hour=72)
+        refusing = w.fault("status", "abort", status=status, run_id=run.id)
+        await w.start()
+        await w.until(lambda: w.counted("aborts", outcome="failed") == 1, "the failure")
+        await w.until_booked(other)
+        refusals = run.abort_requests
+        assert refusals == 3
+        assert [notice for notice in w.told(AbortTrouble, run) if f"HTTP {status}" in notice.message]
+        assert run.id in w.poller("apify").watched, "the run stays watched"
+        failed_at = w.clock.monotonic()
+        refusing.remove()
+
+        async def stopped() -> bool:
+            return run.truth().aborted_by_api
+
+        await w.until(stopped, "the next try")
+        assert w.clock.monotonic() - failed_at > 40, "not before it has cooled down"
+        await w.until(lambda: w.counted("aborts", outcome="confirmed") == 2, "the proof")
+        states = [abort.state for abort in await w.aborts() if abort.run_id == run.id]
+        assert states == [AbortState.FAILED, AbortState.CONFIRMED]
+        await w.until(lambda: len(w.told(SavingBooked, run)) == 1, "the saving")
+
+
+async def test_somebody_elses_abort_is_left_to_work(world: Any) -> None:
+    """A run that is ABORTING already is deferred to, and recorded as nothing of ours."""
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.apify.abort_in_console(run, gracefully=True)
+        await w.start()
+        await w.until(lambda: bool(w.told(LimitBreached, run)), "the breach")
+        await w.until(lambda: not run.is_active(), "its end")
+        await w.sweeps(6)
+        assert {notice.breach.response for notice in w.told(LimitBreached, run)} == {Response.DEFERRED}
+        assert not run.truth().abort_requests
+        assert not await w.aborts()
+        assert w.counted("breaches", response="deferred") == 1
+        await w.until(lambda: run.id not in w.poller("apify").watched, "the end of the watch")
+
+
+async def test_somebody_elses_abort_that_hangs_is_taken_over(world: Any) -> None:
+    async with world(CAP, speed=200) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.apify.graceful_limit_s = 1e6
+        w.apify.abort_escalates = True
+        w.apify.abort_in_console(run, gracefully=True)
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert abort.mode is Mode.IMMEDIATE
+
+
+async def test_a_run_resurrected_after_its_abort_is_watched_again(world: Any) -> None:
+    rules = "rules: [{name: cap, match: {platform: apify}, limits: {max_cost_usd: 0.5}, resurrect: true}]"
+    async with world(rules) as w:
+        run = start_over(w, "apify", graceful_takes=2)
+        await w.start()
+        await w.until_booked(run)
+        w.apify.resurrect(run)
+        w.audited = False  # the truth of a run knows its last end only
+
+        async def twice() -> bool:
+            return [each.state for each in await w.aborts()] == [AbortState.CONFIRMED] * 2
+
+        await w.until(twice, "the second abort")
+        assert w.counted("aborts", outcome="confirmed") == 2
+
+
+class ForgetfulLedger(MemoryLedger):
+    """Fails for a while, in the ways it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save_error: Exception | None = None
+        self.history_error: Exception | None = None
+
+    async def save(self, abort: Any) -> None:
+        await super().save(abort)
+        error, self.save_error = self.save_error, None
+        if error is not None:
+            raise error
+
+    async def finished_usages(self, source_id: str) -> Any:
+        if self.history_error is not None:
+            raise self.history_error
+        return await super().finished_usages(source_id)
+
+
+async def test_a_ledger_that_cannot_be_written_does_not_save_the_run(world: Any) -> None:
+    async with world(CAP) as w:
+        w.ledger = ledger = ForgetfulLedger()
+        ledger.save_error = LedgerError("the disk is full")
+        ledger.history_error = LedgerError("the disk is still full")
+        run = start_over(w, "apify")
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert {notice.message for notice in w.told(Trouble, run)} == {"the disk is full", "the disk is still full"}
+
+
+async def test_an_internal_error_in_an_abort_leaves_one_record_that_is_finished_later(world: Any) -> None:
+    async with world(CAP, speed=200) as w:
+        w.ledger = ledger = ForgetfulLedger()
+        ledger.save_error = ZeroDivisionError("a fault of ours")
+        run = start_over(w, "apify")
+        other = w.apify.start_run(usd_per_hour=72)
+        await w.start()
+        await w.until_booked(run, other)
+        assert len(await w.aborts()) == 2
+        trouble = [notice for notice in w.told(AbortTrouble) if "internal error" in notice.message]
+        assert len(trouble) == 1
+        assert w.counted("aborts_unconfirmed") == 0
+        assert run.abort_requests == other.abort_requests == 1
+
+
+async def test_open_aborts_of_the_ledger_are_resolved_by_looking_first(world: Any) -> None:
+    """After a crash: one run was never asked, one was stopped, one ended by itself."""
+    async with world(CAP) as w:
+        before = MemoryLedger()
+        w.ledger = before
+        runs = [start_over(w, "apify") for _ in range(3)]
+        hold = w.fault("status", "abort", status=503)
+        await w.start()
+        await w.until(lambda: all(run.abort_requests for run in runs), "three intents")
+        await w.stop()
+        hold.remove()
+        assert len(await before.open_aborts()) == 3
+        left = [notice for notice in w.told(Trouble) if "not proven" in notice.message]
+        assert {notice.run_id for notice in left} == {run.id for run in runs}
+        asked = {run.id: run.abort_requests for run in runs}
+        w.apify.abort(runs[1], w.sim.clock.elapsed_s(), gracefully=False)  # the lost request had worked
+        w.apify.finish(runs[2], "SUCCEEDED")
+        await w.forget()
+        await w.start()
+        first, second, third = await w.until_booked(*runs)
+        assert [each.state for each in (first, second, third)] == [
+            AbortState.CONFIRMED,
+            AbortState.CONFIRMED,
+            AbortState.ALREADY_FINISHED,
+        ]
+        assert runs[0].abort_requests > asked[runs[0].id]
+        assert [run.abort_requests for run in runs[1:]] == [asked[run.id] for run in runs[1:]]
+        assert len(await w.aborts()) == 3

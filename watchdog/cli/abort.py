@@ -1,0 +1,119 @@
+"""`budget-watchdog abort RUN`: stop one run by hand, through the same machine and into the same books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from watchdog.app import build
+from watchdog.cli.common import config_option, load
+from watchdog.cli.ledgers import ledger_option, ledger_path
+from watchdog.domain.decision import Abort, AbortState, Mode
+from watchdog.domain.override import Order
+from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside, open_exclusively
+from watchdog.runtime.desk import Desk
+from watchdog.telemetry.logs import LogObserver, configure_logging
+
+_POLL_S = 0.3
+
+
+@click.command("abort", short_help="Stop one run by hand.")
+@click.argument("run_id", metavar="RUN")
+@click.option("--graceful", is_flag=True, help="Let the run save its state first, where the platform can.")
+@click.option("--account", help="The account that has the run. Default: whichever has it.")
+@click.option("--reason", default="", help="Why, for the record.")
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=90.0, show_default=True, help="Seconds to wait for the proof."
+)
+@config_option
+@ledger_option
+def command(
+    run_id: str,
+    graceful: bool,
+    account: str | None,
+    reason: str,
+    wait: float,
+    config: Path | None,
+    address: str | None,
+) -> int:
+    """Abort RUN, follow it until it has stopped, and record it under the rule `manual`.
+
+    If a daemon is running on the ledger, it does the work; otherwise this command does. Exit code 0 if the run is
+    proven to have stopped (or had stopped already), 1 otherwise.
+    """
+    mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
+    order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, reason)
+    path = ledger_path(config, address)
+    if path is not None and daemon_is_running(path):
+        return asyncio.run(_ask_daemon(path, order, wait))
+    return asyncio.run(_do_it(config, path, order, wait))
+
+
+async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
+    opened = open_beside(path)
+    try:
+        await opened.store.add_order(order)
+        end = time.monotonic() + wait_s
+        answer = None
+        while answer is None and time.monotonic() < end:
+            answer = await opened.store.order_answer(order.id)
+            await asyncio.sleep(_POLL_S)
+        if answer is None:
+            click.echo("the daemon has not taken the order yet; it will as soon as it can", err=True)
+            return 1
+        click.echo(answer)
+        return await _follow(opened, order, answer, end)
+    finally:
+        await opened.close()
+
+
+async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -> int:
+    """Wait until the daemon's record of the abort says how it ended."""
+    if not answer.startswith("abort "):
+        return 0 if answer.startswith("nothing to abort") else 1
+    abort_id = answer.split()[1]
+    while True:
+        record = next((abort for abort in await opened.store.aborts() if abort.id == abort_id), None)
+        if record is not None and not record.state.is_open:
+            return _say(record)
+        if time.monotonic() > end_s:
+            click.echo("not proven to have stopped yet; the daemon goes on: see `budget-watchdog history`", err=True)
+            return 1
+        await asyncio.sleep(_POLL_S)
+
+
+async def _do_it(config: Path | None, path: Path | None, order: Order, wait_s: float) -> int:
+    loaded = load(config, None)
+    redactor = configure_logging(loaded.settings.log_format, level="error")
+    for account in loaded.settings.accounts:
+        redactor.add(account.token)
+    opened = open_exclusively(path)
+    app = build(loaded.settings, loaded=loaded.rules, ledger=opened.store, observers=[LogObserver()])
+    try:
+        answer = await Desk(app.platforms, app.enforcer, app.ledger).take(order)
+        click.echo(answer)
+        try:
+            async with asyncio.timeout(wait_s):
+                await app.enforcer.drain()
+        except TimeoutError:
+            await app.enforcer.close(0.0)
+        made = [abort for abort in await app.ledger.aborts() if abort.id in answer.split()]
+        if made:
+            return _say(made[0])
+        return 0 if answer.startswith("nothing to abort") else 1
+    finally:
+        await app.net.aclose()
+        await app.ledger.close()
+        if opened.lock is not None:
+            opened.lock.release()
+
+
+def _say(abort: Abort) -> int:
+    words = abort.state.value.replace("_", " ")
+    click.echo(f"{words}: {abort.history[-1].note}" if abort.history[-1].note else words)
+    return 0 if abort.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED) else 1

@@ -1,0 +1,171 @@
+"""`budget-watchdog history`: the aborts in the ledger."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from watchdog.cli.common import config_option
+from watchdog.cli.ledgers import ledger_option, ledger_path, with_ledger
+from watchdog.cli.view import plain_abort
+from watchdog.document import parse_duration
+from watchdog.domain.decision import Abort, AbortState, describe
+from watchdog.domain.ports import AbortFilter
+
+OUTCOMES = tuple(state.value for state in AbortState)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class MomentType(click.ParamType[datetime]):
+    """A time: `2026-11-22`, `2026-11-22T03:00`, or how long ago: `24h`, `7d`. Without an offset it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The time in UTC; a usage error for anything else."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        try:
+            if not _DATE.match(text):
+                return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+            moment = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            self.fail(f"'{text}' is no time: write 2026-11-22, 2026-11-22T03:00, or 24h for 24 hours ago", param, ctx)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@click.command("history", short_help="The aborts so far, and what they saved.")
+@config_option
+@ledger_option
+@click.option(
+    "--since", type=MomentType(), metavar="TIME", help="From this time on: 2026-11-22, or 24h for 24 hours ago."
+)
+@click.option("--until", type=MomentType(), metavar="TIME", help="Before this time.")
+@click.option("--account", help="Only this account.")
+@click.option("--rule", help="Only this rule (`manual`: stopped by hand).")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: whole records with every step.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line an abort.")
+def command(
+    config: Path | None,
+    address: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    account: str | None,
+    rule: str | None,
+    outcome: str | None,
+    limit: int | None,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    """Show the aborts in the ledger, newest first, with totals of what they saved by rule and basis.
+
+    It reads the ledger's file, so it works while the daemon runs and needs no token.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    wanted = AbortFilter(since, until, account, rule, outcome)
+    path = ledger_path(config, address)
+    found = with_ledger(path, lambda opened: opened.store.aborts(wanted), read_only=True)
+    newest = list(reversed(found))[:limit]
+    if as_json:
+        click.echo(json.dumps({"aborts": [plain_abort(abort) for abort in newest], "saved": _totals(newest)}, indent=2))
+    elif as_csv:
+        click.echo(_as_csv(newest), nl=False)
+    else:
+        Console(width=None if sys.stdout.isatty() else 200).print(_as_table(newest))
+
+
+def _totals(aborts: Sequence[Abort]) -> list[dict[str, object]]:
+    """Sums of what was saved by rule and basis; `none` where nothing could be estimated."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for abort in aborts:
+        if abort.saving is None:
+            continue
+        key = (abort.rule, abort.saving.basis.value if abort.saving.basis else "none")
+        entry = sums.setdefault(key, [0, 0.0, 0.0])
+        entry[0] += 1
+        entry[1] += abort.saving.credits or 0.0
+        entry[2] += abort.saving.usd or 0.0
+    return [
+        {"rule": rule, "basis": basis, "aborts": int(count), "credits": credits_saved, "usd": usd}
+        for (rule, basis), (count, credits_saved, usd) in sorted(sums.items())
+    ]
+
+
+_COLUMNS = (
+    "detected_at", "account", "platform", "run", "source", "rule", "limit", "allowed", "used", "mode", "outcome",
+    "requests", "stopped_at", "saved_usd", "saved_credits", "basis", "reason", "id",
+)  # fmt: skip
+
+
+def _as_csv(aborts: Sequence[Abort]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _cell(value) for key, value in plain_abort(abort).items()} for abort in aborts)
+    return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A name that begins like a formula must not become one in a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def _as_table(aborts: Sequence[Abort]) -> RenderableType:
+    if not aborts:
+        return Text("no aborts")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("when (UTC)", "account", "run", "source", "rule", "used of allowed", "mode", "outcome", "saved"):
+        grid.add_column(title, overflow="fold", no_wrap=title in ("when (UTC)", "run"))
+    for abort in aborts:
+        used = describe(abort.limit, abort.used_at_detection)
+        against = "-" if abort.limit is None else f"{used} of {describe(abort.limit, abort.limit_value)}"
+        grid.add_row(
+            f"{abort.detected_at:%Y-%m-%d %H:%M:%S}",
+            Text(abort.account),
+            Text(abort.run_id),
+            Text(abort.source),
+            Text(abort.rule),
+            against,
+            abort.mode.value,
+            _outcome(abort),
+            _saved(abort),
+        )
+    totals = Table(title="saved", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for title in ("rule", "basis", "aborts", "credits", "USD"):
+        totals.add_column(title)
+    for row in _totals(aborts):
+        amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
+        totals.add_row(Text(str(row["rule"])), str(row["basis"]), str(row["aborts"]), *amounts)
+    return Group(grid, Text(""), totals)
+
+
+def _outcome(abort: Abort) -> Text:
+    style = {AbortState.CONFIRMED: "green", AbortState.FAILED: "red"}.get(abort.state, "yellow")
+    return Text(abort.state.value.replace("_", " "), style)
+
+
+def _saved(abort: Abort) -> str:
+    saving = abort.saving
+    if saving is None or saving.basis is None:
+        return "-"
+    parts = []
+    if saving.usd is not None:
+        parts.append(f"${saving.usd:.2f}")
+    if saving.credits is not None:
+        parts.append(f"{saving.credits:.2f} credits")
+    return f"{', '.join(parts)} ({saving.basis})" if parts else "-"

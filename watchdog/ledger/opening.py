@@ -1,0 +1,77 @@
+"""From an address to a ledger that is ready for use."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from watchdog.errors import LedgerError
+from watchdog.ledger.location import AUTO, default_address, locate
+from watchdog.ledger.lock import LedgerLock
+from watchdog.ledger.memory import MemoryLedger
+
+if TYPE_CHECKING:
+    from watchdog.ledger.store import SqlLedger
+
+LedgerStore: TypeAlias = "MemoryLedger | SqlLedger"
+
+
+@dataclass(slots=True)
+class OpenLedger:
+    """A ledger, the file it is in (None: memory), and the lock held on it (None: not ours alone)."""
+
+    store: LedgerStore
+    path: Path | None
+    lock: LedgerLock | None
+
+    async def close(self) -> None:
+        """Close it and let others in."""
+        await self.store.close()
+        if self.lock is not None:
+            self.lock.release()
+
+
+def path_of(address: str, folder: Path, environ: Mapping[str, str]) -> Path | None:
+    """The file behind the setting `ledger`; None is memory."""
+    return locate(default_address(environ) if address == AUTO else address, folder).path
+
+
+def open_exclusively(path: Path | None) -> OpenLedger:
+    """For the one process that aborts runs: locked against a second one, created and migrated.
+
+    Raises LedgerError if it cannot be used, with nothing altered.
+    """
+    if path is None:
+        return OpenLedger(MemoryLedger(), None, None)
+    from watchdog.ledger.sqlite import open_sqlite  # SQLAlchemy and Alembic take a while to load
+
+    lock = LedgerLock(path)
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+        lock.acquire()
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: {error.strerror}: {error.filename}; make its folder writable") from error
+    try:
+        return OpenLedger(open_sqlite(path), path, lock)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            lock.release()
+        raise
+
+
+def open_beside(path: Path | None, *, read_only: bool = False) -> OpenLedger:
+    """For commands that work on the file whether or not a daemon is running."""
+    if path is None:
+        raise LedgerError("the ledger is in memory (`ledger: memory`), so there is nothing to open")
+    from watchdog.ledger.sqlite import open_sqlite
+
+    return OpenLedger(open_sqlite(path, read_only=read_only), path, None)
+
+
+def daemon_is_running(path: Path) -> bool:
+    """Whether a process holds the ledger."""
+    return LedgerLock(path).is_held_by_other()

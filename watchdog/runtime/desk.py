@@ -1,0 +1,59 @@
+"""Aborts that people ask for: takes orders from the ledger and hands them to the enforcer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from watchdog.domain.decision import Mode
+from watchdog.domain.override import Order
+from watchdog.domain.ports import Ledger, Platform
+from watchdog.domain.run import Snapshot
+from watchdog.errors import Gone, PlatformError
+from watchdog.runtime.enforcer import Enforcer
+
+#: How often the running daemon looks for orders, in seconds.
+INTERVAL_S = 2.0
+
+
+class Desk:
+    """Takes on every waiting order, once; the answer to each is written into the ledger."""
+
+    def __init__(self, platforms: Mapping[str, Platform], enforcer: Enforcer, ledger: Ledger) -> None:
+        self._platforms = platforms
+        self._enforcer = enforcer
+        self._ledger = ledger
+
+    async def serve(self) -> None:
+        """Take on what waits now."""
+        for order in await self._ledger.orders():
+            await self._ledger.answer_order(order.id, await self.take(order))
+
+    async def take(self, order: Order) -> str:
+        """Look at the run and open its abort; what came of that, in one sentence."""
+        troubles = []
+        for name in self._accounts(order):
+            try:
+                run = await self._platforms[name].inspect(order.run_id, urgent=True, progress=True)
+            except Gone:
+                continue
+            except PlatformError as error:
+                troubles.append(str(error))
+                continue
+            return self._open(order, run)
+        if troubles:
+            return "not aborted: " + "; ".join(troubles)
+        where = f"account '{order.account}'" if order.account else "any account"
+        return f"not aborted: {where} has no run {order.run_id}"
+
+    def _accounts(self, order: Order) -> list[str]:
+        return [name for name in self._platforms if order.account in (None, name)]
+
+    def _open(self, order: Order, run: Snapshot) -> str:
+        if not run.state.is_active:
+            return f"nothing to abort: run {run.run_id} on account '{run.account}' is {run.status}"
+        can_be_graceful = Mode.GRACEFUL in self._platforms[run.account].traits.modes
+        mode = order.mode if can_be_graceful else Mode.IMMEDIATE
+        abort_id = self._enforcer.submit_by_hand(run, mode, order.reason)
+        if abort_id is None:
+            return f"run {run.run_id} on account '{run.account}' is being aborted already"
+        return f"abort {abort_id} of run {run.run_id} on account '{run.account}' is under way ({mode})"
