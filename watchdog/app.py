@@ -170,7 +170,7 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform
         token=account.token,
         requests_per_minute=_requests_per_minute(account, spec),
     )
-    return spec.build(session, AccountOptions(usd_per_credit=account.usd_per_credit))
+    return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

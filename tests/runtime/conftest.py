@@ -295,7 +295,7 @@ def world(tmp_path: Path) -> Callable[..., World]:
     """Makes a World from the text of a rule file; more keywords are options of the accounts of those names."""
 
     def make(
-        rules: str, *, speed: float = 100.0, seed: int = 0, dry_run: bool = False, **options: dict[str, Any]
+        rules: str, *, speed: float = 200.0, seed: int = 0, dry_run: bool = False, **options: dict[str, Any]
     ) -> World:
         path = tmp_path / "rules.yaml"
         path.write_text(rules, encoding="utf-8")

@@ -95,7 +95,7 @@ async def test_a_run_that_ended_before_the_look_is_not_even_a_breach(world: Any)
 
 @pytest.mark.parametrize("claims", [False, True])
 async def test_an_ignored_abort_is_asked_again_with_growing_pauses(world: Any, claims: bool) -> None:
-    async with world(CAP, speed=200) as w:
+    async with world(CAP) as w:
         run = start_over(w, "apify")
         ignored = w.fault("abort_ignored", "abort", claims_stopped=claims)
         await w.start()
@@ -131,7 +131,7 @@ async def test_a_graceful_abort_that_does_not_stop_the_run_becomes_immediate(wor
 
 
 async def test_a_run_stuck_in_aborting_raises_the_alarm(world: Any) -> None:
-    async with world(CAP, speed=200) as w:
+    async with world(CAP) as w:
         run = start_over(w, "apify")
         w.fault("abort_stuck", "abort")
         await w.start()
@@ -145,7 +145,7 @@ async def test_a_run_stuck_in_aborting_raises_the_alarm(world: Any) -> None:
 
 @pytest.mark.parametrize("status", [400, 403])
 async def test_a_refused_abort_fails_is_counted_and_is_tried_again(world: Any, status: int) -> None:
-    async with world(CAP, speed=200) as w:
+    async with world(CAP) as w:
         run, other = start_over(w, "apify"), w.apify.start_run(usd_per_hour=72)
         refusing = w.fault("status", "abort", status=status, run_id=run.id)
         await w.start()
@@ -186,7 +186,7 @@ async def test_somebody_elses_abort_is_left_to_work(world: Any) -> None:
 
 
 async def test_somebody_elses_abort_that_hangs_is_taken_over(world: Any) -> None:
-    async with world(CAP, speed=200) as w:
+    async with world(CAP) as w:
         run = w.apify.start_run(curve=lambda ran_s: 9.0)
         w.apify.graceful_limit_s = 1e6
         w.apify.abort_escalates = True
@@ -246,7 +246,7 @@ async def test_a_ledger_that_cannot_be_written_does_not_save_the_run(world: Any)
 
 
 async def test_an_internal_error_in_an_abort_leaves_one_record_that_is_finished_later(world: Any) -> None:
-    async with world(CAP, speed=200) as w:
+    async with world(CAP) as w:
         w.ledger = ledger = ForgetfulLedger()
         ledger.save_error = ZeroDivisionError("a fault of ours")
         run = start_over(w, "apify")

@@ -80,7 +80,7 @@ async def test_an_account_that_hangs_at_the_start_holds_nobody_up(world: Any) ->
 
 async def test_a_platform_that_goes_down_shows_in_readiness_and_comes_back(world: Any) -> None:
     async with world(CAP) as w:
-        run = w.apify.start_run(usd_per_hour=1.8)  # over in 1,000 s
+        run = w.apify.start_run(usd_per_hour=9)  # over in 200 s
         await w.start()
         await w.sweeps(2)
         outage = w.fault("status", "*", account=w.apify, status=503)
@@ -114,7 +114,7 @@ async def test_known_runs_are_watched_while_the_list_fails(world: Any, limit: st
 
 
 async def test_a_sweep_that_hangs_does_not_blind_the_daemon(world: Any) -> None:
-    async with world("rules: [{name: cap, match: {platform: apify}, limits: {max_duration: 60s}}]") as w:
+    async with world("rules: [{name: cap, match: {platform: apify}, limits: {max_duration: 60s}}]", speed=100) as w:
         run = w.apify.start_run()
         await w.start()
         w.fault("hang", "list", account=w.apify)
@@ -256,12 +256,12 @@ async def test_no_token_comes_out_even_if_the_platform_echoes_it(world: Any, cap
     async with world(CAP) as w:
         w.apify.start_run(usd_per_hour=72)
         w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600)
+        await w.start()
         for account in (w.apify, w.lobstr):
             echo = f'{{"error": {{"type": "t", "message": "{account.token}"}}, "detail": "{account.token}"}}'
             for status in (400, 401, 404, 500):
                 w.fault("status", "*", account=account, status=status, body=echo.encode(), times=3, after=status % 7)
             w.fault("redirect", "list|squids", account=account, location=f"http://x.invalid/{account.token}", times=2)
-        await w.start()
         await w.until(lambda: len(w.told(AbortChanged)) >= 2, "two aborts under way")
         for account in (w.apify, w.lobstr):
             assert account.token not in caplog.text

@@ -60,6 +60,11 @@ class Platform(Protocol):
         """Ask for the stop, once, and return the run as the platform's answer shows it."""
         ...
 
+    async def explain(self, run_id: str, text: str) -> None:
+        """Write onto the run why it was stopped, where its owner sees it; nothing on a platform that has no such
+        place, or if the account does not want it."""
+        ...
+
     async def check(self) -> str:
         """Try the token with one cheap call and say in a few words what it can see."""
         ...

@@ -158,8 +158,9 @@ class Apify:
 
     traits = TRAITS
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, write_reason: bool = True) -> None:
         self._session = session
+        self._write_reason = write_reason
         self._actors = NameCache(session.clock, self._look_up_actor)
         self._tasks = NameCache(session.clock, self._look_up_task)
         self._sources: dict[tuple[str | None, str | None], Source] = {}
@@ -236,6 +237,14 @@ class Apify:
         await self._resolve([run], wait=call.priority is not Priority.ABORT and not urgent)
         return self._inspected(run, answer.received_at)
 
+    async def explain(self, run_id: str, text: str) -> None:
+        """The run's status message, as the last one; the Console shows it beside the run."""
+        if not self._write_reason:
+            return
+        body = {"runId": run_id, "statusMessage": text, "isStatusMessageTerminal": True}
+        call = Call("PUT", _run_path(run_id), endpoint="update", family="run", json=body, attempts=1)
+        await self._session.send(call)
+
     async def check(self) -> str:
         """One run of the list: it needs the very permission that sweeps need."""
         params: dict[str, str | int] = {"limit": 1, "desc": "true"}
@@ -260,13 +269,14 @@ class Apify:
         actor = self._actors.get(actor_id) if actor_id else None
         task = self._tasks.get(task_id) if task_id else None
         facets = {"actor": _names(actor, actor_id), "task": _names(task, task_id)}
-        looked_up = (("actor", actor, actor_id), ("task", task, task_id))
-        unresolved = frozenset(facet for facet, known, wanted in looked_up if wanted and known is None)
+        # Every run has an Actor, so one that is not named is not known; a run without a task simply has none.
+        missing = (("actor", actor is None), ("task", bool(task_id) and task is None))
+        unresolved = frozenset(facet for facet, is_missing in missing if is_missing)
         label = facets["actor"][0] if facets["actor"] else "unknown Actor"
         if facets["task"]:
             label += f" ({task.name if task else task_id})"
         names = "|".join((*facets["actor"], "", *facets["task"]))
-        return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved)
+        return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved, id=f"{actor_id}/{task_id or ''}")
 
     async def _look_up_actor(self, actor_id: str) -> _Named:
         call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")

@@ -255,6 +255,9 @@ class Lobstr:
         call = Call("GET", f"/v1/squids/{path_segment(squid_id)}", endpoint="squid", family="squids")
         return (await self._session.get(call, _Squid))[0]
 
+    async def explain(self, run_id: str, text: str) -> None:
+        """lobstr has no place for it."""
+
     async def check(self) -> str:
         """One squid of the list: it needs the very permission that sweeps need."""
         call = Call("GET", "/v1/squids", endpoint="squids", family="squids", params={"limit": 1, "page": 1})
@@ -323,7 +326,7 @@ def _source(squid: _Squid) -> Source:
     )
     label = names[0] if names else "unknown squid"
     key = "|".join((*names, "", *crawler_names, *sorted(unresolved)))
-    return Source(key, label, {"squid": names, "crawler": crawler_names}, unresolved)
+    return Source(key, label, {"squid": names, "crawler": crawler_names}, unresolved, id=squid.id)
 
 
 def _is_named(squid: _Squid) -> bool:

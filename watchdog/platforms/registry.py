@@ -23,6 +23,7 @@ class AccountOptions:
     """What the configuration says of an account that only its platform understands."""
 
     usd_per_credit: float | None = None
+    write_reason: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ APIFY = PlatformSpec(
     apify.BASE_URL,
     apify.AUTH_SCHEME,
     apify.REQUESTS_PER_MINUTE,
-    lambda session, options: apify.Apify(session),
+    lambda session, options: apify.Apify(session, write_reason=options.write_reason),
     apify.MATCH_KEYS,
 )
 LOBSTR = PlatformSpec(

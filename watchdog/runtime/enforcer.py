@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from watchdog.domain.decision import Abort, AbortState, Decision
+from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import RunKey, Usage
+from watchdog.domain.run import RunKey, Snapshot, Usage
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.savings import estimate
@@ -39,6 +39,13 @@ class _CoolDown:
     until_s: float
 
 
+Reconsider = Callable[[Snapshot], Awaitable[bool]]
+
+
+async def _always(snapshot: Snapshot) -> bool:
+    return True
+
+
 class Enforcer:
     """Every open abort of every account. At most one is open for a run."""
 
@@ -50,6 +57,7 @@ class Enforcer:
         self._tasks: dict[RunKey, asyncio.Task[None]] = {}
         self._current: dict[RunKey, Abort] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
+        self._still_wanted: Reconsider = _always
 
     def is_busy_with(self, key: RunKey) -> bool:
         """Whether an abort of this run is going on, or has just failed and rests before the next."""
@@ -61,7 +69,12 @@ class Enforcer:
         """The aborts whose stop is not proven yet."""
         return [abort for abort in self._current.values() if abort.state.is_open]
 
-    def submit(self, decision: Decision, detected_at: datetime) -> bool:
+    def reconsider_with(self, wanted: Reconsider) -> None:
+        """Ask this before a request, if the run was seen again since the decision and nothing has been done to it yet:
+        whether the rules, and people, still want it stopped. Rules and holds may have changed over a restart."""
+        self._still_wanted = wanted
+
+    def submit(self, decision: Decision, detected_at: datetime, used_at_detection: float | None = None) -> bool:
         """Take a decision to abort on; False if the run is being aborted already."""
         if self.is_busy_with(decision.snapshot.key):
             return False
@@ -71,9 +84,18 @@ class Enforcer:
             # Broken off by an internal error: one record, one abort.
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
-        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at)
+        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection)
         self._start(escalation.begin(abort, now))
         return True
+
+    def submit_by_hand(self, run: Snapshot, mode: Mode, reason: str) -> str | None:
+        """Take an abort on that somebody asked for; the id of its record, or None if one is going on already."""
+        if run.key in self._tasks or run.key in self._current:
+            return None
+        now = self._clock.now()
+        abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
+        self._start(escalation.begin(abort, now))
+        return abort.id
 
     async def resume(self) -> None:
         """Take up what the ledger says is not finished: look at each run first, then confirm, repeat or close."""
@@ -160,7 +182,18 @@ class Enforcer:
             self._trouble(pursuit.abort, error)
             failed = escalation.look_failed(pursuit, self._clock.now(), pace)
             return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+        if seen.state.is_active and escalation.is_undone(pursuit) and not await self._still_wanted(seen):
+            note = "the rules in force, or somebody, no longer want it stopped"
+            return escalation.withdrawn(pursuit, self._clock.now(), note)
         return escalation.looked(pursuit, seen, self._clock.now(), pace)
+
+    async def _explain(self, abort: Abort) -> None:
+        """Write the reason onto the run, for its owner to see. Nothing depends on it."""
+        try:
+            await self._platforms[abort.account].explain(abort.run_id, f"Aborted by budget-watchdog: {abort.reason}")
+        except PlatformError as error:
+            text = f"the reason of the abort could not be written onto the run: {error}"
+            self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id))
 
     async def _advance(self, pursuit: Pursuit) -> Pursuit:
         """Store what changed in the record since it was last stored, then tell of it."""
@@ -170,6 +203,8 @@ class Enforcer:
         if after != before:
             await self._store(after)
             self._tell(before, after)
+        if after.state is AbortState.CONFIRMED and before.state.is_open:
+            await self._explain(after)
         return replace(pursuit, abort=after)
 
     async def _with_saving(self, abort: Abort) -> Abort:

@@ -1,11 +1,18 @@
-"""The rules in force: one object that every poller looks at, so that a reload is one assignment."""
+"""What holds now: the rules in force, and what people have decided beside them. One object that every poller looks at,
+so that a reload is one assignment."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from watchdog.domain.decision import Decision, Mode, Verdict
+from watchdog.domain.override import Overrides
+from watchdog.domain.ports import Ledger
 from watchdog.domain.rule import RuleSet
-from watchdog.engine.evaluate import Evaluator
+from watchdog.domain.run import Snapshot
+from watchdog.engine.evaluate import NO_OVERRIDES, Evaluator, decide
 
 #: More sources than this remembered, and the memory of them is dropped and built anew.
 _SOURCES_MAX = 100_000
@@ -13,12 +20,14 @@ _SOURCES_MAX = 100_000
 
 @dataclass(slots=True)
 class Rulebook:
-    """Rules ready for use. `generation` rises with every change, for those who remember what they did under the old
-    ones."""
+    """Rules and overrides ready for use. `generation` rises with every change of rules, `edition` with every change of
+    overrides, for those who remember what they did under the old ones."""
 
     rules: RuleSet
     dry_run: bool = False
+    overrides: Overrides = NO_OVERRIDES
     generation: int = 0
+    edition: int = 0
     evaluator: Evaluator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -29,6 +38,34 @@ class Rulebook:
         self.rules = rules
         self.evaluator = Evaluator(rules)
         self.generation += 1
+
+    async def refresh(self, ledger: Ledger, now: datetime) -> None:
+        """Read what people have decided, from the ledger."""
+        found = Overrides.of(await ledger.overrides(now))
+        if found != self.overrides:
+            self.overrides = found
+            self.edition += 1
+
+    def decide(
+        self,
+        snapshot: Snapshot,
+        verdicts: Sequence[Verdict],
+        now: datetime,
+        *,
+        modes: frozenset[Mode],
+        overdue: bool = False,
+    ) -> Decision | None:
+        """What to do about an inspected run, by the rules and overrides of this moment."""
+        return decide(
+            snapshot,
+            verdicts,
+            self.rules,
+            modes=modes,
+            dry_run=self.dry_run,
+            overdue=overdue,
+            overrides=self.overrides,
+            now=now,
+        )
 
     def tidy(self) -> None:
         """Bound the memory of sources."""
