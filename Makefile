@@ -11,7 +11,7 @@ help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
 
 demo: $(VENV)/.runtime ## Set up and run the demo on simulated platforms (20 s)
-	$(BIN)/python -m watchdog demo
+	$(BIN)/python -m watchdog demo --ledger sqlite:///./.demo-ledger.db
 
 test: lint types imports tests ## Set up and run every check and test
 
@@ -41,7 +41,7 @@ requirements: $(VENV)/.dev ## Pin the dependencies anew (hashes, no addresses)
 		pyproject.toml --group dev -o requirements/dev.txt
 
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov dist build .demo-ledger.db*
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "budget-watchdog needs Python 3.11 or later; say which one with PYTHON=...")'

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 
+from watchdog.domain.decision import Mode
 from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.run import Snapshot
 from watchdog.errors import StartupError
+from watchdog.ledger.location import AUTO
 from watchdog.ledger.memory import MemoryLedger
+from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
+from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon
-from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.enforcer import Enforcer, Reconsider
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.settings import AccountSettings, Settings
@@ -65,7 +72,7 @@ class App:
     platforms: Mapping[str, Platform]
     pollers: Sequence[Poller]
     enforcer: Enforcer
-    ledger: Ledger
+    ledger: ResilientLedger
     metrics: Metrics
     observer: Observer
     accounts: tuple[AccountInfo, ...]
@@ -124,13 +131,14 @@ def build(
     specs = known_platforms()
     loaded = loaded or read_rules(settings, specs)
     clock = clock or SystemClock()
-    ledger = ledger or MemoryLedger()
     metrics = Metrics()
     observer = Fanout([metrics, *observers])
+    ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock)
     net = Net(clock, observer)
     platforms = {account.name: _adapter(net, account, specs[account.platform]) for account in settings.accounts}
     enforcer = Enforcer(platforms, ledger, observer, clock)
     rulebook = Rulebook(loaded.rules, settings.dry_run)
+    enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
     infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
     pollers = [
         Poller(
@@ -162,6 +170,45 @@ def build(
     )
 
 
+@asynccontextmanager
+async def opened(
+    settings: Settings,
+    loaded: LoadedRules | None = None,
+    *,
+    clock: Clock | None = None,
+    observers: Iterable[Observer] = (),
+    environ: Mapping[str, str] = os.environ,
+) -> AsyncIterator[App]:
+    """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
+
+    Raises LedgerError if another process has the ledger or it cannot be used.
+    """
+    ledger, warning = _open_ledger(settings, environ)
+    app = build(settings, loaded=loaded, clock=clock, ledger=ledger.store, observers=observers)
+    try:
+        if warning:
+            app.observer.notice(Trouble(warning, level="error"))
+        app.metrics.restore(await app.ledger.aborts())
+        yield app
+    finally:
+        await app.net.aclose()
+        await app.ledger.close()
+        if ledger.lock is not None:
+            ledger.lock.release()
+
+
+def _open_ledger(settings: Settings, environ: Mapping[str, str]) -> tuple[OpenLedger, str]:
+    """The ledger, and a warning if it is not where it should be. One that somebody asked for must work; the default
+    place gives way to memory where it cannot be written, as in a container without a volume."""
+    path = path_of(settings.ledger, settings.file, environ)
+    if settings.ledger != AUTO or path is None:
+        return open_exclusively(path), ""
+    if is_writable(path):
+        return open_exclusively(path), ""
+    text = f"the ledger is kept in memory and lost at the end, since {path} cannot be written; set `ledger`"
+    return open_exclusively(None), text
+
+
 def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform:
     session = net.session(
         account.name,
@@ -171,6 +218,19 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform
         requests_per_minute=_requests_per_minute(account, spec),
     )
     return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
+
+
+def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
+    """Whether a run that was seen again is still to be stopped, by what holds now."""
+
+    async def is_wanted(seen: Snapshot) -> bool:
+        now = clock.now()
+        await rulebook.refresh(ledger, now)
+        verdicts = rulebook.evaluator.verdicts(seen)
+        decision = rulebook.decide(seen, verdicts, now, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
+        return decision is not None and decision.abort is not None
+
+    return is_wanted
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

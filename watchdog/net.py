@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import IntEnum
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus, urlsplit
@@ -99,6 +101,7 @@ class _Head:
     family: str
     priority: Priority
     since_s: float
+    number: int
 
     def rank(self, now_s: float) -> Priority:
         overdue = self.priority is Priority.LOOK and now_s - self.since_s >= PROMOTION_S
@@ -125,6 +128,7 @@ class RateBudget:
         self._sent: deque[float] = deque()
         self._turns: defaultdict[tuple[str, Priority], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._heads: list[_Head] = []
+        self._heads_so_far = 0
         self._paused_until: dict[str, float] = {}
         self._strikes: dict[str, int] = {}
 
@@ -145,7 +149,8 @@ class RateBudget:
 
     async def _turn(self, family: str, priority: Priority) -> None:
         async with self._turns[family, priority]:
-            head = _Head(family, priority, self._clock.monotonic())
+            self._heads_so_far += 1
+            head = _Head(family, priority, self._clock.monotonic(), self._heads_so_far)
             self._heads.append(head)
             try:
                 while (wait := self._wait(head)) > 0:
@@ -170,9 +175,9 @@ class RateBudget:
 
     def _ahead(self, head: _Head, now: float) -> int:
         """How many others go first."""
-        order = (head.rank(now), head.since_s)
+        order = (head.rank(now), head.number)
         return sum(
-            (other.rank(now), other.since_s) < order and self._paused_for(other.family, now) <= 0
+            (other.rank(now), other.number) < order and self._paused_for(other.family, now) <= 0
             for other in self._heads
             if other is not head
         )
@@ -225,6 +230,12 @@ class Call:
     attempts: int = READ_ATTEMPTS
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates costs more than everything else about a client; once is enough."""
+    return httpx.create_ssl_context()
+
+
 class Net:
     """The shared client. Close it with `aclose`."""
 
@@ -239,6 +250,7 @@ class Net:
             f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")
         }
         self.client = httpx.AsyncClient(
+            verify=_tls(),
             timeout=timeout,
             limits=limits,
             mounts=direct,

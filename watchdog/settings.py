@@ -301,26 +301,25 @@ def load_settings(
 
 def find_ledger(
     config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> tuple[str, Path]:
-    """The setting `ledger` and the folder that a relative one is meant from, without reading anything else.
+) -> tuple[str, Path | None]:
+    """The setting `ledger` and the configuration file (if there is one), without reading anything else.
 
     The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
     cannot be read or its `ledger` is no text.
     """
     file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
-    folder = file.parent if file is not None else Path()
     if address := environ.get(f"{PREFIX}LEDGER"):
-        return address, Path()
+        return address, file
     default = str(Settings.model_fields["ledger"].default)
     if file is None:
-        return default, folder
+        return default, None
     document = read_document(file)
     entry = document.root.get("ledger") if isinstance(document.root, Table) else None
     if entry is None:
-        return default, folder
+        return default, file
     if not isinstance(entry.value, Scalar) or not isinstance(entry.value.value, str):
         raise ConfigurationError([document.problem(entry.value, "ledger must be text; put it in quotes")])
-    return entry.value.value, folder
+    return entry.value.value, file
 
 
 def _named_file(environ: Mapping[str, str]) -> Path | None:

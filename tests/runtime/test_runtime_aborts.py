@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,9 +105,9 @@ async def test_an_ignored_abort_is_asked_again_with_growing_pauses(world: Any, c
         assert w.counted("aborts") == 0
         assert not w.told(SavingBooked)
         asked = [record.at for record in w.sim.requests if record.endpoint == "abort"]
-        pauses = [w.seconds_between(*pair) for pair in zip(asked, asked[1:], strict=False)]
+        pauses = [w.seconds_between(*pair) for pair in pairwise(asked)]
         assert pauses[0] >= 15
-        assert all(later > 1.5 * earlier for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+        assert all(later > 1.5 * earlier for earlier, later in pairwise(pauses)), pauses
         assert [notice for notice in w.told(AbortTrouble) if "asking again" in notice.message]
         ignored.remove()
         (abort,) = await w.until_booked(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -211,7 +212,7 @@ async def test_an_internal_error_about_one_run_hurts_only_that_run(world: Any, m
         curse.clear()
         await w.until_booked(cursed)
         looks = [each.at for each in w.sim.requests if cursed.id in each.path][: len(told) + 1]
-        assert all(w.seconds_between(*pair) > 25 for pair in zip(looks, looks[1:], strict=False)), "pushed on"
+        assert all(w.seconds_between(*pair) > 25 for pair in pairwise(looks)), "pushed on"
 
 
 async def test_an_internal_error_in_a_sweep_is_a_failed_sweep(world: Any, monkeypatch: Any) -> None:
@@ -272,7 +273,7 @@ async def test_no_token_comes_out_even_if_the_platform_echoes_it(world: Any, cap
 async def test_all_tokens_wrong_at_the_start_is_a_mistake_of_the_configuration(world: Any) -> None:
     async with world(CAP) as w:
         w.fault("status", "*", status=401)
-        with pytest.raises(ConfigurationError, match="account 'apify': .*HTTP 401.*check the token"):
+        with pytest.raises(ConfigurationError, match=r"account 'apify': .*HTTP 401.*check the token"):
             await w.start()
         w._running = None
 
@@ -280,7 +281,7 @@ async def test_all_tokens_wrong_at_the_start_is_a_mistake_of_the_configuration(w
 async def test_nobody_reachable_at_the_start_is_a_fault_of_the_environment(world: Any) -> None:
     async with world(CAP) as w:
         w.base_urls = dict.fromkeys(("apify", "lobstr"), "http://127.0.0.1:1")
-        with pytest.raises(StartupError, match="account 'lobstr': .*cannot connect"):
+        with pytest.raises(StartupError, match=r"account 'lobstr': .*cannot connect"):
             await w.start()
         w._running = None
 

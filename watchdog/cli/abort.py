@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from watchdog.app import build
+from watchdog.app import opened
 from watchdog.cli.common import config_option, load
 from watchdog.cli.ledgers import ledger_option, ledger_path
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
-from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside, open_exclusively
+from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
 from watchdog.runtime.desk import Desk
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -51,7 +51,7 @@ def command(
     path = ledger_path(config, address)
     if path is not None and daemon_is_running(path):
         return asyncio.run(_ask_daemon(path, order, wait))
-    return asyncio.run(_do_it(config, path, order, wait))
+    return asyncio.run(_do_it(config, address, order, wait))
 
 
 async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
@@ -87,14 +87,13 @@ async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -
         await asyncio.sleep(_POLL_S)
 
 
-async def _do_it(config: Path | None, path: Path | None, order: Order, wait_s: float) -> int:
+async def _do_it(config: Path | None, address: str | None, order: Order, wait_s: float) -> int:
     loaded = load(config, None)
     redactor = configure_logging(loaded.settings.log_format, level="error")
     for account in loaded.settings.accounts:
         redactor.add(account.token)
-    opened = open_exclusively(path)
-    app = build(loaded.settings, loaded=loaded.rules, ledger=opened.store, observers=[LogObserver()])
-    try:
+    settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
+    async with opened(settings, loaded.rules, observers=[LogObserver()]) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger).take(order)
         click.echo(answer)
         try:
@@ -106,11 +105,6 @@ async def _do_it(config: Path | None, path: Path | None, order: Order, wait_s: f
         if made:
             return _say(made[0])
         return 0 if answer.startswith("nothing to abort") else 1
-    finally:
-        await app.net.aclose()
-        await app.ledger.close()
-        if opened.lock is not None:
-            opened.lock.release()
 
 
 def _say(abort: Abort) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from watchdog.app import read_rules, refuse_clash
+from watchdog.document import Table, plain, read_document
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.platforms.registry import known_platforms
 from watchdog.rulefile import LoadedRules, load_rules
-from watchdog.settings import Settings, load_settings
+from watchdog.settings import CONFIG_VARIABLE, SEARCH_PATHS, Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,14 +55,35 @@ def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> L
     try:
         settings = load_settings(config, environ, platforms=tuple(specs))
     except ConfigurationError as error:
-        raise ConfigurationError([*error.problems, *_problems_of(rules, tuple(specs))]) from None
+        found = rules_path(config, environ)
+        raise ConfigurationError([*error.problems, *_problems_of(found, tuple(specs))]) from None
     return Loaded(settings, read_rules(settings, specs))
 
 
-def _problems_of(rules: Path | None, platforms: tuple[str, ...]) -> tuple[Problem, ...]:
-    """The mistakes in the rules, found even though the settings cannot be used."""
+def rules_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Where the rules are, as far as that can be told from settings with mistakes in them; None if it cannot."""
+    if path := environ.get("BUDGET_WATCHDOG_RULES"):
+        return Path(path)
+    named = environ.get(CONFIG_VARIABLE)
+    file = config or (Path(named) if named else next((path for path in SEARCH_PATHS if path.exists()), None))
+    if file is None:
+        return Path("rules")
     try:
-        load_rules(rules or Path("rules"), platforms=platforms)
+        root = read_document(file).root
+    except ConfigurationError:
+        return None
+    path = plain(root).get("rules", "rules") if isinstance(root, Table) else None
+    return file.parent / path if isinstance(path, str) and path else None
+
+
+def _problems_of(rules: Path | None, platforms: tuple[str, ...]) -> tuple[Problem, ...]:
+    """The mistakes in the rules, found even though the settings cannot be used. That there are none at all is said
+    only once the settings are in order: it may be one of their mistakes."""
+    try:
+        if rules is not None and rules.exists():
+            load_rules(rules, platforms=platforms)
     except ConfigurationError as error:
-        return error.problems if rules is not None else ()
+        return error.problems
+    except OSError:
+        pass
     return ()

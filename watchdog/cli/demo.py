@@ -15,9 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from watchdog.app import App, build
+from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.duration import DURATION
+from watchdog.cli.recorder import Recorder
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
@@ -61,8 +62,16 @@ class Story:
     metavar="DURATION",
     help="How long to run (real time).",
 )
+@click.option(
+    "--ledger",
+    "address",
+    default="memory",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Where the books are kept; on a file (sqlite:///./demo.db) they continue from one demo to the next.",
+)
 @click.option("--show-rules", is_flag=True, help="Print the rules of the demo and end.")
-def command(for_s: float, show_rules: bool) -> int:
+def command(for_s: float, address: str, show_rules: bool) -> int:
     """Run the daemon against simulated Apify and lobstr.io servers on this machine, sixty times faster than life.
 
     Some runs break a rule and must be stopped, one of them gracefully; others stay within their limits, are protected,
@@ -76,27 +85,37 @@ def command(for_s: float, show_rules: bool) -> int:
     configure_logging("auto", level="error")
     with as_file(rules_file) as path:
         rules = load_rules(path)
-    return asyncio.run(_demo(rules, for_s))
+    return asyncio.run(_demo(rules, for_s, address))
 
 
-async def _demo(rules: LoadedRules, for_s: float) -> int:
+async def _demo(rules: LoadedRules, for_s: float, address: str) -> int:
     clock = FastClock(SPEED)
     platforms = SimulatedPlatforms(SimClock(SPEED, clock.now()))
     stories = [*_apify_runs(platforms.apify("apify_api_demo", "acme")), *_lobstr_runs(platforms.lobstr("lobstr_demo"))]
     console = Console(width=None if sys.stdout.isatty() else 150)
     async with platforms:
-        observer = _Teller(console, clock.monotonic)
-        app = build(_settings(platforms.url), loaded=rules, clock=clock, observers=[observer])
-        try:
+        teller, recorder = _Teller(console, clock.monotonic), Recorder()
+        settings = _settings(platforms.url, address)
+        async with opened(settings, rules, clock=clock, observers=[teller, recorder]) as app:
+            earlier = len(await app.ledger.aborts())
             app.announce()
-            await _watch(app, console, observer, for_s)
-        finally:
-            await app.net.aclose()
-        return _summary(console, await app.ledger.aborts(), platforms.truth(), stories)
+            await _watch(app, console, teller, recorder, for_s)
+            code = _summary(console, recorder.aborts, platforms.truth(), stories)
+            if earlier:
+                _tell_totals(console, await app.ledger.aborts())
+        return code
 
 
-def _settings(url: str) -> Settings:
+def _tell_totals(console: Console, aborts: Sequence[Abort]) -> None:
+    """What the ledger holds with all the demos before: the counters of the metrics continue from there."""
+    stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
+    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
+    console.print(f"With the demos before, this ledger holds {stopped} stopped runs and ${usd:.2f} saved.")
+
+
+def _settings(url: str, ledger: str) -> Settings:
     return Settings(
+        ledger=ledger,
         accounts=(
             AccountSettings(name=APIFY, platform="apify", token=SecretStr("apify_api_demo"), base_url=url),
             AccountSettings(
@@ -156,7 +175,7 @@ def _lobstr_runs(account: LobstrAccount) -> list[Story]:
     ]
 
 
-async def _watch(app: App, console: Console, observer: _Teller, for_s: float) -> None:
+async def _watch(app: App, console: Console, observer: _Teller, recorder: Recorder, for_s: float) -> None:
     """The daemon for a while, with the live table or plain lines."""
     daemon = app.daemon(listen=False)
     running = asyncio.create_task(daemon.run(close_s=FINISH_S))
@@ -167,7 +186,7 @@ async def _watch(app: App, console: Console, observer: _Teller, for_s: float) ->
     end = asyncio.get_running_loop().time() + for_s
     try:
         if console.is_terminal:
-            await _live(app, console, observer, running, end)
+            await _live(app, console, observer, recorder, running, end)
         else:
             await asyncio.wait([running], timeout=for_s)
     finally:
@@ -175,11 +194,18 @@ async def _watch(app: App, console: Console, observer: _Teller, for_s: float) ->
     await running
 
 
-async def _live(app: App, console: Console, observer: _Teller, running: asyncio.Task[None], end: float) -> None:
+async def _live(
+    app: App,
+    console: Console,
+    observer: _Teller,
+    recorder: Recorder,
+    running: asyncio.Task[None],
+    end: float,
+) -> None:
     with Live(console=console, auto_refresh=False) as live:
         observer.quiet = True
         while not running.done() and asyncio.get_running_loop().time() < end:
-            found = view.rows(app.pollers, app.rulebook, await app.ledger.aborts())
+            found = view.rows(app.pollers, app.rulebook, recorder.aborts)
             live.update(view.table(found), refresh=True)
             await asyncio.wait([running], timeout=0.25)
         observer.quiet = False

@@ -25,8 +25,8 @@ ledger_option = click.option(
 
 def ledger_path(config: Path | None, address: str | None) -> Path | None:
     """The file of the ledger; None if it is in memory."""
-    found, folder = (address, Path()) if address else find_ledger(config, os.environ)
-    return path_of(found, folder, os.environ)
+    found, file = (address, None) if address else find_ledger(config, os.environ)
+    return path_of(found, file, os.environ)
 
 
 def with_ledger(path: Path | None, work: Callable[[OpenLedger], Awaitable[T]], *, read_only: bool = False) -> T:

@@ -11,10 +11,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from watchdog.app import App, build
+from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.cli.recorder import Recorder
 from watchdog.domain.decision import Abort, AbortState
+from watchdog.domain.ports import Observer
+from watchdog.ledger.location import MEMORY
 from watchdog.runtime.daemon import startup_error
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -46,21 +49,22 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
 
 
 async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
-    app = build(loaded.settings, loaded=loaded.rules, observers=[LogObserver()])
-    try:
+    recorder = Recorder()
+    observers: list[Observer] = [LogObserver(), recorder]
+    # A dry run writes nothing, so it may run beside a daemon that has the ledger.
+    settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
+    async with opened(settings, loaded.rules, observers=observers) as app:
         app.announce()
+        await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
         await _await_proof(app, wait_s)
-        aborts = await app.ledger.aborts()
         if as_json:
-            click.echo(json.dumps(_as_json(app, aborts), indent=2))
+            click.echo(json.dumps(_as_json(app, recorder.aborts), indent=2))
         else:
-            found = view.rows(app.pollers, app.rulebook, aborts)
+            found = view.rows(app.pollers, app.rulebook, recorder.aborts)
             Console(width=None if sys.stdout.isatty() else 160).print(view.table(found))
-        return _exit_code(app, aborts)
-    finally:
-        await app.net.aclose()
+        return _exit_code(app, recorder.aborts)
 
 
 async def _await_proof(app: App, wait_s: float) -> None:

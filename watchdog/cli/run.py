@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from watchdog.app import build
+from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -34,10 +34,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
 
 
 async def _serve(loaded: Loaded) -> None:
-    app = build(loaded.settings, loaded=loaded.rules, observers=[LogObserver()])
-    try:
+    async with opened(loaded.settings, loaded.rules, observers=[LogObserver()]) as app:
         daemon = app.daemon()
         app.announce()
         await daemon.run()
-    finally:
-        await app.net.aclose()

@@ -71,7 +71,8 @@ class Pursuit:
 
     `due` is the earliest time of the next step, set at `since`; `looks` counts looks since the last request that may
     have arrived; `gone` counts "no such run" answers in a row; `must_look`: the next step is a look; `yielded_at`:
-    since when somebody else's abort of the run is given its time.
+    since when somebody else's abort of the run is given its time; `asked_before`: when the request before the last one
+    was sent.
     """
 
     abort: Abort
@@ -81,6 +82,7 @@ class Pursuit:
     must_look: bool = False
     since: datetime | None = None
     yielded_at: datetime | None = None
+    asked_before: datetime | None = None
 
 
 def open_abort(
@@ -171,7 +173,7 @@ def _patience_ends(abort: Abort, requested_at: datetime, pace: Pace) -> datetime
     if abort.mode is Mode.GRACEFUL:
         patience = pace.window_s + pace.slack_s
     else:
-        patience = _growing(pace.slack_s, abort.effective_requests - 1, pace.retry_max_s)
+        patience = _growing(pace.slack_s, abort.requests - abort.void_requests - 1, pace.retry_max_s)
     return requested_at + timedelta(seconds=patience)
 
 
@@ -190,12 +192,13 @@ def _took_effect(pursuit: Pursuit) -> bool:
 
 
 def requesting(pursuit: Pursuit, now: datetime) -> Pursuit:
-    """The record as it must be stored before a request leaves: counted, and escalated if it is time."""
+    """The record as it must be stored before a request leaves: counted, timed, and escalated if it is time. Should the
+    process end before the outcome is stored, it reads as a request whose answer was lost."""
     abort = pursuit.abort
-    counted = replace(abort, requests=abort.requests + 1)
+    counted = replace(abort, requests=abort.requests + 1, requested_at=now)
     if escalates(pursuit):
         counted = _escalated(counted, now)
-    return replace(pursuit, abort=counted, must_look=True)
+    return replace(pursuit, abort=counted, must_look=True, asked_before=abort.requested_at)
 
 
 def _escalated(abort: Abort, now: datetime) -> Abort:
@@ -220,8 +223,12 @@ def unanswered(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace
 
 
 def _void(pursuit: Pursuit) -> Pursuit:
-    """The last request provably had no effect."""
-    return replace(pursuit, abort=replace(pursuit.abort, void_requests=pursuit.abort.void_requests + 1))
+    """The last request provably had no effect: what counts is still the one before it."""
+    abort = pursuit.abort
+    return replace(
+        pursuit,
+        abort=replace(abort, void_requests=abort.void_requests + 1, requested_at=pursuit.asked_before),
+    )
 
 
 def postponed(pursuit: Pursuit, now: datetime, seconds: float, pace: Pace | None = None) -> Pursuit:
@@ -244,7 +251,8 @@ def no_longer_abortable(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
 def refused(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:
     """The platform will not do it (4xx). After a few refusals the abort has failed, unless an earlier request was
     accepted: then the run may well be stopping, and is followed."""
-    abort = replace(_void(pursuit).abort, refusals=pursuit.abort.refusals + 1)
+    abort = _void(pursuit).abort
+    abort = replace(abort, refusals=pursuit.abort.refusals + 1)
     if abort.refusals >= REFUSALS_MAX and abort.effective_requests == 0:
         return replace(pursuit, abort=abort.advance(AbortState.FAILED, now, f"refused: {error}"))
     return _again_later(replace(pursuit, abort=abort), now, pace)

@@ -12,6 +12,9 @@ from watchdog.errors import ConfigurationError
 MEMORY = "memory"
 AUTO = "auto"
 FILE_NAME = "ledger.db"
+BESIDE_NAME = "budget-watchdog.db"
+#: Configurations below this are the system's; data does not belong there.
+SYSTEM = Path("/etc")
 _SQLITE = "sqlite:///"
 
 
@@ -48,11 +51,16 @@ def _without_password(address: str) -> str:
     return f"{scheme}://...@{rest.rpartition('@')[2]}" if found and "@" in rest else address
 
 
-def default_address(environ: Mapping[str, str]) -> str:
-    """Where the ledger is if nothing is said: systemd's state directory, else /var/lib for root, else the user's own
-    state folder."""
+def default_address(environ: Mapping[str, str], config: Path | None = None) -> str:
+    """Where the ledger is if nothing is said.
+
+    systemd's state directory; else beside a configuration file that is not one of the system's, so that two
+    configurations never share a ledger by accident; else /var/lib for root and the user's own state folder for others.
+    """
     if state := environ.get("STATE_DIRECTORY"):
         folder = Path(state.partition(":")[0])
+    elif config is not None and SYSTEM not in config.absolute().parents:
+        return f"sqlite:///{config.absolute().parent / BESIDE_NAME}"
     elif os.geteuid() == 0:
         folder = Path("/var/lib/budget-watchdog")
     else:

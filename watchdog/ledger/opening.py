@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,9 +35,18 @@ class OpenLedger:
             self.lock.release()
 
 
-def path_of(address: str, folder: Path, environ: Mapping[str, str]) -> Path | None:
-    """The file behind the setting `ledger`; None is memory."""
-    return locate(default_address(environ) if address == AUTO else address, folder).path
+def path_of(address: str, config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file behind the setting `ledger`; None is memory. `config` is the configuration file, if there is one."""
+    folder = config.parent if config is not None else Path()
+    return locate(default_address(environ, config) if address == AUTO else address, folder).path
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a ledger at this path could be made or used at all."""
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
 
 
 def open_exclusively(path: Path | None) -> OpenLedger:

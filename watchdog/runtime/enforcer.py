@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import RunKey, Snapshot, Usage
+from watchdog.domain.run import RunKey, RunState, Snapshot, Usage
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.savings import estimate
@@ -182,7 +182,8 @@ class Enforcer:
             self._trouble(pursuit.abort, error)
             failed = escalation.look_failed(pursuit, self._clock.now(), pace)
             return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
-        if seen.state.is_active and escalation.is_undone(pursuit) and not await self._still_wanted(seen):
+        untouched = seen.state.is_active and seen.state is not RunState.ABORTING
+        if untouched and escalation.is_undone(pursuit) and not await self._still_wanted(seen):
             note = "the rules in force, or somebody, no longer want it stopped"
             return escalation.withdrawn(pursuit, self._clock.now(), note)
         return escalation.looked(pursuit, seen, self._clock.now(), pace)

@@ -60,6 +60,7 @@ class Watched:
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
     floor: RunningFloor | None = None
+    resurrections: int | None = None
     rates: dict[LimitKind, float] | None = None
     missing: int = 0
     failures: int = 0
@@ -365,8 +366,11 @@ class Poller:
         if not seen.state.is_active:
             await self._ended(seen)
             return
-        if watched.inspected is not None and watched.inspected.resurrect_count != seen.resurrect_count:
-            watched.told.clear()
+        if seen.resurrect_count is not None:
+            # A figure that was unreadable once is no resurrection.
+            if watched.resurrections not in (None, seen.resurrect_count):
+                watched.told.clear()
+            watched.resurrections = seen.resurrect_count
         watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
         watched.inspected, watched.inspected_at, watched.missing = snapshot, now_s, 0

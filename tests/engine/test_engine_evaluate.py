@@ -1,0 +1,373 @@
+"""Which limits a run breaks, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from watchdog.domain.decision import Decision, Mode, Response, VerdictKind
+from watchdog.domain.override import Override, OverrideKind, Overrides
+from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
+from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.engine.evaluate import Evaluator, decide
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION
+BOTH = frozenset(Mode)
+EVERY = Selector()
+
+
+def source(names: tuple[str, ...], unresolved: frozenset[str] = frozenset()) -> Source:
+    return Source(f"{names}|{sorted(unresolved)}", names[0], {"actor": names}, unresolved)
+
+
+MAPS = source(("compass/maps", "maps", "id1"))
+NAMELESS = source(("id1",), frozenset({"actor"}))
+_RUN = Snapshot(
+    "apify-main",
+    "apify",
+    "run-1",
+    MAPS,
+    RunState.RUNNING,
+    "RUNNING",
+    Usage(credits=10, cost_usd=6, duration_s=3600),
+    NOON,
+    True,
+    origin="API",
+)
+
+
+def run(**details: Any) -> Snapshot:
+    return replace(_RUN, **details)
+
+
+def rule(name: str = "cap", *, limits: dict[LimitKind, float] | None = None, **details: Any) -> Rule:
+    return replace(Rule(name, EVERY, {COST: 5.0} if limits is None else limits), **details)
+
+
+def decision(rules: RuleSet | Rule, seen: Snapshot, **options: Any) -> Decision | None:
+    rules = RuleSet((rules,)) if isinstance(rules, Rule) else rules
+    verdicts = Evaluator(rules).verdicts(seen)
+    return decide(seen, verdicts, rules, **({"modes": BOTH} | options))
+
+
+def response(rules: RuleSet | Rule, seen: Snapshot, **options: Any) -> Response:
+    made = decision(rules, seen, **options)
+    assert made is not None
+    assert (made.abort is not None) is (made.breaches[0].response is Response.ABORT)
+    return made.breaches[0].response
+
+
+# Limits
+
+
+@pytest.mark.parametrize("kind", LimitKind)
+@pytest.mark.parametrize(
+    ("used", "limit", "verdict"),
+    [
+        (0.0, 100.0, VerdictKind.WITHIN),
+        (79.9, 100.0, VerdictKind.WITHIN),
+        (80.0, 100.0, VerdictKind.WARNING),
+        (99.999999, 100.0, VerdictKind.WARNING),
+        (100.0, 100.0, VerdictKind.BREACH),
+        (100.000001, 100.0, VerdictKind.BREACH),
+        (0.0, 0.0, VerdictKind.BREACH),
+        (None, 100.0, VerdictKind.UNKNOWN),
+        (None, 0.0, VerdictKind.UNKNOWN),
+        (float("nan"), 100.0, VerdictKind.UNKNOWN),
+    ],
+)
+def test_limits_are_inclusive(kind: LimitKind, used: float | None, limit: float, verdict: VerdictKind) -> None:
+    field = {CREDITS: "credits", COST: "cost_usd", DURATION: "duration_s"}[kind]
+    seen = run(usage=replace(Usage(credits=1e9, cost_usd=1e9, duration_s=1e9), **{field: used}))
+    only = rule(limits={kind: limit})
+    assert [each.verdict for each in Evaluator(RuleSet((only,))).verdicts(seen)] == [verdict]
+    assert (decision(only, seen) is not None) is (verdict is VerdictKind.BREACH)
+
+
+def test_every_limit_of_every_rule_that_matches_applies_by_itself() -> None:
+    rules = RuleSet(
+        (
+            rule("a", limits={COST: 5.0, CREDITS: 100.0}),
+            rule("b", limits={DURATION: 3600.0}, selector=Selector({"actor": ("maps",)})),
+            rule("c", limits={COST: 1.0}, selector=Selector({"actor": ("other",)})),
+            rule("d", limits={CREDITS: 1.0}, selector=Selector({"run_id": ("run-*",)})),
+        )
+    )
+    made = decision(rules, run())
+    assert made is not None
+    assert [(each.verdict.rule.name, each.verdict.kind) for each in made.breaches] == [
+        ("d", CREDITS),
+        ("a", COST),
+        ("b", DURATION),
+    ]
+    assert made.abort is made.breaches[0]
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_a_run_that_is_over_is_never_aborted_whatever_it_used(state: RunState) -> None:
+    seen = run(state=state)
+    assert (decision(rule(), seen) is not None) is state.is_active
+
+
+def test_a_rule_that_may_not_apply_never_aborts_but_does_not_pass_silently() -> None:
+    named = rule(selector=Selector({"actor": ("compass/*",)}))
+    for seen in (run(source=NAMELESS), run(source=MAPS, origin=None)):
+        by_origin = replace(named, selector=Selector({"actor": ("compass/*",), "origin": ("API",)}))
+        verdicts = Evaluator(RuleSet((by_origin,))).verdicts(seen)
+        assert [(each.verdict, each.why_unknown) for each in verdicts] == [(VerdictKind.UNKNOWN, "source")]
+        assert decision(by_origin, seen) is None
+
+
+# What stands between a breach and an abort
+
+PROTECT = Protection(EVERY, "signed off")
+
+
+def protected(selector: Selector) -> RuleSet:
+    return RuleSet((rule(),), protect=(Protection(selector),))
+
+
+def overridden(kind: OverrideKind, **details: Any) -> dict[str, Any]:
+    override = replace(Override("o", kind, NOON, run_id="run-1"), **details)
+    return {"overrides": Overrides((override,)), "now": NOON}
+
+
+@pytest.mark.parametrize(
+    ("rules", "seen", "options", "expected"),
+    [
+        (rule(), run(), {}, Response.ABORT),
+        (rule(action=Action.NOTIFY), run(), {}, Response.NOTIFY),
+        (rule(), run(), {"dry_run": True}, Response.DRY_RUN),
+        (rule(action=Action.NOTIFY), run(), {"dry_run": True}, Response.NOTIFY),
+        (protected(EVERY), run(), {}, Response.PROTECTED),
+        (protected(EVERY), run(), {"dry_run": True}, Response.PROTECTED),
+        (protected(Selector({"run_id": ("run-1",)})), run(), {}, Response.PROTECTED),
+        (protected(Selector({"run_id": ("run-2",)})), run(), {}, Response.ABORT),
+        (protected(Selector({"actor": ("compass/*",)})), run(source=NAMELESS), {}, Response.DEFERRED),
+        (protected(Selector({"actor": ("id1",)})), run(source=NAMELESS), {}, Response.PROTECTED),
+        (protected(Selector({"origin": ("API",)})), run(origin=None), {}, Response.DEFERRED),
+        (rule(), run(state=RunState.ABORTING), {}, Response.DEFERRED),
+        (rule(), run(state=RunState.ABORTING), {"overdue": True}, Response.ABORT),
+        (protected(EVERY), run(state=RunState.ABORTING), {"overdue": True}, Response.PROTECTED),
+        (rule(), run(), overridden(OverrideKind.HOLD), Response.HELD),
+        (rule(), run(), overridden(OverrideKind.HOLD, until=NOON), Response.ABORT),
+        (rule(), run(), overridden(OverrideKind.PAUSE, run_id=None), Response.HELD),
+        (rule(), run(), overridden(OverrideKind.PROTECT), Response.PROTECTED),
+        (rule(), run(), overridden(OverrideKind.PROTECT, run_id="run-2"), Response.ABORT),
+        (rule(), run(), overridden(OverrideKind.RESURRECT), Response.ABORT),
+    ],
+)
+def test_response(rules: RuleSet | Rule, seen: Snapshot, options: dict[str, Any], expected: Response) -> None:
+    assert response(rules, seen, **options) is expected
+
+
+def test_an_abort_is_booked_on_the_worst_breach_whose_rule_asks_for_one() -> None:
+    rules = RuleSet(
+        (
+            rule("watch", limits={COST: 1.0}, action=Action.NOTIFY),
+            rule("mild", limits={COST: 5.0}),
+            rule("bad", limits={COST: 2.0}),
+        )
+    )
+    made = decision(rules, run())
+    assert made is not None
+    assert [(each.verdict.rule.name, each.response) for each in made.breaches] == [
+        ("watch", Response.NOTIFY),
+        ("bad", Response.ABORT),
+        ("mild", Response.ABORT),
+    ]
+    assert made.abort is made.breaches[1]
+
+
+# Mode
+
+
+@pytest.mark.parametrize(
+    ("rules", "seen", "options", "mode"),
+    [
+        (rule(), run(), {}, Mode.IMMEDIATE),
+        (rule(resurrect=True), run(), {}, Mode.GRACEFUL),
+        (rule(resurrect=True), run(), {"modes": frozenset({Mode.IMMEDIATE})}, Mode.IMMEDIATE),
+        (rule(resurrect=True), run(state=RunState.ABORTING), {"overdue": True}, Mode.IMMEDIATE),
+        (RuleSet((rule(),), resurrect=(EVERY,)), run(), {}, Mode.GRACEFUL),
+        (RuleSet((rule(),), resurrect=(Selector({"run_id": ("x",)}),)), run(), {}, Mode.IMMEDIATE),
+        (RuleSet((rule(),), resurrect=(Selector({"actor": ("m*",)}),)), run(source=NAMELESS), {}, Mode.GRACEFUL),
+        (RuleSet((rule("a"), rule("b", resurrect=True))), run(), {}, Mode.GRACEFUL),
+        # a rule that merely matches, and one that only notifies, have no say
+        (RuleSet((rule("a"), rule("b", limits={COST: 99.0}, resurrect=True))), run(), {}, Mode.IMMEDIATE),
+        (RuleSet((rule("a"), rule("b", action=Action.NOTIFY, resurrect=True))), run(), {}, Mode.IMMEDIATE),
+        (rule(), run(), overridden(OverrideKind.RESURRECT), Mode.GRACEFUL),
+        (rule(), run(), overridden(OverrideKind.RESURRECT, run_id="run-2"), Mode.IMMEDIATE),
+    ],
+)
+def test_mode(rules: RuleSet | Rule, seen: Snapshot, options: dict[str, Any], mode: Mode) -> None:
+    made = decision(rules, seen, **options)
+    assert made is not None
+    assert made.abort is not None
+    assert made.mode is mode
+
+
+# Properties
+
+_FIGURE = st.floats(0, 100)
+_NAMES = st.sampled_from(
+    [
+        MAPS,
+        NAMELESS,
+        source(("lukas/shop", "shop", "id2")),
+        source(("id2",), frozenset({"actor"})),
+        source(("compass/shop", "shop", "id3")),
+    ]
+)
+_SNAPSHOTS = st.builds(
+    run,
+    account=st.sampled_from(["apify-main", "apify-two"]),
+    run_id=st.sampled_from(["run-1", "run-2", "x"]),
+    source=_NAMES,
+    state=st.sampled_from(RunState),
+    usage=st.builds(Usage, *[st.none() | _FIGURE] * 3),
+    origin=st.sampled_from([None, "API", "WEB"]),
+)
+_GLOB = {
+    "platform": ["apify", "lobstr", "*"],
+    "account": ["apify-*", "apify-main", "*"],
+    "run_id": ["run-*", "run-1", "x"],
+    "origin": ["API", "W*"],
+    "actor": ["compass/*", "shop", "id?", "lukas/shop"],
+}
+_SELECTORS = st.dictionaries(st.sampled_from(sorted(_GLOB)), st.integers(0, 15), max_size=2).map(
+    lambda picks: Selector({key: (_GLOB[key][pick % len(_GLOB[key])],) for key, pick in picks.items()})
+)
+_RULES = st.builds(
+    rule,
+    name=st.uuids().map(str),
+    limits=st.dictionaries(st.sampled_from(LimitKind), _FIGURE, min_size=1),
+    selector=_SELECTORS,
+    action=st.sampled_from([Action.ABORT, Action.ABORT, Action.NOTIFY]),
+    resurrect=st.booleans(),
+)
+_RULE_SETS = st.builds(
+    lambda rules, protect, flagged: RuleSet(tuple(rules), tuple(Protection(each) for each in protect), tuple(flagged)),
+    st.lists(_RULES, max_size=5),
+    st.lists(_SELECTORS, max_size=1),
+    st.lists(_SELECTORS, max_size=1),
+)
+
+
+def means(selector: Selector, seen: Snapshot) -> bool | None:
+    """Whether the run is meant, told the simple way; None: it cannot be said."""
+    answers: list[bool | None] = []
+    for key, patterns in selector.globs.items():
+        names: Sequence[str | None] = seen.source.facets["actor"] if key == "actor" else (getattr(seen, key),)
+        if any(name is not None and fnmatchcase(name, glob) for glob in patterns for name in names):
+            answers.append(True)
+        else:
+            answers.append(None if None in names or key in seen.source.unresolved else False)
+    return False if False in answers else None if None in answers else True
+
+
+@settings(max_examples=300)
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS, dry_run=st.booleans(), overdue=st.booleans())
+def test_decisions_are_those_that_the_rules_say(rules: RuleSet, seen: Snapshot, dry_run: bool, overdue: bool) -> None:
+    broken = {
+        (each.name, kind)
+        for each in rules.rules
+        if means(each.selector, seen) is True
+        for kind, limit in each.limits.items()
+        if (used := seen.usage.of(kind)) is not None and used >= limit
+    }
+    made = decision(rules, seen, dry_run=dry_run, overdue=overdue)
+    if not broken or seen.state not in ACTIVE_STATES:
+        assert made is None
+        return
+    assert made is not None
+    assert {(each.verdict.rule.name, each.verdict.kind) for each in made.breaches} == broken
+    assert len(made.breaches) == len(broken)
+    ratios = [each.verdict.ratio for each in made.breaches]
+    assert ratios == sorted(ratios, key=lambda ratio: -(ratio or 0))
+    may_abort = (
+        not dry_run
+        and all(means(each.selector, seen) is False for each in rules.protect)
+        and (overdue or seen.state is not RunState.ABORTING)
+        and any(each.verdict.rule.action is Action.ABORT for each in made.breaches)
+    )
+    assert (made.abort is not None) is may_abort
+    if made.abort is not None:
+        assert made.abort.response is Response.ABORT
+        assert made.abort.verdict.rule.action is Action.ABORT
+
+
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS, more=_RULES, place=st.integers(0, 5))
+def test_one_rule_more_never_removes_a_breach(rules: RuleSet, seen: Snapshot, more: Rule, place: int) -> None:
+    wider = replace(rules, rules=(*rules.rules[:place], more, *rules.rules[place:]))
+    before, after = decision(rules, seen), decision(wider, seen)
+    if before is not None:
+        assert after is not None
+        assert set(before.breaches) <= set(after.breaches)
+        assert (before.abort is None) or (after.abort is not None)
+
+
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS)
+def test_a_run_within_every_limit_is_left_alone(rules: RuleSet, seen: Snapshot) -> None:
+    above = {kind: max((each.limits.get(kind, 0.0) for each in rules.rules), default=0.0) + 1.0 for kind in LimitKind}
+    raised = replace(
+        rules, rules=tuple(replace(each, limits={k: above[k] for k in each.limits}) for each in rules.rules)
+    )
+    just_below = Usage(
+        *(None if seen.usage.of(kind) is None else above[kind] * 0.999999 for kind in (CREDITS, COST, DURATION))
+    )
+    assert decision(raised, replace(seen, usage=just_below), overdue=True) is None
+
+
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS)
+def test_what_is_not_known_aborts_nothing(rules: RuleSet, seen: Snapshot) -> None:
+    unknown = replace(seen, usage=Usage())
+    verdicts = Evaluator(rules).verdicts(unknown)
+    assert {each.verdict for each in verdicts} <= {VerdictKind.UNKNOWN}
+    applying = sum(len(each.limits) for each in rules.rules if means(each.selector, seen) is not False)
+    assert len(verdicts) == applying
+    assert decision(rules, unknown, overdue=True) is None
+
+
+@given(rules=_RULE_SETS, runs=st.lists(_SNAPSHOTS, min_size=2, max_size=12))
+def test_an_evaluator_remembers_nothing_that_changes_its_answers(rules: RuleSet, runs: list[Snapshot]) -> None:
+    used_before = Evaluator(rules)
+    for seen in runs:
+        afresh = Evaluator(rules)
+        assert used_before.verdicts(seen) == afresh.verdicts(seen)
+        assert used_before.limits(seen) == afresh.limits(seen)
+    used_before.forget_sources()
+    assert len(used_before) == 0
+    assert used_before.verdicts(runs[0]) == Evaluator(rules).verdicts(runs[0])
+
+
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS)
+def test_the_lowest_limits_are_a_faithful_quick_look(rules: RuleSet, seen: Snapshot) -> None:
+    """No sure limit is broken unless the lowest of its kind is: a quick look at those misses nothing."""
+    evaluator = Evaluator(rules)
+    limits = evaluator.limits(seen)
+    quick = {kind for kind, lowest in limits.lowest if (used := seen.usage.of(kind)) is not None and used >= lowest}
+    broken = {each.kind for each in evaluator.verdicts(seen) if each.verdict is VerdictKind.BREACH}
+    assert quick == broken
+    assert limits.unsure is any(means(each.selector, seen) is None for each in rules.rules)
+
+
+def test_other_figures_than_the_snapshots_can_be_judged() -> None:
+    evaluator = Evaluator(RuleSet((rule(),)))
+    assert evaluator.verdicts(run(), Usage(cost_usd=1.0))[0].verdict is VerdictKind.WITHIN
+    assert evaluator.verdicts(run(), Usage())[0].verdict is VerdictKind.UNKNOWN
+
+
+def test_a_hold_is_judged_by_the_time_of_the_decision() -> None:
+    held = overridden(OverrideKind.HOLD, until=NOON + timedelta(hours=1))
+    assert response(rule(), run(), **held) is Response.HELD
+    late = held | {"now": NOON + timedelta(hours=1)}
+    assert response(rule(), run(), **late) is Response.ABORT
