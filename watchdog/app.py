@@ -22,7 +22,8 @@ from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 from watchdog.runtime.clock import SystemClock
-from watchdog.runtime.daemon import Daemon
+from watchdog.runtime.daemon import Chore, Daemon
+from watchdog.runtime.desk import Desk
 from watchdog.runtime.enforcer import Enforcer, Reconsider
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
@@ -31,6 +32,13 @@ from watchdog.telemetry.metrics import Metrics
 from watchdog.web import Check, WebServer, bind, create_app
 
 _log = logging.getLogger("budget_watchdog.app")
+
+
+#: How often, in seconds: orders are looked for, records in memory tried again, usage of runs written, old rows pruned.
+ORDERS_S = 2.0
+FLUSH_S = 10.0
+RUNS_S = 60.0
+PRUNE_S = 3600.0
 
 
 def refuse_clash() -> None:
@@ -89,8 +97,27 @@ class App:
         known before anything runs."""
         health = _Health()
         services = [self._web(health)] if listen else []
-        daemon = health.daemon = Daemon(self.pollers, self.enforcer, self.clock, services)
+        daemon = health.daemon = Daemon(
+            self.pollers, self.enforcer, self.clock, self.observer, services, self._chores()
+        )
         return daemon
+
+    def _chores(self) -> tuple[Chore, ...]:
+        desk = Desk(self.platforms, self.enforcer, self.ledger)
+        return (
+            Chore("orders", ORDERS_S, desk.serve),
+            Chore("ledger: what waits in memory", FLUSH_S, self.ledger.flush),
+            Chore("ledger: usage of runs", RUNS_S, self._save_runs),
+            Chore("ledger: pruning", PRUNE_S, self._prune),
+        )
+
+    async def _save_runs(self) -> None:
+        """Write the usage of runs that has changed since it was written last."""
+        changed = [run for poller in self.pollers for run in poller.changed_runs()]
+        await self.ledger.save_runs(changed)
+
+    async def _prune(self) -> None:
+        await self.ledger.prune(self.clock.now() - self.settings.retention)
 
     def _web(self, health: _Health) -> WebServer:
         app = create_app(health, self.metrics.render)

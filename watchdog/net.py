@@ -326,6 +326,9 @@ class Session:
 
     async def _send_once(self, call: Call) -> Answer:
         self._check_token()
+        if self._net.client.is_closed:
+            text = f"{self._where(call)}: not sent, because this program is stopping"
+            raise Unreachable(text, account=self.account)
         async with self.budget.slot(call.family, call.priority), self._in_flight[call.priority]:
             return await self._exchange(call)
 

@@ -37,9 +37,6 @@ def test_the_whole_loop_and_a_clean_end(site: Any) -> None:
         assert daemon.counted("aborts_unconfirmed") == 0
         eventually(lambda: daemon.counted("runs_active", account="main") == 2, "the runs that go on")
         assert daemon.counted("last_success_timestamp_seconds", account="growth") == pytest.approx(time.time(), abs=30)
-        # Settled 10 real seconds after the stop, and the books are then those of the platform.
-        saved = eventually(lambda: daemon.logged("saving booked"), "a booked saving")
-        assert {line["run_id"] for line in saved} <= {over.id, squid.id}
         code, seconds = daemon.end()
         assert (code, seconds < 5) == (0, True), (code, seconds)
         lines = daemon.lines()
@@ -56,14 +53,13 @@ def test_the_whole_loop_and_a_clean_end(site: Any) -> None:
     assert not told.abort_requests
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_with_an_abort_in_flight_is_quick_and_recorded(site: Any, signum: int) -> None:
+def test_a_stop_with_an_abort_in_flight_is_quick_and_recorded(site: Any) -> None:
     run = site.apify.start_run(usd_per_hour=36_000)
     site.fault("abort_ignored", "abort")
     with site.daemon() as daemon:
         eventually(lambda: run.abort_requests, "the abort request")
         eventually(lambda: daemon.counted("aborts_unconfirmed", account="main") == 1, "the alarm")
-        code, seconds = daemon.end(signum)
+        code, seconds = daemon.end(signal.SIGINT)
         assert (code, seconds < 5) == (0, True), (code, seconds)
         (line,) = [line for line in daemon.logged("trouble") if "not proven" in line["error"]]
         assert line["run_id"] == run.id
@@ -134,7 +130,6 @@ def test_environment_only(site: Any) -> None:
         assert set(daemon.checks()) == {"rules", "account apify"}
         eventually(lambda: run.truth().aborted_by_api, "the abort")
         eventually(lambda: daemon.counted("aborts_total", outcome="confirmed") == 1, "its proof")
-        assert daemon.end()[0] == 0
         assert "first sweep done" in daemon.output()
         with pytest.raises(json.JSONDecodeError):
             daemon.lines()
@@ -193,26 +188,28 @@ def test_an_unknown_platform(site: Any) -> None:
     assert "did you mean 'apify'" in text
 
 
-def test_an_unreachable_host(site: Any, dead_url: str) -> None:
-    site.configure(apify_url=dead_url, lobstr_url=dead_url)
+def test_an_unreachable_host_and_a_host_that_does_not_exist(site: Any, dead_url: str) -> None:
+    site.configure(apify_url=dead_url, lobstr_url="https://api.lobstr.invalid")
     text = refusal(site, 1)
     assert text.count("cannot connect") == 2
     assert text.count("check base_url and the network") == 2
 
 
-def test_a_host_name_that_does_not_exist(site: Any) -> None:
-    site.configure(apify_url="https://api.apify.invalid", lobstr_url="https://api.lobstr.invalid")
-    assert refusal(site, 1).count("cannot connect") == 2
-
-
 @pytest.mark.parametrize(
-    ("kind", "words"),
-    [("html", "a web page instead of JSON"), ("truncated_json", "broken JSON"), ("wrong_types", "not as documented")],
+    ("apify", "lobstr"),
+    [
+        (("html", "a web page instead of JSON"), ("truncated_json", "broken JSON")),
+        (("wrong_types", "not as documented"), ("wrong_types", "not as documented")),
+    ],
 )
-def test_answers_that_are_not_those_of_the_platforms(site: Any, kind: str, words: str) -> None:
-    site.fault(kind, "list|squids")
-    text = refusal(site, 1)
-    assert text.count(words) == 2, text
+def test_answers_that_are_not_those_of_the_platforms(site: Any, apify: Any, lobstr: Any) -> None:
+    site.fault(apify[0], "list", account=site.apify)
+    site.fault(lobstr[0], "squids", account=site.lobstr)
+    main, growth = refusal(site, 1).splitlines()
+    assert "account 'main': GET " in main
+    assert apify[1] in main
+    assert "account 'growth': GET " in growth
+    assert lobstr[1] in growth
 
 
 def test_an_empty_rules_folder(site: Any) -> None:

@@ -23,7 +23,7 @@ def test_once_stops_what_is_over_and_shows_a_table(site: Any) -> None:
     over = site.apify.start_run(curve=lambda ran_s: 3.0, run_id="overTheLimit00001")
     within = site.apify.start_run(curve=lambda ran_s: 0.05, run_id="withinTheLimit001")
     site.lobstr.start_run(site.lobstr.add_squid("Restaurants Paris"), credits_per_hour=1)
-    done = site.call("once", "--wait", "3")
+    done = site.call("once", "--wait", "1.5")
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     assert "$3.00 of $1.00" in rows[over.id]
@@ -39,7 +39,7 @@ def test_once_stops_what_is_over_and_shows_a_table(site: Any) -> None:
 def test_once_as_json(site: Any) -> None:
     over = site.apify.start_run(curve=lambda ran_s: 3.0)
     site.lobstr.start_run(site.lobstr.add_squid("s"), credits_per_hour=1)
-    done = site.call("once", "--json", "--wait", "3")
+    done = site.call("once", "--json", "--wait", "1.5")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = {row["run"]: row for row in found["runs"]}
@@ -68,7 +68,7 @@ def test_once_with_nothing_to_see(site: Any) -> None:
 
 def test_once_says_when_it_could_not_see_everything(site: Any) -> None:
     run = site.apify.start_run(curve=lambda ran_s: 3.0)
-    wrong = site.call("once", "--wait", "3", L="wrong")
+    wrong = site.call("once", "--wait", "1.5", L="wrong")
     assert wrong.returncode == 2
     assert "HTTP 401" in wrong.stderr
     assert run.truth().aborted_by_api, "the other account is seen to"

@@ -452,8 +452,8 @@ async def test_one_account_that_hangs_leaves_connections_to_the_others(world: Wo
     world.wire.scripts = [hang]
     hanging = [world.session() for _ in range(10)]
     tasks = [asyncio.create_task(session.send(get())) for session in hanging for _ in range(20)]
-    while len(world.wire.seen) < 80:
-        await asyncio.sleep(0.005)  # noqa: ASYNC110  # the server's side is only seen by looking
+    while len(world.wire.seen) < 80:  # noqa: ASYNC110  # the other side can only be watched
+        await asyncio.sleep(0.005)
     world.wire.scripts = [answer()]
     for priority in (Priority.SWEEP, Priority.URGENT, Priority.ABORT):
         await asyncio.wait_for(hanging[0].send(get(priority=priority)), 5)
@@ -462,6 +462,14 @@ async def test_one_account_that_hangs_leaves_connections_to_the_others(world: Wo
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_closed_client_sends_nothing(world: World) -> None:
+    session = world.session()
+    await world.net.aclose()
+    with pytest.raises(Unreachable, match="not sent, because this program is stopping") as caught:
+        await session.send(post())
+    assert not caught.value.maybe_done
 
 
 # --- trying again --------------------------------------------------------------------------------------------------

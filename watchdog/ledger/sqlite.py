@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -9,124 +10,146 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from watchdog.errors import LedgerError
-from watchdog.ledger.store import SqlLedger, sentence
+from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE
+from watchdog.ledger.store import WRITES, SqlLedger, sentence
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
 BUSY_S = 5.0
 
 
-def open_sqlite(path: Path, *, read_only: bool = False) -> SqlLedger:
+def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True) -> SqlLedger:
     """The ledger in this file, with its tables up to date.
 
-    `read_only` neither creates nor migrates. Raises LedgerError if the file cannot be used: no permission, not a
-    ledger, damaged, or written by a newer version; nothing is altered then.
+    `read_only` neither creates nor migrates; `may_upgrade` False creates, but leaves a ledger of an older version as it
+    is. Raises LedgerError if the file cannot be used: no permission, not a ledger, damaged, or written by a newer
+    version; nothing is altered then.
     """
     where = f"ledger {path}"
     try:
-        _refuse_unknown(path, where)
+        found = _examine(path, where, thoroughly=not read_only)
         if read_only:
-            if not path.exists():
-                raise LedgerError(f"{where}: there is none yet; it is made by `budget-watchdog run`")
-            return SqlLedger(_engine(path), where, _refuse_writes(where))
+            _refuse_unready(found, where)
+            return SqlLedger(_engine(path, lambda: _connect_to_read(path)), where, _refuse_writes(where))
+        if found not in (None, HEAD) and not may_upgrade:
+            raise LedgerError(
+                f"{where}: an older version of budget-watchdog is running on it (schema {found}); restart that one first"
+            )
         _create(path)
-        engine = _engine(path)
-        migrate(engine)
+        guard = _SameFile(path, where)
+        engine = _engine(path, guard.connect)
+        try:
+            migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise LedgerError(f"{where}: {sentence(error)}") from error
-    return SqlLedger(engine, where, _same_file(path, where))
+    return SqlLedger(engine, where, guard)
 
 
 def _create(path: Path) -> None:
     """The folder and the file, readable by this user only: run ids and account names are nobody else's business."""
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, mode=0o700)
+    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _engine(path: Path) -> sa.Engine:
-    engine = sa.create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": BUSY_S, "check_same_thread": False}, pool_size=1, max_overflow=0
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    """By URI, so that no character of the path means anything, and SQLite never makes a file on its own."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{options}",
+        uri=True,
+        timeout=BUSY_S,
+        check_same_thread=False,
+        isolation_level=None,  # transactions are begun below: the driver would leave CREATE TABLE outside of them
     )
 
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        # An intent must survive a power cut, not only a crash of the process.
-        connection.execute("PRAGMA synchronous=FULL")
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Without leaving a trace: opening a file in WAL mode makes its journal and index, even for reading, unless it is
+    told that nobody writes; and nobody does while there is no journal."""
+    in_use = any(_beside(path, suffix).exists() for suffix in ("-wal", "-journal"))
+    return _connect(path, "mode=ro" if in_use else "mode=ro&immutable=1")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _engine(path: Path, connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=0)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A transaction that is going to write says so at once: one that found out later could not wait its turn.
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
 
-def _refuse_unknown(path: Path, where: str) -> None:
-    """Look at the file without changing it: is it ours, whole, and of a version that we know?"""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
-    try:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            return
-        if "alembic_version" not in tables:
-            raise LedgerError(f"{where}: this is a database of another program; name another file")
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        fault = connection.execute("PRAGMA quick_check(1)").fetchone()
-    finally:
-        connection.close()
-    if found is not None and found[0] not in known_revisions():
-        raise LedgerError(
-            f"{where}: written by a newer version of budget-watchdog (schema {found[0]}); upgrade, or name another file"
-        )
-    if fault is not None and fault[0] != "ok":
-        raise LedgerError(f"{where}: the file is damaged ({fault[0]}): restore it from a backup, or move it away")
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
-
-
-def known_revisions() -> set[str]:
-    """The schema versions that this program knows."""
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the tables up to date, in one transaction. Works for any database that the store supports."""
-    config = _config()
-    with engine.begin() as connection:
-        if MigrationContext.configure(connection).get_current_revision() == _head(config):
-            return
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _head(config: Config) -> str | None:
-    return ScriptDirectory.from_config(config).get_current_head()
-
-
-def _same_file(path: Path, where: str) -> Callable[[], None]:
+class _SameFile:
     """A guard against writing into a file that was deleted or replaced: SQLite would not notice, and the records
-    would be gone with the last process that has it open."""
-    born = os.stat(path).st_ino
+    would be gone with the last process that has it open. The same holds for its write-ahead log."""
 
-    def check() -> None:
+    def __init__(self, path: Path, where: str) -> None:
+        # The real file, as SQLite sees it: that is where the log is.
+        self._path = Path(os.path.realpath(path))
+        self._where = where
+        self._born = _identity(self._path)
+        self._log: tuple[int, int] | None = None
+        self._has_log = True
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection for writing to this very file."""
+        connection = _connect(self._path, "mode=rw")
         try:
-            now = os.stat(path).st_ino
-        except OSError as error:
-            raise LedgerError(f"{where}: the file has been deleted while in use; restart to make a new one") from error
-        if now != born:
-            raise LedgerError(f"{where}: the file has been replaced while in use; restart to use the new one")
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            # An intent must survive a power cut, not only a crash of the process.
+            connection.execute("PRAGMA synchronous=FULL")
+        except BaseException:
+            connection.close()
+            raise
+        self._log, self._has_log = None, mode == ("wal",)
+        return connection
 
-    return check
+    def __call__(self) -> None:
+        """Raise LedgerError if the file is not there any more; called with a transaction begun."""
+        now = _identity_or_none(self._path)
+        if now is None:
+            raise LedgerError(f"{self._where}: the file has been deleted while in use; restart to make a new one")
+        if now != self._born:
+            raise LedgerError(f"{self._where}: the file has been replaced while in use; restart to use the new one")
+        if self._has_log:
+            self._check_log()
+
+    def _check_log(self) -> None:
+        log = _identity_or_none(_beside(self._path, "-wal"))
+        if self._log is None:
+            self._log = log
+        if log is None or log != self._log:
+            raise LedgerError(
+                f"{self._where}: its write-ahead log (the file ending in -wal) has been deleted or replaced while in "
+                "use; restart to save what is in it"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _identity_or_none(path: Path) -> tuple[int, int] | None:
+    try:
+        return _identity(path)
+    except OSError:
+        return None
 
 
 def _refuse_writes(where: str) -> Callable[[], None]:
@@ -134,3 +157,82 @@ def _refuse_writes(where: str) -> Callable[[], None]:
         raise LedgerError(f"{where}: opened for reading only")
 
     return refuse
+
+
+# --- what the file is ------------------------------------------------------------------------------------------------
+
+
+def _examine(path: Path, where: str, *, thoroughly: bool) -> str | None:
+    """Look at the file without changing it: is it ours, whole, and of a version that we know? Its version; None if
+    there is nothing in it yet."""
+    if path.exists() and not path.is_file():
+        raise LedgerError(f"{where}: this is no file; name another")
+    if not path.exists() or path.stat().st_size == 0:
+        _refuse_orphans(path, where)
+        return None
+    with contextlib.closing(_connect_to_read(path)) as connection:
+        found = _version(connection, where)
+        fault = connection.execute("PRAGMA quick_check(1)").fetchone() if thoroughly else None
+    if fault is not None and fault[0] != "ok":
+        raise LedgerError(f"{where}: the file is damaged ({fault[0]}): restore it from a backup, or move it away")
+    return found
+
+
+def _refuse_orphans(path: Path, where: str) -> None:
+    """A log without its file may hold the last records; SQLite would delete it with the first write."""
+    log = _beside(Path(os.path.realpath(path)), "-wal")
+    if log.exists() and log.stat().st_size > 0:
+        raise LedgerError(
+            f"{where}: the file is gone or empty, but its write-ahead log {log} is there and may hold records; restore "
+            "the file, or move the log away"
+        )
+
+
+def _version(connection: sqlite3.Connection, where: str) -> str | None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    if not {VERSION_TABLE, "aborts"} <= tables:
+        raise LedgerError(f"{where}: this is a database of another program; name another file")
+    row: Any = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # noqa: S608  # a constant
+    if row is None:
+        raise LedgerError(f"{where}: the file does not say its version: restore it from a backup, or move it away")
+    if row[0] not in REVISIONS:
+        raise LedgerError(
+            f"{where}: written by a newer version of budget-watchdog (schema {row[0]}); upgrade, or name another file"
+        )
+    return str(row[0])
+
+
+def _refuse_unready(found: str | None, where: str) -> None:
+    """What is opened for reading is neither made nor migrated."""
+    if found is None:
+        raise LedgerError(f"{where}: there is none yet; it is made by `budget-watchdog run`")
+    if found != HEAD:
+        raise LedgerError(
+            f"{where}: written by an older version of budget-watchdog (schema {found}); `budget-watchdog run` brings it "
+            "up to date"
+        )
+
+
+def known_revisions() -> set[str]:
+    """The schema versions that this program knows."""
+    return set(REVISIONS)
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the tables up to date, in one transaction. Works for any database that the store supports."""
+    with engine.connect() as connection:
+        if _current(connection) == HEAD:
+            return
+    from watchdog.ledger.upgrade import upgrade  # Alembic takes a while to load
+
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        upgrade(connection)
+
+
+def _current(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = sa.column("version_num", sa.String)
+    return connection.execute(sa.select(version).select_from(sa.table(VERSION_TABLE))).scalar_one_or_none()

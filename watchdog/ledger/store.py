@@ -6,14 +6,18 @@ Every call runs in one thread of its own: the event loop never waits for a disk,
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from watchdog.domain.decision import Abort, Mode
@@ -22,12 +26,14 @@ from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import Snapshot, Usage
 from watchdog.errors import LedgerError
 from watchdog.ledger import schema
+from watchdog.ledger.memory import HISTORY_MAX, opened_at
 
 T = TypeVar("T")
 
-#: Finished runs of a source that estimates look back on.
-HISTORY_MAX = 100
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+#: An execution option of connections that are going to write.
+WRITES = "ledger_writes"
+#: What a database, its driver, or the executor raise; the ValueErrors are values that cannot be bound.
+_FAULTS = (SQLAlchemyError, OSError, RuntimeError, ValueError, OverflowError)
 
 
 def as_text(at: datetime) -> str:
@@ -48,26 +54,32 @@ class SqlLedger:
 
     def __init__(self, engine: sa.Engine, where: str, guard: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
+        self._writer = engine.execution_options(**{WRITES: True})
         self._where = where
         self._guard = guard
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._closing = False
 
     async def close(self) -> None:
-        """Finish what is being written and let go of the file."""
-        await asyncio.to_thread(self._thread.shutdown, wait=True)
-        self._engine.dispose()
+        """Finish what is being written and let go of the file. Closing it again does nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        # In the thread as well: the last connection to a SQLite file moves its journal into it.
+        disposed = self._thread.submit(self._engine.dispose)
+        self._thread.shutdown(wait=False)
+        await asyncio.wrap_future(disposed)
 
     # Aborts
 
     async def save(self, abort: Abort) -> None:
         """Write this version of the record; it is on disk when this returns."""
-        row = abort_row(abort)
-        await self._write(lambda connection: self._upsert(connection, schema.aborts, [row]))
+        await self._write(lambda connection: self._upsert(connection, schema.aborts, [abort_row(abort)]))
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
         table = schema.aborts
-        query = sa.select(table.c.record).where(table.c.complete.is_(False)).order_by(table.c.opened_at)
+        query = sa.select(table.c.record).where(table.c.complete.is_(False)).order_by(table.c.opened_at, table.c.id)
         return await self._records(query)
 
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
@@ -81,16 +93,20 @@ class SqlLedger:
         return [self._record(row) for row in rows]
 
     def _record(self, row: str) -> Abort:
+        return self._legible("a record of an abort", lambda: msgspec.json.decode(row, type=Abort))
+
+    def _legible(self, what: str, read: Callable[[], T]) -> T:
+        """A row that cannot be read must not pass for none: behind it may be an open abort, or a hold."""
         try:
-            return msgspec.json.decode(row, type=Abort)
-        except msgspec.DecodeError as error:
-            raise LedgerError(f"{self._where}: a record of an abort cannot be read: {error}") from error
+            return read()
+        except (ValueError, TypeError, msgspec.MsgspecError) as error:
+            raise LedgerError(f"{self._where}: {what} cannot be read: {error}; the file is damaged") from error
 
     # Runs
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of these runs."""
-        rows = [_run_row(snapshot) for snapshot in snapshots]
+        rows = list({snapshot.key: _run_row(snapshot) for snapshot in snapshots}.values())
         if rows:
             await self._write(lambda connection: self._upsert(connection, schema.runs, rows))
 
@@ -105,7 +121,7 @@ class SqlLedger:
         query = (
             sa.select(table.c.credits, table.c.cost_usd, table.c.duration_s)
             .where(table.c.source_id == source_id)
-            .order_by(table.c.finished_at.desc())
+            .order_by(table.c.finished_at.desc(), table.c.account.desc(), table.c.run_id.desc())
             .limit(HISTORY_MAX)
         )
         rows = await self._read(lambda connection: connection.execute(query).all())
@@ -133,10 +149,10 @@ class SqlLedger:
         query = (
             sa.select(table)
             .where(table.c.ended_at.is_(None), sa.or_(table.c.until.is_(None), table.c.until > as_text(now)))
-            .order_by(table.c.created_at)
+            .order_by(table.c.created_at, table.c.id)
         )
         rows = await self._read(lambda connection: connection.execute(query).mappings().all())
-        return [_override(row) for row in rows]
+        return [self._legible("an override", partial(_override, row)) for row in rows]
 
     async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
         """End those of these kinds about this run (None: about no single run) that hold now; how many there were."""
@@ -166,9 +182,9 @@ class SqlLedger:
     async def orders(self) -> list[Order]:
         """Those that nobody has taken on, oldest first."""
         table = schema.orders
-        query = sa.select(table).where(table.c.answer.is_(None)).order_by(table.c.created_at)
+        query = sa.select(table).where(table.c.answer.is_(None)).order_by(table.c.created_at, table.c.id)
         rows = await self._read(lambda connection: connection.execute(query).mappings().all())
-        return [_order(row) for row in rows]
+        return [self._legible("an order", partial(_order, row)) for row in rows]
 
     async def answer_order(self, order_id: str, answer: str) -> None:
         """Say what came of an order."""
@@ -200,36 +216,42 @@ class SqlLedger:
     # The thread
 
     async def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        return await self._run(work)
+        return await self._run(self._engine, work)
 
     async def _write(self, work: Callable[[sa.Connection], T]) -> T:
         def guarded(connection: sa.Connection) -> T:
             self._guard()
             return work(connection)
 
-        return await self._run(guarded)
+        return await self._run(self._writer, guarded)
 
-    async def _run(self, work: Callable[[sa.Connection], T]) -> T:
+    async def _run(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         def in_transaction() -> T:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 return work(connection)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, in_transaction)
-        except (SQLAlchemyError, OSError, RuntimeError) as error:
+        except _FAULTS as error:
             raise LedgerError(f"{self._where}: {sentence(error)}") from error
 
     def _upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-        insert = _INSERT[connection.dialect.name](table)
+        insert = _insert(connection.dialect.name)(table)
         keys = [column.name for column in table.primary_key]
         changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), rows)
+        clean = [{name: _storable(value) for name, value in row.items()} for row in rows]
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), clean)
+
+
+def _insert(dialect: str) -> Any:
+    """Each dialect has its own INSERT ... ON CONFLICT; only the one in use is loaded."""
+    return import_module(f"sqlalchemy.dialects.{dialect}").insert
 
 
 def sentence(error: Exception) -> str:
     """What a database says, without the statement and its values, and what to do about the usual ones."""
     cause = error.__cause__ or getattr(error, "orig", None) or error
-    text = " ".join(str(cause).split())
+    text = " ".join(str(cause).split()) or type(cause).__name__
     hints = {
         "full": "free some space",
         "readonly": "make the file and its folder writable",
@@ -244,11 +266,12 @@ def sentence(error: Exception) -> str:
 
 def abort_row(abort: Abort) -> dict[str, Any]:
     """The record and the columns drawn from it."""
+    abort = _with_finite_figures(abort)
     final = abort.final.usage if abort.final else Usage()
     saving = abort.saving
     return {
         "id": abort.id,
-        "opened_at": as_text(abort.history[0].at),
+        "opened_at": as_text(opened_at(abort)),
         "account": abort.account,
         "platform": abort.platform,
         "run_id": abort.run_id,
@@ -273,8 +296,56 @@ def abort_row(abort: Abort) -> dict[str, Any]:
         "basis": saving.basis.value if saving and saving.basis else None,
         "basis_note": saving.note if saving else None,
         "complete": abort.is_complete,
-        "record": msgspec.json.encode(abort).decode(),
+        "record": record_text(abort),
     }
+
+
+def record_text(abort: Abort) -> str:
+    """The whole record as JSON. Whatever a platform or a person may have put into it, it can be stored and read again:
+    an odd figure or text must not cost the record of an abort."""
+    try:
+        text = msgspec.json.encode(abort).decode()
+        if msgspec.json.decode(text, type=Abort) == abort:
+            return text
+    except (ValueError, msgspec.MsgspecError):
+        pass
+    return msgspec.json.encode(_storable(msgspec.to_builtins(abort))).decode()
+
+
+def _with_finite_figures(abort: Abort) -> Abort:
+    """JSON knows no infinity. Where a figure may be missing, one that is not finite is written as missing; these must
+    be there."""
+    return replace(
+        abort,
+        limit_value=_finite(abort.limit_value),
+        used_at_detection=_finite(abort.used_at_detection),
+        before=_with_finite_caps(abort.before),
+        final=None if abort.final is None else _with_finite_caps(abort.final),
+    )
+
+
+def _finite(figure: float) -> float:
+    if math.isfinite(figure):
+        return figure
+    return 0.0 if math.isnan(figure) else math.copysign(sys.float_info.max, figure)
+
+
+def _with_finite_caps(run: Snapshot) -> Snapshot:
+    finite = {kind: rate for kind, rate in run.burn_cap_per_s.items() if math.isfinite(rate)}
+    return run if len(finite) == len(run.burn_cap_per_s) else replace(run, burn_cap_per_s=finite)
+
+
+def _storable(value: Any) -> Any:
+    """The nearest thing to it that JSON and every database can hold: no half surrogates, no NUL, no infinity."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_storable(key): _storable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(each) for each in value]
+    return value
 
 
 def _conditions(wanted: AbortFilter) -> list[sa.ColumnElement[bool]]:

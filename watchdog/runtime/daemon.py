@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC
@@ -14,7 +14,8 @@ from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from watchdog.domain.ports import Clock
+from watchdog.domain.notice import Trouble
+from watchdog.domain.ports import Clock, Observer
 from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
@@ -43,12 +44,30 @@ class Readiness:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something small that is done over and over beside the sweeps: orders, writing, pruning. `every_s` seconds of the
+    clock pass between two times."""
+
+    name: str
+    every_s: float
+    work: Callable[[], Awaitable[object]]
+
+
 class Daemon:
     """Sweeps on schedule until told to stop."""
 
     def __init__(
-        self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock, services: Sequence[Service] = ()
+        self,
+        pollers: Sequence[Poller],
+        enforcer: Enforcer,
+        clock: Clock,
+        observer: Observer,
+        services: Sequence[Service] = (),
+        chores: Sequence[Chore] = (),
     ) -> None:
+        self._observer = observer
+        self._chores = chores
         self._pollers = pollers
         self._enforcer = enforcer
         self._clock = clock
@@ -80,6 +99,10 @@ class Daemon:
 
     async def _begin(self) -> None:
         await self._enforcer.resume()
+        for chore in self._chores:
+            self._scheduler.add_job(
+                self._do, self._trigger(chore.every_s), args=[chore], name=chore.name, misfire_grace_time=None
+            )
         self._scheduler.start()
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
         refuse_if_blind(self._pollers)
@@ -117,12 +140,28 @@ class Daemon:
 
     async def _sweep(self, poller: Poller) -> None:
         before = poller.interval_s
-        await poller.sweep()
+        try:
+            await poller.sweep()
+        except asyncio.CancelledError:
+            # The end, which the scheduler would call a failed job.
+            if self._stop.is_set():
+                return
+            raise
         if poller.interval_s != before:
             self._jobs[poller.info.name].reschedule(self._every(poller))
 
+    async def _do(self, chore: Chore) -> None:
+        """One chore; a fault of ours in it must be seen, and must end neither the chore nor the daemon."""
+        try:
+            await chore.work()
+        except Exception as error:  # noqa: BLE001
+            self._observer.notice(Trouble(f"internal error in '{chore.name}': {error!r}", level="error"))
+
     def _every(self, poller: Poller) -> IntervalTrigger:
-        return IntervalTrigger(seconds=self._clock.wall(poller.interval_s), timezone=UTC)
+        return self._trigger(poller.interval_s)
+
+    def _trigger(self, seconds: float) -> IntervalTrigger:
+        return IntervalTrigger(seconds=self._clock.wall(seconds), timezone=UTC)
 
     def _watch_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()

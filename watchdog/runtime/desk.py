@@ -11,9 +11,6 @@ from watchdog.domain.run import Snapshot
 from watchdog.errors import Gone, PlatformError
 from watchdog.runtime.enforcer import Enforcer
 
-#: How often the running daemon looks for orders, in seconds.
-INTERVAL_S = 2.0
-
 
 class Desk:
     """Takes on every waiting order, once; the answer to each is written into the ledger."""

@@ -7,11 +7,10 @@ can lead to an abort.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 from watchdog.domain.decision import Decision, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
@@ -27,7 +26,7 @@ from watchdog.domain.notice import (
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
 from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
-from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, decide, judge
+from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, judge
 from watchdog.engine.forecast import RunningFloor, next_floor, upper_bound, with_floor
 from watchdog.errors import CredentialsRefused, Gone, PlatformError
 from watchdog.runtime.agenda import Agenda
@@ -41,6 +40,8 @@ MISSING_MAX = 2
 #: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
 #: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
+#: How many inspections may be under way at once; those before an abort come on top.
+LOOKS_MAX = 32
 #: Longest pause after failed polls, in seconds.
 BACKOFF_MAX_S = 60.0
 #: After a look in vain wait at least this long, in seconds, doubled each time up to the second figure.
@@ -65,15 +66,19 @@ class Watched:
     missing: int = 0
     failures: int = 0
     looking: bool = False
+    queued: bool = False
     not_before: float = 0.0
     unknown_until: float = 0.0
     vain_looks: int = 0
     suspected_at: datetime | None = None
+    suspected: Usage | None = None
     aborting_since: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     decision: Decision | None = None
     told: set[tuple[str, LimitKind, str]] = field(default_factory=set)
     generation: int = 0
+    edition: int = 0
+    written: tuple[RunState, Usage] | None = None
 
 
 class Poller:
@@ -110,6 +115,7 @@ class Poller:
         self._not_before = 0.0
         self._sweeping = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._queue: deque[Watched] = deque()
 
     @property
     def interval_s(self) -> float:
@@ -139,6 +145,7 @@ class Poller:
 
     async def _sweep(self) -> None:
         began = self._clock.monotonic()
+        await self._rulebook.refresh(self._ledger, self._clock.now())
         sweep = await self._platform.sweep()
         tally = await self._take_in(sweep)
         self._failures, self._not_before, self.last_error = 0, 0.0, None
@@ -159,7 +166,7 @@ class Poller:
         """No list to be had: judge each known run by what it can have used since it was last seen, and look at those
         that may be over a limit, and at a few that were not seen for long. The detail call may work all the same."""
         now_s = self._clock.monotonic()
-        looks = ENDED_LOOKS_MAX - len(self._tasks)
+        looks = ENDED_LOOKS_MAX - len(self._tasks) - len(self._queue)
         for number, watched in enumerate(list(self.watched.values())):
             limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept))
             if not limits:
@@ -200,6 +207,8 @@ class Poller:
             watched.aborting_since = None
         elif watched.aborting_since is None:
             watched.aborting_since = now_s
+        if watched.edition != self._rulebook.edition:
+            watched.edition, watched.decision, watched.not_before = self._rulebook.edition, None, 0.0
         if watched.generation != self._rulebook.generation:
             watched.generation, watched.decision, watched.verdicts = self._rulebook.generation, None, ()
             watched.not_before = watched.unknown_until = 0.0
@@ -276,6 +285,16 @@ class Poller:
                 looks -= 1
                 self._look_now(watched, now_s)
 
+    def changed_runs(self) -> list[Snapshot]:
+        """The newest snapshot of each run whose usage or state is not what it was when last asked here."""
+        changed = []
+        for watched in self.watched.values():
+            newest = _newest(watched)
+            if watched.written != (newest.state, newest.usage):
+                watched.written = (newest.state, newest.usage)
+                changed.append(newest)
+        return changed
+
     # Inspecting
 
     def _on_due(self, run_id: str) -> None:
@@ -290,21 +309,40 @@ class Poller:
             # It is seen to; but should that fail, the run is not left to the next sweep, which may be far off.
             self.agenda.set(watched.swept.run_id, now_s + LOOK_AGAIN_S)
             return
-        watched.looking = True
-        self._spawn(self._inspect(watched))
+        if self._closest(watched) >= 1.0:
+            self._begin_look(watched)
+        elif not watched.queued:
+            watched.queued = True
+            self._queue.append(watched)
+            self._serve_queue()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _serve_queue(self) -> None:
+        """Looks that are not before an abort wait their turn: ten thousand tasks at once cost 40 MB and get nothing
+        done sooner."""
+        while self._queue and len(self._tasks) < LOOKS_MAX:
+            watched = self._queue.popleft()
+            watched.queued = False
+            if not watched.looking and self.watched.get(watched.swept.run_id) is watched:
+                self._begin_look(watched)
+
+    def _begin_look(self, watched: Watched) -> None:
+        watched.looking = True
+        task = asyncio.create_task(self._inspect(watched))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._look_done)
+
+    def _look_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._serve_queue()
 
     async def drain(self) -> None:
-        """Wait for the inspections under way."""
+        """Wait for the inspections under way, and for those that wait their turn."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cancel(self) -> None:
         """Stop inspecting."""
+        self._queue.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -316,7 +354,7 @@ class Poller:
             if not suspected:
                 watched.suspected_at = None
             elif watched.suspected_at is None:
-                watched.suspected_at = self._clock.now()
+                watched.suspected_at, watched.suspected = self._clock.now(), self._most_used(watched)
             # An abort needs to know how far the run had come, and after it nobody can tell.
             near = closest >= WARNING_RATIO
             snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=near)
@@ -349,13 +387,16 @@ class Poller:
         abort."""
         limits = self._rulebook.evaluator.limits(watched.swept)
         answered = _answered(watched)
-        used = upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
+        used = self._most_used(watched)
         ratios = (
             judge(limit, used).ratio
             for limit in limits.limits
             if limit.sure and (limit.rule.name, limit.kind) not in answered
         )
         return max((ratio for ratio in ratios if ratio is not None), default=0.0)
+
+    def _most_used(self, watched: Watched) -> Usage:
+        return upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
 
     def _look_later(self, watched: Watched, seconds: float) -> None:
         watched.not_before = self._clock.monotonic() + seconds
@@ -375,6 +416,9 @@ class Poller:
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
         watched.inspected, watched.inspected_at, watched.missing = snapshot, now_s, 0
         self._observer.notice(InspectionDone(self.info, snapshot))
+        if any(verdict.verdict is VerdictKind.BREACH for verdict in self._rulebook.evaluator.verdicts(snapshot)):
+            # What people have decided counts up to the last moment.
+            await self._rulebook.refresh(self._ledger, now)
         self._decide(watched, snapshot, now, now_s)
 
     async def _ended(self, seen: Snapshot) -> None:
@@ -394,26 +438,21 @@ class Poller:
         rulebook = self._rulebook
         verdicts = watched.verdicts = tuple(rulebook.evaluator.verdicts(snapshot))
         self._tell_verdicts(watched, snapshot, verdicts)
-        decision = watched.decision = decide(
-            snapshot,
-            verdicts,
-            rulebook.rules,
-            modes=self.info.modes,
-            dry_run=rulebook.dry_run,
-            overdue=self._is_overdue(watched, now_s),
-        )
-        detected = watched.suspected_at or now
-        watched.suspected_at = None
+        overdue = self._is_overdue(watched, now_s)
+        decision = watched.decision = rulebook.decide(snapshot, verdicts, now, modes=self.info.modes, overdue=overdue)
+        detected, suspected = watched.suspected_at or now, watched.suspected
+        watched.suspected_at, watched.suspected = None, None
         if any(verdict.verdict is VerdictKind.UNKNOWN for verdict in verdicts):
             watched.unknown_until = now_s + LOOK_AGAIN_S
         if decision is not None:
             watched.vain_looks = 0
             self._tell_breaches(watched, decision)
             if decision.abort is not None:
-                self._enforcer.submit(decision, detected)
+                used = suspected.of(decision.abort.verdict.kind) if suspected is not None else None
+                self._enforcer.submit(decision, detected, used)
                 self.agenda.set(snapshot.run_id, now_s + LOOK_AGAIN_S)
                 return
-            if any(breach.response is Response.DEFERRED for breach in decision.breaches):
+            if any(breach.response in (Response.DEFERRED, Response.HELD) for breach in decision.breaches):
                 self._look_later(watched, LOOK_AGAIN_S)
                 return
         # Within its limits, or over such as only ask for a notice: the next one may be an abort's.
@@ -477,6 +516,20 @@ def _aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
         cost_usd=grown(LimitKind.MAX_COST_USD, rates.get(LimitKind.MAX_COST_USD, 0.0)),
         duration_s=grown(LimitKind.MAX_DURATION, 1.0),
     ), age_s
+
+
+def _newest(watched: Watched) -> Snapshot:
+    """What is known of a run: the last sweep's figures, and the last inspection's where the list lacks them."""
+    inspected = watched.inspected
+    if inspected is None or inspected.seen_at >= watched.swept.seen_at:
+        return inspected or watched.swept
+    swept, before = watched.swept.usage, inspected.usage
+    usage = Usage(
+        credits=before.credits if swept.credits is None else swept.credits,
+        cost_usd=before.cost_usd if swept.cost_usd is None else swept.cost_usd,
+        duration_s=before.duration_s if swept.duration_s is None else swept.duration_s,
+    )
+    return replace(watched.swept, usage=usage)
 
 
 def _learn_rates(watched: Watched, snapshot: Snapshot, now_s: float) -> None:
