@@ -165,8 +165,10 @@ class Crash(Exception):
 class Driver:
     """Carries one abort out against a world, as the enforcer does, and checks the books at every step.
 
-    `crashes`: numbers of the moments (each time the record was stored) after which the process dies; `down_s`: for how
-    long. `shift`: the clock goes wrong by so many seconds at the moment of this number.
+    `crashes`: numbers of the moments (each time the record was stored) after which the process dies, negative
+    ones while the request stored at that moment is under way; `down_s`: for how long. `always_sends`: it never dies
+    between storing that a request leaves and sending it. `shift`: the clock goes wrong by so many seconds at the moment
+    of this number.
     """
 
     def __init__(
@@ -178,13 +180,14 @@ class Driver:
         down_s: float = 3.0,
         pace: Pace = PACE,
         shift: tuple[int, float] | None = None,
+        always_sends: bool = False,
     ) -> None:
         self.world, self.pace, self.crashes, self.down_s = world, pace, crashes, down_s
-        self.shift, self.wrong_by_s = shift, 0.0
+        self.shift, self.wrong_by_s, self.always_sends = shift, 0.0, always_sends
         self.stored = opened(mode)
         self.moments = 0
-        self.unsent = 0
-        self.crashed_while_asking = False
+        self.unsent: list[float] = []
+        self.asked: list[int] = []
         self.gone = 0
         self.closed_at: float | None = None
 
@@ -223,10 +226,11 @@ class Driver:
         self._check(pursuit.abort)
         self.stored = pursuit.abort
         self.moments += 1
+        self.asked += [self.moments] if asking else []
         if self.shift is not None and self.shift[0] == self.moments:
             self.wrong_by_s = self.shift[1]
-        if self.crashes(self.moments):
-            self.unsent += asking
+        if self.crashes(self.moments) and not (asking and self.always_sends):
+            self.unsent += [self.world.now] if asking else []
             raise Crash
         return pursuit
 
@@ -234,8 +238,8 @@ class Driver:
         world, abort, pace = self.world, pursuit.abort, self.pace
         assert abort.state.is_open
         assert self.stored == abort, "the record says so before the request leaves"
-        assert abort.requests == len(world.posts) + 1 + self.unsent
-        if len(world.posts) + self.unsent > 0:
+        assert abort.requests == len(world.posts) + 1 + len(self.unsent)
+        if world.posts or self.unsent:
             assert world.looks[-1] == (world.now, True), "looked again right before"
         try:
             seen = world.post(abort.mode)
@@ -282,7 +286,7 @@ class Driver:
         self.closed_at = world.now
         if abort.state is AbortState.CONFIRMED:
             assert world.ended_by_abort
-            lost = any(post.fault in _LOST for post in world.posts) or self.unsent > 0
+            lost = any(post.fault in _LOST for post in world.posts) or bool(self.unsent)
             assert world.stopped_by_us or abort.effective_requests or lost
             assert abort.may_have_arrived
             assert abort.final is not None
@@ -297,7 +301,7 @@ class Driver:
 def check_requests(driver: Driver, mode: Mode) -> None:
     """What must hold of the requests, once all is over."""
     world, abort = driver.world, driver.stored
-    assert abort.requests == len(world.posts) + driver.unsent
+    assert abort.requests == len(world.posts) + len(driver.unsent)
     modes = [post.mode for post in world.posts]
     assert modes == sorted(modes), "graceful before immediate"  # by name, as it happens
     if modes:
@@ -305,9 +309,8 @@ def check_requests(driver: Driver, mode: Mode) -> None:
     maybe = [post for post in world.posts if post.effective or post.fault in _LOST or post.fault == "ignored"]
     for post in world.posts:
         if mode is Mode.GRACEFUL and post.mode is Mode.IMMEDIATE:
-            first = min((each.at for each in maybe), default=post.at)
-            yielded = min(first, world.others_abort_at)
-            assert post.at - yielded >= GRACE_S - 1e-3, "escalated after window and slack only"
+            first = min([each.at for each in maybe] + driver.unsent + [world.others_abort_at])
+            assert post.at - first >= GRACE_S - 1e-3, "escalated after window and slack only"
     for earlier, later in pairwise(maybe):
         if earlier.fault in _LOST:
             assert any(earlier.at < at <= later.at and active for at, active in world.looks)
@@ -369,26 +372,25 @@ def test_only_refusals_or_a_lost_run_end_it_while_the_run_can_spend(
     check_requests(driver, mode)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(world=worlds(hostile=False), mode=_MODES, down_s=st.floats(0, 60))
 @example(world=World(graceful_takes_s=29.0), mode=Mode.GRACEFUL, down_s=0.0)
 @example(world=World(shows_aborting=False, uploads_s=120.0, says_why=False), mode=Mode.IMMEDIATE, down_s=0.0)
 def test_it_is_interrupted_after_every_single_step(world: World, mode: Mode, down_s: float) -> None:
     """A life without a crash says how many moments there are; then one life each with a crash at that moment, and one
-    in which no process lives for longer than three."""
+    in which no process lives for longer than three moments."""
 
     def fresh() -> World:
         return replace(world, post_faults=[*world.post_faults], look_faults=[*world.look_faults], posts=[], looks=[])
 
     smooth = Driver(fresh(), mode)
     smooth.run()
-    for moment in range(1, smooth.moments + 1):
-        for sign in (1, -1):
-            driver = Driver(fresh(), mode, crashes=(sign * moment).__eq__, down_s=down_s)
-            assert driver.run().is_complete
-            assert driver.stored.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED)
-            check_requests(driver, mode)
-    often = Driver(fresh(), mode, crashes=lambda moment: moment > 0 and moment % 3 == 0, down_s=down_s)
+    for moment in [*range(1, smooth.moments + 1), *(-asked for asked in smooth.asked)]:
+        driver = Driver(fresh(), mode, crashes=moment.__eq__, down_s=down_s)
+        assert driver.run().is_complete
+        assert driver.stored.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED)
+        check_requests(driver, mode)
+    often = Driver(fresh(), mode, crashes=lambda moment: moment % 3 == 0, down_s=down_s, always_sends=True)
     assert often.run().is_complete
     check_requests(often, mode)
 

@@ -106,6 +106,14 @@ def test_the_platforms_own_stop(cap: PlatformCap, resurrected: int | None, saved
     assert saving.credits == (None if saved is None else pytest.approx(saved))
 
 
+def test_the_note_holds_what_is_needed_to_check_the_projection_by_hand() -> None:
+    assert estimate(run(USED, progress=HALF), FINAL).note == "share done 0.5 at 40 credits, $0.08"
+    assert estimate(run(USED), FINAL, FIVE).note == "median of 5 earlier runs"
+    note = estimate(run(USED, cap=TIMED), FINAL).note
+    assert note == "42 credits, $0.084 in 620 s, 620 s before the platform's own stop"
+    assert estimate(run(USED), FINAL).note == ""
+
+
 @pytest.mark.parametrize("duration", [None, 0.0])
 def test_no_burn_rate_without_running_time(duration: float | None) -> None:
     final = replace(FINAL, usage=replace(FINAL.usage, duration_s=duration))

@@ -72,6 +72,7 @@ class Wire:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the sockets close in the next turn of the loop
 
     @property
     def port(self) -> int:

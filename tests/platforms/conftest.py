@@ -4,7 +4,6 @@ no adapter."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import json
 import os
@@ -64,6 +63,7 @@ class Asked:
     raw_path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -97,6 +97,7 @@ class Shelf:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the sockets close in the next turn of the loop
 
     @property
     def url(self) -> str:
@@ -112,7 +113,7 @@ class Shelf:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        try:
             while True:
                 asked = await self._read(reader)
                 reply = self._reply(asked)
@@ -121,15 +122,18 @@ class Shelf:
                     continue
                 writer.write(self._write(reply))
                 await writer.drain()
-        writer.close()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader) -> Asked:
         lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, target, _ = lines[0].split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-        await reader.readexactly(int(headers.get("content-length") or 0))
+        body = await reader.readexactly(int(headers.get("content-length") or 0))
         url = urlsplit(target)
-        return Asked(method, unquote(url.path), url.path, dict(parse_qsl(url.query)), headers)
+        return Asked(method, unquote(url.path), url.path, dict(parse_qsl(url.query)), headers, body)
 
     def _reply(self, asked: Asked) -> Reply | None:
         if not asked.path.startswith(self.prefix + "/v"):
@@ -205,7 +209,8 @@ async def shelf() -> AsyncIterator[Shelf]:
 
 @pytest.fixture
 async def connect(clock: StillClock) -> AsyncIterator[Connect]:
-    """`connect(platform, url, token=..., usd_per_credit=..., clock=..., per_minute=...)` makes an adapter."""
+    """`connect(platform, url, **options)`: an adapter; the options are token, usd_per_credit, write_reason, clock and
+    per_minute."""
     nets: list[Net] = []
 
     def make(platform: str, url: str, *, token: str = "tok-0123456789abcdef", **options: Any) -> Platform:
@@ -219,7 +224,7 @@ async def connect(clock: StillClock) -> AsyncIterator[Connect]:
             token=SecretStr(token),
             requests_per_minute=options.get("per_minute") or 60_000,
         )
-        return spec.build(session, AccountOptions(usd_per_credit=options.get("usd_per_credit")))
+        return spec.build(session, AccountOptions(options.get("usd_per_credit"), options.get("write_reason", True)))
 
     yield make
     for net in nets:
@@ -240,10 +245,10 @@ def reply() -> type[Reply]:
 def apify_description() -> Path:
     """The published description of Apify's API, which lies beside the repository."""
     beside = Path(__file__).resolve().parents[2].parent / "shared"
-    path = Path(os.environ.get("BUDGET_WATCHDOG_SHARED") or beside) / "specs" / "apify.openapi.yaml"
+    path = Path(os.environ.get("BW_TEST_SHARED") or beside) / "specs" / "apify.openapi.yaml"
     if not path.is_file():
-        reason = f"Apify's API description is not at {path} (set BUDGET_WATCHDOG_SHARED)"
-        if os.environ.get("BUDGET_WATCHDOG_REQUIRE_ALL"):
+        reason = f"Apify's API description is not at {path} (set BW_TEST_SHARED)"
+        if os.environ.get("BW_TEST_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
     return path

@@ -101,7 +101,7 @@ async def test_a_platform_that_goes_down_shows_in_readiness_and_comes_back(world
 @pytest.mark.parametrize("limit", ["max_duration: 60s", "max_cost_usd: 0.6", "max_credits: 0.02"])
 async def test_known_runs_are_watched_while_the_list_fails(world: Any, limit: str) -> None:
     """The list is down but the detail call works: what was seen before is still stopped in time."""
-    async with world(f"rules: [{{name: cap, match: {{platform: apify}}, limits: {{{limit}}}}}]", speed=50) as w:
+    async with world(f"rules: [{{name: cap, match: {{platform: apify}}, limits: {{{limit}}}}}]", speed=100) as w:
         run = w.apify.start_run(usd_per_hour=36)  # $0.01 and 1/3600 unit a second
         within = w.apify.start_run(usd_per_hour=1, memory_mbytes=128, started_ago=0, ends_after=40)
         await w.start()
@@ -334,7 +334,7 @@ async def test_a_stop_gives_aborts_a_moment_and_records_the_rest(world: Any) -> 
 
 async def test_lobstr_stays_inside_its_rate_limit_and_aborts_go_first(world: Any) -> None:
     """A hundred active squids and a budget that cannot serve them all at once."""
-    async with world("rules: [{name: cap, limits: {max_credits: 25}}]", speed=60) as w:
+    async with world("rules: [{name: cap, limits: {max_credits: 25}}]", speed=120) as w:
         hot = w.lobstr.start_run(w.lobstr.add_squid("hot"), credits_per_hour=900, ends_after=None)
         for number in range(99):
             w.lobstr.start_run(w.lobstr.add_squid(f"cold {number}"), credits_per_hour=1)

@@ -103,7 +103,7 @@ async def test_duration_limits_fire_at_the_deadline_between_sweeps(world: Any) -
     """Sweeps are ten minutes apart, the deadline lies in between: no sweep can have seen it."""
     rules = "rules: [{name: cap, limits: {max_duration: 100s}}]"
     rare = {"poll_interval": "10m"}
-    async with world(rules, speed=50, apify=rare, lobstr=rare) as w:
+    async with world(rules, speed=100, apify=rare, lobstr=rare) as w:
         runs = [w.apify.start_run(usd_per_hour=1), w.lobstr.start_run(w.lobstr.add_squid("s"), ends_after=None)]
         late = w.apify.start_run(started_ago=40)
         await w.start()
@@ -111,18 +111,18 @@ async def test_duration_limits_fire_at_the_deadline_between_sweeps(world: Any) -
             at = run.truth().effective_abort_at
             assert at is not None
             lateness = run.usage(at).duration_s - 100
-            assert -0.002 <= lateness < 20, f"{run.platform}: {lateness:.1f} s late"
+            assert -0.002 <= lateness < 30, f"{run.platform}: {lateness:.1f} s late"
             assert abort.requests == 1
         assert w.counted("polls", kind="sweep", outcome="ok") == 2
 
 
 async def test_compute_unit_limits_fire_at_the_deadline_between_sweeps(world: Any) -> None:
     rules = "rules: [{name: cap, match: {platform: apify}, limits: {max_credits: 0.1}}]"
-    async with world(rules, speed=50, apify={"poll_interval": "10m"}) as w:
+    async with world(rules, speed=100, apify={"poll_interval": "10m"}) as w:
         run = w.apify.start_run(memory_mbytes=4096)
         await w.start()
         (abort,) = await w.until_booked(run)
-        assert run.usage(run.truth().effective_abort_at).duration_s == pytest.approx(90, abs=20)
+        assert run.usage(run.truth().effective_abort_at).duration_s == pytest.approx(90, abs=30)
         assert abort.limit == "max_credits"
         assert w.requests("run", run) < 12
 
@@ -206,12 +206,12 @@ rules:
   - {name: stop, limits: {max_duration: 100s}}
 """
     rare = {"poll_interval": "10m"}
-    async with world(rules, speed=50, apify=rare, lobstr=rare) as w:
+    async with world(rules, speed=100, apify=rare, lobstr=rare) as w:
         run = w.apify.start_run()
         await w.start()
         (abort,) = await w.until_booked(run)
         assert abort.rule == "stop"
-        assert run.usage(run.truth().effective_abort_at).duration_s < 120
+        assert run.usage(run.truth().effective_abort_at).duration_s < 130
         assert w.counted("polls", account="apify", kind="sweep", outcome="ok") == 1
 
 

@@ -144,7 +144,7 @@ class Cast:
 
 
 #: More of them find more: SIMULATION_SEEDS=200 pytest tests/runtime/test_runtime_simulation.py
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "4"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "3"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

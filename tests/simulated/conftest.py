@@ -65,11 +65,11 @@ async def lobstr_api(
 def apify_description() -> Path:
     """The published description of Apify's API, which lies beside the repository."""
     beside = Path(__file__).resolve().parents[2].parent / "shared"
-    shared = Path(os.environ.get("BUDGET_WATCHDOG_SHARED") or beside)
+    shared = Path(os.environ.get("BW_TEST_SHARED") or beside)
     path = shared / "specs" / "apify.openapi.yaml"
     if not path.is_file():
-        reason = f"Apify's API description is not at {path} (set BUDGET_WATCHDOG_SHARED)"
-        if os.environ.get("BUDGET_WATCHDOG_REQUIRE_ALL"):
+        reason = f"Apify's API description is not at {path} (set BW_TEST_SHARED)"
+        if os.environ.get("BW_TEST_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
     return path

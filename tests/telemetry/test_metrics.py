@@ -381,9 +381,9 @@ class TestExposition:
 
     def test_promtool_finds_nothing_to_complain_of(self, metrics, make):
         promtool = shutil.which("promtool")
-        if promtool is None and not os.environ.get("BUDGET_WATCHDOG_REQUIRE_ALL"):
+        if promtool is None and not os.environ.get("BW_TEST_REQUIRE_ALL"):
             pytest.skip("promtool is not installed")
-        assert promtool is not None, "promtool is not installed, and BUDGET_WATCHDOG_REQUIRE_ALL asks for it"
+        assert promtool is not None, "promtool is not installed, and BW_TEST_REQUIRE_ALL asks for it"
         populate(metrics, make)
         checked = subprocess.run(
             [promtool, "check", "metrics"], input=metrics.render()[0], capture_output=True, timeout=30, check=False

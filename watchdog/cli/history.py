@@ -16,14 +16,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from watchdog.cli.common import config_option
-from watchdog.cli.ledgers import ledger_option, ledger_path, with_ledger
+from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, plain_text, with_ledger
 from watchdog.cli.view import plain_abort
-from watchdog.document import parse_duration
+from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, describe
 from watchdog.domain.ports import AbortFilter
 
 OUTCOMES = tuple(state.value for state in AbortState)
+#: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
+_FORMULA = frozenset("=+-@＝＋－＠")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -41,9 +42,11 @@ class MomentType(click.ParamType[datetime]):
             if not _DATE.match(text):
                 return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
             moment = datetime.fromisoformat(text)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
-            self.fail(f"'{text}' is no time: write 2026-11-22, 2026-11-22T03:00, or 24h for 24 hours ago", param, ctx)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            self.fail(
+                f"{shown(text)} is no time: write 2026-11-22, 2026-11-22T03:00, or 24h for 24 hours ago", param, ctx
+            )
 
 
 @click.command("history", short_help="The aborts so far, and what they saved.")
@@ -121,8 +124,12 @@ def _as_csv(aborts: Sequence[Abort]) -> str:
 
 
 def _cell(value: object) -> object:
-    """A name that begins like a formula must not become one in a spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+    """A text that begins like a formula must not become one in a spreadsheet, whatever white space stands before it;
+    and a lone carriage return would end the line for many a reader."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\n") else text
 
 
 def _as_table(aborts: Sequence[Abort]) -> RenderableType:
@@ -136,10 +143,10 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
         against = "-" if abort.limit is None else f"{used} of {describe(abort.limit, abort.limit_value)}"
         grid.add_row(
             f"{abort.detected_at:%Y-%m-%d %H:%M:%S}",
-            Text(abort.account),
-            Text(abort.run_id),
-            Text(abort.source),
-            Text(abort.rule),
+            plain_text(abort.account),
+            plain_text(abort.run_id),
+            plain_text(abort.source),
+            plain_text(abort.rule),
             against,
             abort.mode.value,
             _outcome(abort),
@@ -150,7 +157,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
         totals.add_column(title)
     for row in _totals(aborts):
         amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
-        totals.add_row(Text(str(row["rule"])), str(row["basis"]), str(row["aborts"]), *amounts)
+        totals.add_row(plain_text(str(row["rule"])), str(row["basis"]), str(row["aborts"]), *amounts)
     return Group(grid, Text(""), totals)
 
 

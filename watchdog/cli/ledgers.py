@@ -9,11 +9,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from rich.text import Text
 
 from watchdog.ledger.opening import OpenLedger, open_beside, path_of
-from watchdog.settings import find_ledger
 
 T = TypeVar("T")
+
+#: For verbs that need nothing of the configuration but where the ledger is: the option of the same name in `common`
+#: comes with the whole daemon, which takes a while to load.
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="Configuration file, for where the ledger is. Default: ./budget-watchdog.yaml, else "
+    "/etc/budget-watchdog/config.yaml, else only the environment (BUDGET_WATCHDOG_LEDGER).",
+)
 
 ledger_option = click.option(
     "--ledger",
@@ -25,7 +35,11 @@ ledger_option = click.option(
 
 def ledger_path(config: Path | None, address: str | None) -> Path | None:
     """The file of the ledger; None if it is in memory."""
-    found, file = (address, None) if address else find_ledger(config, os.environ)
+    if address is not None:
+        return path_of(address, None, os.environ)
+    from watchdog.settings import find_ledger  # pydantic takes a while to load
+
+    found, file = find_ledger(config, os.environ)
     return path_of(found, file, os.environ)
 
 
@@ -40,3 +54,8 @@ def with_ledger(path: Path | None, work: Callable[[OpenLedger], Awaitable[T]], *
             await opened.close()
 
     return asyncio.run(run())
+
+
+def plain_text(text: str) -> Text:
+    """A name or a note from elsewhere, for a terminal: what could move its cursor or colour it is escaped."""
+    return Text("".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,18 +15,44 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watchdog.cli.common import config_option
 from watchdog.cli.duration import DURATION
-from watchdog.cli.ledgers import ledger_option, ledger_path, with_ledger
+from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, plain_text, with_ledger
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.ledger.opening import daemon_is_running
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)
 
-_run = click.argument("run_id", metavar="RUN")
-_reason = click.option("--reason", default="", help="Why, for those who read the records later.")
-_account = click.option("--account", help="Only on this account. Default: any.")
-_for = click.option("--for", "for_s", type=DURATION, required=True, metavar="DURATION", help="How long: 30m, 2h, 1d.")
+
+def _name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A run or an account that can be: a hold on a mistyped nothing would hold nothing, without a word."""
+    if value is not None and (not value.isprintable() or value != value.strip() or not value):
+        raise click.BadParameter("must be a name, without white space around it or control characters", ctx, param)
+    return value
+
+
+def _text(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Words on one line; the bytes of a terminal that are no text are not kept."""
+    return " ".join(value.encode("utf-8", "replace").decode().split())
+
+
+def _positive(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if value <= 0:
+        raise click.BadParameter("must be longer than 0s", ctx, param)
+    return value
+
+
+_run = click.argument("run_id", metavar="RUN", callback=_name)
+_reason = click.option("--reason", default="", callback=_text, help="Why, for those who read the records later.")
+_account = click.option("--account", callback=_name, help="Only on this account. Default: any.")
+_for = click.option(
+    "--for",
+    "for_s",
+    type=DURATION,
+    required=True,
+    metavar="DURATION",
+    callback=_positive,
+    help="How long: 30m, 2h, 1d.",
+)
 
 
 @click.command("hold", short_help="Exempt a run from aborts for a time.")
@@ -105,7 +132,7 @@ def holds(as_json: bool, config: Path | None, address: str | None) -> None:
     if as_json:
         click.echo(json.dumps([_plain(override) for override in found], indent=2))
     else:
-        Console().print(_table(found))
+        Console(width=None if sys.stdout.isatty() else 200).print(_table(found))
 
 
 def _add(
@@ -135,6 +162,9 @@ def _add(
 
 def _end(kinds: Sequence[OverrideKind], run_id: str | None, config: Path | None, address: str | None, none: str) -> int:
     path = ledger_path(config, address)
+    if path is not None and not path.exists():
+        click.echo(none)  # not even a ledger; there is no need to make one
+        return 1
     count = with_ledger(path, lambda opened: opened.store.end_overrides(kinds, run_id, datetime.now(UTC)))
     click.echo(f"ended {count}{_note(path)}" if count else none)
     return 0 if count else 1
@@ -155,7 +185,12 @@ def _table(found: Sequence[Override]) -> Table | Text:
         until = f"{each.until:%Y-%m-%d %H:%M:%S}" if each.until else "released"
         since = f"{each.created_at:%Y-%m-%d %H:%M:%S}"
         grid.add_row(
-            each.kind.value, Text(each.run_id or "all"), Text(each.account or "any"), until, since, Text(each.reason)
+            each.kind.value,
+            plain_text(each.run_id or "all"),
+            plain_text(each.account or "any"),
+            until,
+            since,
+            plain_text(each.reason),
         )
     return grid
 

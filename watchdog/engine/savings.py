@@ -36,15 +36,20 @@ def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -
         (Basis.HISTORY, _by_history(final.usage, history)),
         (Basis.CAP, _by_cap(before, final)),
     )
-    for basis, projected in projections:
+    for basis, (projected, note) in projections:
         if projected.credits is not None or projected.cost_usd is not None:
             return Saving(
                 basis,
                 projected,
                 credits=_saved(projected.credits, final.usage.credits),
                 usd=_saved(projected.cost_usd, final.usage.cost_usd),
+                note=note,
             )
     return Saving()
+
+
+_Projection = tuple[Usage, str]
+_NO_PROJECTION: _Projection = (Usage(), "")
 
 
 def _saved(projected: float | None, used: float | None) -> float | None:
@@ -63,18 +68,25 @@ def share_done(snapshot: Snapshot) -> float | None:
     return share if PROGRESS_FLOOR <= share <= 1.0 else None
 
 
-def _by_progress(before: Snapshot) -> Usage:
+def _by_progress(before: Snapshot) -> _Projection:
     share = share_done(before)
     if share is None:
-        return Usage()
+        return _NO_PROJECTION
     used = before.usage
-    return Usage(
+    projected = Usage(
         credits=None if used.credits is None else used.credits / share,
         cost_usd=None if used.cost_usd is None else used.cost_usd / share,
     )
+    return projected, f"share done {share:.6g} at {_figures(used)}"
 
 
-def _by_history(used: Usage, history: Sequence[Usage]) -> Usage:
+def _figures(used: Usage) -> str:
+    known = [f"{used.credits:.6g} credits"] if used.credits is not None else []
+    known += [f"${used.cost_usd:.6g}"] if used.cost_usd is not None else []
+    return ", ".join(known)
+
+
+def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
     def typical(kind: LimitKind) -> float | None:
         figures = [figure for past in history if (figure := past.of(kind)) is not None]
         if len(figures) < HISTORY_MIN:
@@ -83,16 +95,17 @@ def _by_history(used: Usage, history: Sequence[Usage]) -> Usage:
         now = used.of(kind)
         return middle if now is not None and now < middle else None
 
-    return Usage(credits=typical(LimitKind.MAX_CREDITS), cost_usd=typical(LimitKind.MAX_COST_USD))
+    projected = Usage(credits=typical(LimitKind.MAX_CREDITS), cost_usd=typical(LimitKind.MAX_COST_USD))
+    return projected, f"median of {len(history)} earlier runs"
 
 
-def _by_cap(before: Snapshot, final: Snapshot) -> Usage:
+def _by_cap(before: Snapshot, final: Snapshot) -> _Projection:
     duration = final.usage.duration_s
     if not duration:
-        return Usage()
+        return _NO_PROJECTION
     seconds_left = _seconds_to_cap(before, final.usage, duration)
     if seconds_left is None:
-        return Usage()
+        return _NO_PROJECTION
 
     def at_cap(used: float | None) -> float | None:
         if used is None:
@@ -100,7 +113,11 @@ def _by_cap(before: Snapshot, final: Snapshot) -> Usage:
         projected = used + used * (seconds_left / duration)
         return projected if math.isfinite(projected) else None
 
-    return Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
+    projected = Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
+    return (
+        projected,
+        f"{_figures(final.usage)} in {duration:.6g} s, {seconds_left:.6g} s before the platform's own stop",
+    )
 
 
 def _seconds_to_cap(before: Snapshot, used: Usage, duration_s: float) -> float | None:

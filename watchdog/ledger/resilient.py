@@ -2,123 +2,265 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from watchdog.domain.decision import Abort
-from watchdog.domain.notice import LedgerState
+from watchdog.domain.notice import LedgerState, Trouble
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Clock, Ledger, Observer
 from watchdog.domain.run import RunKey, Snapshot, Usage
 from watchdog.errors import LedgerError
+from watchdog.ledger.memory import age, fits
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+#: Nobody waits longer than this for the inner ledger, in real seconds: a disk that hangs must not hold an abort up.
+PATIENCE_S = 3.0
+#: A failure that took at least so long is slow; after one, saves go into memory at once for the pause (`flush` tries).
+_SLOW_S = 0.5
+_PAUSE_S = 5.0
+#: Other waiting records that a save writes along with its own; `flush` writes all.
+_BATCH = 20
+#: Finished runs that wait at most: each is only one of many in an estimate.
+_FINISHED_MAX = 10_000
+#: Records written by this process that are shown while the inner ledger cannot be read.
+_RECENT_MAX = 1_000
+
+
+class _Pausing(LedgerError):
+    """Not tried, so soon after a slow failure."""
 
 
 class ResilientLedger:
     """The `Ledger` port over another one.
 
     A record of an abort that cannot be written is kept in memory, told of, and written again at every save and every
-    `flush`; until then reads show it as if it were written. Histories and overrides that cannot be read are those last
-    read. Nothing here raises LedgerError but what people ask for by hand (`add_override`, `add_order`).
+    `flush`; until then reads show it as if it were written. A hold lasts while overrides cannot be read, and an answer
+    to an order counts even if it cannot be written.
+
+    LedgerError comes out of what people ask for by hand (`add_override`, `end_overrides`, `add_order`), of
+    `open_aborts`, and of `aborts` and `overrides` if they have never been read: whoever starts must not take a ledger
+    that cannot be read for an empty one.
     """
 
-    def __init__(self, inner: Ledger, observer: Observer, clock: Clock) -> None:
+    def __init__(self, inner: Ledger, observer: Observer, clock: Clock, *, patience_s: float = PATIENCE_S) -> None:
         self._inner = inner
         self._observer = observer
         self._clock = clock
+        self._patience_s = patience_s
         self._pending: dict[str, Abort] = {}
         self._pending_finished: dict[RunKey, Snapshot] = {}
-        self._overrides: list[Override] = []
-        self._failing = False
+        self._pending_answers: dict[str, str] = {}
+        self._recent: dict[str, Abort] = {}
+        self._overrides: list[Override] | None = None
+        self._overrides_changed = 0
+        self._aborts_read = False
+        # One write at a time, each of the latest version: an older one can never come last. First come, first served.
+        self._turn = asyncio.Lock()
+        self._pause_until = float("-inf")
+        self._write_error: LedgerError | None = None
+        self._read_error: LedgerError | None = None
+        self._told_failing = False
 
     @property
     def pending(self) -> int:
         """Records that wait in memory."""
         return len(self._pending)
 
+    # Aborts
+
     async def save(self, abort: Abort) -> None:
         """Write it, or keep it until it can be written."""
         self._pending[abort.id] = abort
-        await self.flush()
+        self._remember(abort)
+        if await self._write_abort(abort.id):
+            for other in list(self._pending)[:_BATCH]:
+                if not await self._write_abort(other):
+                    return
+
+    def _remember(self, abort: Abort) -> None:
+        self._recent.pop(abort.id, None)
+        self._recent[abort.id] = abort
+        if len(self._recent) > _RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
 
     async def flush(self) -> None:
-        """Write what waits, oldest first; stop at the first that fails."""
-        try:
-            for abort_id in list(self._pending):
-                # Read at the last moment: a newer version may have come in while an older record was written.
-                abort = self._pending.get(abort_id)
-                if abort is None:
-                    continue
-                await self._inner.save(abort)
-                if self._pending.get(abort_id) is abort:
-                    del self._pending[abort_id]
-            for key, snapshot in list(self._pending_finished.items()):
-                await self._inner.add_finished(snapshot)
-                self._pending_finished.pop(key, None)
-        except LedgerError as error:
-            self._tell(error)
-        else:
-            self._tell(None)
+        """Write what waits; stop at the first that fails."""
+        for abort_id in list(self._pending):
+            if not await self._write_abort(abort_id, insist=True):
+                return
+        for order_id in list(self._pending_answers):
+            if not await self._write_answer(order_id, insist=True):
+                return
+        for key in list(self._pending_finished):
+            if not await self._write_finished(key, insist=True):
+                return
 
-    def _tell(self, error: LedgerError | None) -> None:
-        """Tell of a change for the worse or the better, not of every failed write."""
-        if (error is not None) == self._failing:
-            return
-        self._failing = error is not None
-        self._observer.notice(LedgerState(error, self.pending, self._clock.now()))
+    async def _write_abort(self, abort_id: str, *, insist: bool = False) -> bool:
+        return await self._write(self._pending, abort_id, self._inner.save, insist=insist)
+
+    async def _write_answer(self, order_id: str, *, insist: bool = False) -> bool:
+        answer = partial(self._inner.answer_order, order_id)
+        return await self._write(self._pending_answers, order_id, answer, insist=insist)
+
+    async def _write_finished(self, key: RunKey, *, insist: bool = False) -> bool:
+        return await self._write(self._pending_finished, key, self._inner.add_finished, insist=insist)
+
+    async def _write(self, waiting: dict[K, T], key: K, write: Callable[[T], Awaitable[None]], *, insist: bool) -> bool:
+        """Write the latest of what waits under this key; whether nothing waits there any more."""
+        async with self._turn:
+            if key not in waiting:
+                return True
+            item = waiting[key]
+            if not await self._attempt(partial(write, item), insist=insist):
+                # Last in the line, so that one that can never be written does not keep the others from it.
+                if key in waiting:
+                    waiting[key] = waiting.pop(key)
+                return False
+            if waiting.get(key) is item:
+                del waiting[key]
+        self._settle()
+        return key not in waiting
+
+    async def _attempt(self, write: Callable[[], Awaitable[object]], *, insist: bool = False) -> bool:
+        """Whether it was written."""
+        try:
+            await self._patiently(write, insist=insist)
+        except _Pausing:
+            return False
+        except LedgerError as error:
+            self._write_error = error
+            self._tell()
+            return False
+        return True
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
+        """Do it, but wait only so long. During the pause after a slow failure it is not even tried, unless somebody
+        insists: a hundred aborts must not each wait for a disk that hangs."""
+        started = _now_s()
+        if started < self._pause_until and not insist:
+            raise _Pausing("the ledger has just failed to answer")
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await work()
+        except (LedgerError, TimeoutError) as error:
+            if _now_s() - started >= _SLOW_S:
+                self._pause_until = _now_s() + _PAUSE_S
+            if isinstance(error, LedgerError):
+                raise
+            raise LedgerError(
+                f"the ledger gave no answer within {self._patience_s:g} s; look after the disk it is on"
+            ) from None
+
+    def _settle(self) -> None:
+        """After a write that worked: all is well once nothing waits."""
+        if not (self._pending or self._pending_answers or self._pending_finished):
+            self._write_error = None
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell of a change for the worse or the better, not of every failure."""
+        error = self._write_error or self._read_error
+        if (error is not None) != self._told_failing:
+            self._told_failing = error is not None
+            self._observer.notice(LedgerState(error, self.pending, self._clock.now()))
+
+    async def _read(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Read, and tell of a change; LedgerError if it cannot be read."""
+        try:
+            found = await self._patiently(work)
+        except _Pausing:
+            raise
+        except LedgerError as error:
+            self._read_error = error
+            self._tell()
+            raise
+        self._read_error = None
+        self._tell()
+        return found
 
     async def open_aborts(self) -> list[Abort]:
-        """Records with something left to do; those in memory count as written."""
-        return (
-            [abort for abort in await self.aborts() if not abort.is_complete]
-            if self._pending
-            else (await self._inner.open_aborts())
-        )
+        """Records with something left to do; those in memory count as written. LedgerError if they cannot be read."""
+        waiting = dict(self._pending)
+        written = await self._read(self._inner.open_aborts)
+        newest = self._newest(written, waiting)
+        return [abort for abort in newest if not abort.is_complete]
 
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
-        """The records wanted, with what waits in memory in place of what is written."""
+        """The records wanted, with what waits in memory in place of what is written. While they cannot be read: those
+        that this process wrote lately."""
+        waiting = dict(self._pending)
         try:
-            written = await self._inner.aborts(wanted)
-        except LedgerError as error:
-            self._tell(error)
-            written = []
-        newest = {abort.id: abort for abort in written} | self._pending
-        return sorted(newest.values(), key=lambda abort: (abort.history[0].at, abort.id))
+            written = await self._read(partial(self._inner.aborts, wanted))
+        except LedgerError:
+            if not self._aborts_read:
+                raise
+            written = list(self._recent.values())
+        self._aborts_read = True
+        newest = self._newest(written, waiting)
+        return [abort for abort in newest if wanted is None or fits(abort, wanted)]
+
+    def _newest(self, written: Sequence[Abort], waiting: dict[str, Abort]) -> list[Abort]:
+        """What waited before the read may have been written during it, after the place where the read looked."""
+        return sorted(({each.id: each for each in written} | waiting | self._pending).values(), key=age)
+
+    # Runs
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of runs; not kept if that fails, since the next sweep brings it again."""
-        try:
-            await self._inner.save_runs(snapshots)
-        except LedgerError as error:
-            self._tell(error)
+        runs = list(snapshots)
+        if runs and await self._attempt(partial(self._inner.save_runs, runs)):
+            self._settle()
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember a finished run, later if it must be."""
         self._pending_finished[snapshot.key] = snapshot
-        await self.flush()
+        if len(self._pending_finished) > _FINISHED_MAX:
+            del self._pending_finished[next(iter(self._pending_finished))]
+        await self._write_finished(snapshot.key)
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """Earlier runs of a source; none if they cannot be read, which only leaves an estimate out."""
         try:
-            return await self._inner.finished_usages(source_id)
-        except LedgerError as error:
-            self._tell(error)
+            return await self._read(partial(self._inner.finished_usages, source_id))
+        except LedgerError:
             return []
 
+    # Overrides and orders
+
     async def overrides(self, now: datetime) -> list[Override]:
-        """Those that hold now; the last ones read if they cannot be read: a hold must not lapse with the disk."""
+        """Those that hold now; the last ones known if they cannot be read: a hold must not lapse with the disk."""
+        changed = self._overrides_changed
         try:
-            self._overrides = await self._inner.overrides(now)
-        except LedgerError as error:
-            self._tell(error)
+            found = await self._read(partial(self._inner.overrides, now))
+        except LedgerError:
+            if self._overrides is None:
+                raise
+        else:
+            if changed == self._overrides_changed or self._overrides is None:
+                self._overrides = found
         return [override for override in self._overrides if override.is_active(now)]
 
     async def add_override(self, override: Override) -> None:
         """Write an override."""
         await self._inner.add_override(override)
+        self._overrides_changed += 1
+        if self._overrides is not None:
+            self._overrides = [*(each for each in self._overrides if each.id != override.id), override]
 
     async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
         """End overrides."""
-        return await self._inner.end_overrides(kinds, run_id, at)
+        ended = await self._inner.end_overrides(kinds, run_id, at)
+        self._overrides_changed += 1
+        if self._overrides is not None:
+            self._overrides = [each for each in self._overrides if each.kind not in kinds or each.run_id != run_id]
+        return ended
 
     async def add_order(self, order: Order) -> None:
         """Write an order."""
@@ -126,28 +268,47 @@ class ResilientLedger:
 
     async def orders(self) -> list[Order]:
         """Orders that nobody has taken on; none if they cannot be read."""
+        answered = set(self._pending_answers)
         try:
-            return await self._inner.orders()
-        except LedgerError as error:
-            self._tell(error)
+            found = await self._read(self._inner.orders)
+        except LedgerError:
             return []
+        answered |= self._pending_answers.keys()
+        return [order for order in found if order.id not in answered]
 
     async def answer_order(self, order_id: str, answer: str) -> None:
-        """Say what came of an order."""
-        try:
-            await self._inner.answer_order(order_id, answer)
-        except LedgerError as error:
-            self._tell(error)
+        """Say what came of an order, later if it must be: an order is taken on once, whatever the disk does."""
+        self._pending_answers[order_id] = answer
+        await self._write_answer(order_id)
+
+    # Upkeep
 
     async def prune(self, before: datetime) -> int:
-        """Delete what is old."""
+        """Delete what is old; nothing if that cannot be done now."""
         try:
             return await self._inner.prune(before)
         except LedgerError as error:
-            self._tell(error)
+            self._write_error = error
+            self._tell()
             return 0
 
     async def close(self) -> None:
-        """Try once more to write what waits, then close."""
+        """Try once more to write what waits, say what is lost, then close."""
         await self.flush()
-        await self._inner.close()
+        for abort in self._pending.values():
+            self._observer.notice(
+                Trouble(
+                    f"the record of this abort ({abort.id}, {abort.state}) could not be written and is lost with the "
+                    "end of the process",
+                    account=abort.account,
+                    run_id=abort.run_id,
+                    level="error",
+                )
+            )
+        with contextlib.suppress(LedgerError):
+            await self._patiently(self._inner.close, insist=True)
+
+
+def _now_s() -> float:
+    """Real time: it is a disk that is waited for, whatever the clock of a demo does."""
+    return asyncio.get_running_loop().time()

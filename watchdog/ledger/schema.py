@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-#: The revisions in migrations/versions, oldest first. Listed here because asking Alembic takes longer than most commands.
+#: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
 REVISIONS = ("0001",)
 HEAD = REVISIONS[-1]
 #: Where Alembic notes the revision of a store.

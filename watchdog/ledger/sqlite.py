@@ -18,7 +18,7 @@ from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE
 from watchdog.ledger.store import WRITES, SqlLedger, sentence
 
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
-BUSY_S = 5.0
+BUSY_S = 2.0
 
 
 def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True) -> SqlLedger:
@@ -30,13 +30,14 @@ def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True
     """
     where = f"ledger {path}"
     try:
-        found = _examine(path, where, thoroughly=not read_only)
+        # Reading every page takes a second for a large file: only for whoever may be the first to write to it.
+        found = _examine(path, where, thoroughly=not read_only and may_upgrade)
         if read_only:
             _refuse_unready(found, where)
             return SqlLedger(_engine(path, lambda: _connect_to_read(path)), where, _refuse_writes(where))
         if found not in (None, HEAD) and not may_upgrade:
             raise LedgerError(
-                f"{where}: an older version of budget-watchdog is running on it (schema {found}); restart that one first"
+                f"{where}: an older version of budget-watchdog is running on it (schema {found}); restart that first"
             )
         _create(path)
         guard = _SameFile(path, where)
@@ -74,8 +75,14 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     """Without leaving a trace: opening a file in WAL mode makes its journal and index, even for reading, unless it is
     told that nobody writes; and nobody does while there is no journal."""
-    in_use = any(_beside(path, suffix).exists() for suffix in ("-wal", "-journal"))
-    return _connect(path, "mode=ro" if in_use else "mode=ro&immutable=1")
+    real = _real(path)
+    in_use = any(_beside(real, suffix).exists() for suffix in ("-wal", "-journal"))
+    return _connect(real, "mode=ro" if in_use else "mode=ro&immutable=1")
+
+
+def _real(path: Path) -> Path:
+    """The file behind symbolic links: SQLite keeps its journals beside that one."""
+    return Path(os.path.realpath(path))
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -99,8 +106,7 @@ class _SameFile:
     would be gone with the last process that has it open. The same holds for its write-ahead log."""
 
     def __init__(self, path: Path, where: str) -> None:
-        # The real file, as SQLite sees it: that is where the log is.
-        self._path = Path(os.path.realpath(path))
+        self._path = _real(path)
         self._where = where
         self._born = _identity(self._path)
         self._log: tuple[int, int] | None = None
@@ -180,7 +186,7 @@ def _examine(path: Path, where: str, *, thoroughly: bool) -> str | None:
 
 def _refuse_orphans(path: Path, where: str) -> None:
     """A log without its file may hold the last records; SQLite would delete it with the first write."""
-    log = _beside(Path(os.path.realpath(path)), "-wal")
+    log = _beside(_real(path), "-wal")
     if log.exists() and log.stat().st_size > 0:
         raise LedgerError(
             f"{where}: the file is gone or empty, but its write-ahead log {log} is there and may hold records; restore "
@@ -210,8 +216,8 @@ def _refuse_unready(found: str | None, where: str) -> None:
         raise LedgerError(f"{where}: there is none yet; it is made by `budget-watchdog run`")
     if found != HEAD:
         raise LedgerError(
-            f"{where}: written by an older version of budget-watchdog (schema {found}); `budget-watchdog run` brings it "
-            "up to date"
+            f"{where}: written by an older version of budget-watchdog (schema {found}); `budget-watchdog run` brings "
+            "it up to date"
         )
 
 

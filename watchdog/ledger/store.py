@@ -89,8 +89,8 @@ class SqlLedger:
         return await self._records(query.where(*_conditions(wanted or AbortFilter())))
 
     async def _records(self, query: sa.Select[str]) -> list[Abort]:
-        rows = await self._read(lambda connection: connection.execute(query).scalars().all())
-        return [self._record(row) for row in rows]
+        """Decoded in the thread too: all the records of years take their time."""
+        return await self._read(lambda connection: [self._record(row) for row in connection.execute(query).scalars()])
 
     def _record(self, row: str) -> Abort:
         return self._legible("a record of an abort", lambda: msgspec.json.decode(row, type=Abort))

@@ -194,7 +194,7 @@ class Apify:
         try:
             page = msgspec.json.decode(answer.body, type=_PageAnswer).data
             if all(run.id for run in page.items):
-                return _PageRead(page.items, (), len(page.items), page.total, answer.received_at)
+                return _PageRead(page.items, (), len(page.items), count(page.total), answer.received_at)
         except UNREADABLE:
             pass
         return self._read_item_by_item(call, answer)

@@ -66,10 +66,15 @@ LOBSTR = PlatformSpec(
 
 
 def known_platforms() -> Mapping[str, PlatformSpec]:
-    """Every platform by name; a plug-in cannot replace one of ours."""
+    """Every platform by name; a plug-in cannot replace one of ours, nor another plug-in."""
     specs = {spec.name: spec for spec in (APIFY, LOBSTR)}
+    plugins: dict[str, str] = {}
     for entry in entry_points(group=ENTRY_POINTS):
         spec = _load(entry.name, entry.load)
+        if (other := plugins.setdefault(spec.name, entry.name)) != entry.name:
+            raise StartupError(
+                f"two platform plug-ins, '{other}' and '{entry.name}', are called '{spec.name}'; uninstall one of them"
+            )
         specs.setdefault(spec.name, spec)
     return specs
 

@@ -36,7 +36,7 @@ class Desk:
             except PlatformError as error:
                 troubles.append(str(error))
                 continue
-            return self._open(order, run)
+            return await self._open(order, run)
         if troubles:
             return "not aborted: " + "; ".join(troubles)
         where = f"account '{order.account}'" if order.account else "any account"
@@ -45,12 +45,15 @@ class Desk:
     def _accounts(self, order: Order) -> list[str]:
         return [name for name in self._platforms if order.account in (None, name)]
 
-    def _open(self, order: Order, run: Snapshot) -> str:
+    async def _open(self, order: Order, run: Snapshot) -> str:
         if not run.state.is_active:
             return f"nothing to abort: run {run.run_id} on account '{run.account}' is {run.status}"
         can_be_graceful = Mode.GRACEFUL in self._platforms[run.account].traits.modes
         mode = order.mode if can_be_graceful else Mode.IMMEDIATE
-        abort_id = self._enforcer.submit_by_hand(run, mode, order.reason)
+        # One that a daemon has begun and not finished, as it was killed, goes on: never two records of one stop.
+        abort_id = await self._enforcer.resume_one(run.key)
+        if abort_id is None:
+            abort_id = self._enforcer.submit_by_hand(run, mode, order.reason)
         if abort_id is None:
             return f"run {run.run_id} on account '{run.account}' is being aborted already"
         return f"abort {abort_id} of run {run.run_id} on account '{run.account}' is under way ({mode})"

@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import RunKey, RunState, Snapshot, Usage
+from watchdog.domain.run import LimitKind, RunKey, RunState, Snapshot, Usage
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.savings import estimate
@@ -57,6 +57,7 @@ class Enforcer:
         self._tasks: dict[RunKey, asyncio.Task[None]] = {}
         self._current: dict[RunKey, Abort] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
+        self._asked_for: set[RunKey] = set()
         self._still_wanted: Reconsider = _always
 
     def is_busy_with(self, key: RunKey) -> bool:
@@ -91,6 +92,7 @@ class Enforcer:
     def submit_by_hand(self, run: Snapshot, mode: Mode, reason: str) -> str | None:
         """Take an abort on that somebody asked for; the id of its record, or None if one is going on already."""
         if run.key in self._tasks or run.key in self._current:
+            self._asked_for.add(run.key)
             return None
         now = self._clock.now()
         abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
@@ -99,10 +101,28 @@ class Enforcer:
 
     async def resume(self) -> None:
         """Take up what the ledger says is not finished: look at each run first, then confirm, repeat or close."""
-        now = self._clock.now()
         for abort in await self._ledger.open_aborts():
-            if abort.account in self._platforms and abort.key not in self._tasks:
-                self._start(escalation.begin(abort, now, resumed=True))
+            if abort.account not in self._platforms:
+                text = f"this abort is not finished, but there is no account '{abort.account}' to finish it on"
+                self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id, level="error"))
+            else:
+                self._take_up(abort)
+
+    async def resume_one(self, key: RunKey) -> str | None:
+        """Take up the unfinished abort of this run because somebody asked for one, if the ledger has such that nobody
+        is busy with; the id of it."""
+        found = (abort for abort in await self._ledger.open_aborts() if abort.key == key and abort.state.is_open)
+        abort = next(found, None)
+        if abort is None or not self._take_up(abort):
+            return None
+        self._asked_for.add(key)
+        return abort.id
+
+    def _take_up(self, abort: Abort) -> bool:
+        if abort.key in self._tasks:
+            return False
+        self._start(escalation.begin(abort, self._clock.now(), resumed=True))
+        return True
 
     def _start(self, pursuit: Pursuit) -> None:
         key = pursuit.abort.key
@@ -136,6 +156,9 @@ class Enforcer:
         platform = self._platforms[pursuit.abort.account]
         pace = pace_for(platform)
         try:
+            if pursuit.abort.state is AbortState.CONFIRMED:
+                # Taken up again after its proof: the process may have ended before this was done.
+                await self._explain(pursuit.abort)
             while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
                 await self._clock.sleep((step.at - self._clock.now()).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
@@ -146,6 +169,7 @@ class Enforcer:
             self._cool_down(key)
         finally:
             self._tasks.pop(key, None)
+            self._asked_for.discard(key)
             if not self._current[key].state.is_open:
                 self._current.pop(key, None)
 
@@ -183,10 +207,32 @@ class Enforcer:
             failed = escalation.look_failed(pursuit, self._clock.now(), pace)
             return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
         untouched = seen.state.is_active and seen.state is not RunState.ABORTING
-        if untouched and escalation.is_undone(pursuit) and not await self._still_wanted(seen):
-            note = "the rules in force, or somebody, no longer want it stopped"
-            return escalation.withdrawn(pursuit, self._clock.now(), note)
+        try:
+            if untouched and escalation.is_undone(pursuit) and not await self._is_wanted(pursuit.abort, seen):
+                return self._take_back(pursuit, pace)
+        except LedgerError as error:
+            # What people have decided cannot be read, and never could: there may be a hold.
+            self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
+            return escalation.look_failed(pursuit, self._clock.now(), pace)
         return escalation.looked(pursuit, seen, self._clock.now(), pace)
+
+    async def _is_wanted(self, abort: Abort, seen: Snapshot) -> bool:
+        """Whether the decision would still be made. What it was made from still holds: a figure or a name that is
+        lacking this time takes nothing back. Nor does a rule what a person has asked for meanwhile."""
+        if abort.key in self._asked_for:
+            return True
+        before = abort.before
+        source = before.source if seen.source.unresolved else seen.source
+        return await self._still_wanted(replace(seen, source=source, usage=_higher(before.usage, seen.usage)))
+
+    def _take_back(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
+        """Close the record, but not while a request whose answer was lost may still stop the run."""
+        now, abort = self._clock.now(), pursuit.abort
+        if abort.may_have_arrived and abort.requested_at is not None:
+            age_s = (now - abort.requested_at).total_seconds()
+            if 0 <= age_s < pace.slack_s:
+                return escalation.look_failed(pursuit, now, pace)
+        return escalation.withdrawn(pursuit, now, "the rules in force, or somebody, no longer want it stopped")
 
     async def _explain(self, abort: Abort) -> None:
         """Write the reason onto the run, for its owner to see. Nothing depends on it."""
@@ -237,7 +283,7 @@ class Enforcer:
         self._observer.notice(AbortTrouble(abort, str(error)))
 
     def _rest_if_failed(self, abort: Abort) -> None:
-        if abort.state is AbortState.FAILED:
+        if abort.state is AbortState.FAILED and not _was_withdrawn(abort):
             self._cool_down(abort.key)
         else:
             self._cooling.pop(abort.key, None)
@@ -246,3 +292,20 @@ class Enforcer:
         failures = self._cooling[key].failures + 1 if key in self._cooling else 1
         seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
         self._cooling[key] = _CoolDown(failures, self._clock.monotonic() + seconds)
+
+
+def _was_withdrawn(abort: Abort) -> bool:
+    """Taken back is not failed: as soon as it is wanted again there is nothing to wait for."""
+    return abort.history[-1].note.startswith("withdrawn")
+
+
+def _higher(before: Usage, now: Usage) -> Usage:
+    """The higher of each two figures, or the one that is known: usage never goes back."""
+
+    def of(kind: LimitKind) -> float | None:
+        known = [figure for figure in (before.of(kind), now.of(kind)) if figure is not None]
+        return max(known, default=None)
+
+    return Usage(
+        credits=of(LimitKind.MAX_CREDITS), cost_usd=of(LimitKind.MAX_COST_USD), duration_s=of(LimitKind.MAX_DURATION)
+    )

@@ -1,0 +1,345 @@
+"""What every store must do, whatever it is made of. A new kind of store joins by one entry in `OPENERS`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
+from watchdog.domain.override import Order, Override, OverrideKind
+from watchdog.domain.ports import AbortFilter, Ledger
+from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage
+from watchdog.ledger.memory import HISTORY_MAX
+
+pytestmark = pytest.mark.anyio
+
+# --- whole records ---------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.one_of(
+    texts.filter(lambda text: text != ""),
+    st.sampled_from(
+        ["HG7ML7M8z78YcAPEB", "a'b\"c", "100%", "x\x00y", "\u202eevil", "\U0001f577\ufe0f", "=1+1", "NULL"]
+    ),
+)
+moments = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))
+figures = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
+maybe = st.one_of(st.none(), figures)
+usages = st.builds(Usage, maybe, maybe, maybe)
+facets = st.dictionaries(names, st.lists(texts, max_size=3).map(tuple), max_size=3)
+sources = st.builds(Source, names, texts, facets, st.frozensets(names, max_size=2), texts)
+counts = st.one_of(st.none(), st.integers(0, 2**70))
+snapshots = st.builds(
+    Snapshot,
+    account=names,
+    platform=names,
+    run_id=names,
+    source=sources,
+    state=st.sampled_from(RunState),
+    status=texts,
+    usage=usages,
+    seen_at=moments,
+    inspected=st.booleans(),
+    origin=st.one_of(st.none(), texts),
+    started_at=st.one_of(st.none(), moments),
+    finished_at=st.one_of(st.none(), moments),
+    resurrect_count=counts,
+    progress=st.builds(Progress, maybe, counts, counts),
+    cap=st.builds(PlatformCap, maybe, maybe),
+    burn_cap_per_s=st.dictionaries(st.sampled_from(LimitKind), figures, max_size=3),
+    end_reason=st.one_of(st.none(), texts),
+)
+savings = st.builds(Saving, st.one_of(st.none(), st.sampled_from(Basis)), usages, maybe, maybe, texts)
+steps = st.builds(Transition, st.sampled_from(AbortState), moments, texts)
+modes = st.sampled_from(Mode)
+whole_aborts = st.builds(
+    Abort,
+    id=st.uuids().map(lambda uuid: uuid.hex),
+    account=names,
+    platform=names,
+    run_id=names,
+    source=texts,
+    rule=names,
+    limit=st.one_of(st.none(), st.sampled_from(LimitKind)),
+    limit_value=figures,
+    used_at_detection=figures,
+    detected_at=moments,
+    asked_mode=modes,
+    mode=modes,
+    state=st.sampled_from(AbortState),
+    history=st.lists(steps, min_size=1, max_size=4).map(tuple),
+    before=snapshots,
+    requests=st.integers(0, 1000),
+    effective_requests=st.integers(0, 1000),
+    void_requests=st.integers(0, 1000),
+    refusals=st.integers(0, 1000),
+    requested_at=st.one_of(st.none(), moments),
+    stopped_at=st.one_of(st.none(), moments),
+    final=st.one_of(st.none(), snapshots),
+    settled=st.booleans(),
+    saving=st.one_of(st.none(), savings),
+    used_at_request=maybe,
+    reason=texts,
+)
+
+
+def test_any_record_comes_back_exactly(opener: Any, tmp_path: Path) -> None:
+    with asyncio.Runner() as runner:
+        context: AbstractAsyncContextManager[Ledger] = opener(tmp_path)
+        store = runner.run(context.__aenter__())
+
+        async def round_trip(records: list[Abort]) -> None:
+            for record in records:
+                await store.save(record)
+            order = sorted(records, key=lambda record: (record.history[0].at, record.id))
+            ids = {record.id for record in records}
+            assert [found for found in await store.aborts() if found.id in ids] == order
+            still_open = [record for record in order if not record.is_complete]
+            assert [found for found in await store.open_aborts() if found.id in ids] == still_open
+
+        @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.lists(whole_aborts, min_size=1, max_size=4, unique_by=lambda abort: abort.id))
+        def every(records: list[Abort]) -> None:
+            runner.run(round_trip(records))
+
+        every()
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"limit_value": float("inf"), "used_at_detection": float("nan"), "used_at_request": float("inf")},
+        {"reason": "half a surrogate \ud800", "run_id": "\udcff"},
+        {"history": ()},
+        {"run_id": "x" * 100_000, "rule": "r" * 5_000, "source": "s" * 200_000},
+    ],
+)
+async def test_no_oddity_costs_a_record(store: Ledger, make: Any, changes: dict[str, Any]) -> None:
+    """Nothing of the kind should come so far; if it does, the abort must still be found after a crash."""
+    await store.save(make.abort("odd", **changes))
+    await store.save(make.abort("next"))
+    assert {abort.id for abort in await store.open_aborts()} == {"odd", "next"}
+
+
+async def test_an_unknown_figure_never_becomes_zero(store: Ledger, make: Any) -> None:
+    await store.save(make.abort(before=make.run(usage=Usage(float("nan"), None, float("inf"))), reason="\ud800"))
+    [found] = await store.aborts()
+    assert 0 not in (found.before.usage.credits, found.before.usage.cost_usd, found.before.usage.duration_s)
+
+
+# --- aborts ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_empty_store_has_nothing(store: Ledger, make: Any) -> None:
+    assert await store.aborts() == await store.open_aborts() == []
+    assert await store.overrides(make.t0) == await store.orders() == await store.finished_usages("x") == []
+    assert await store.prune(make.at(1e6)) == 0
+
+
+async def test_the_latest_version_wins(store: Ledger, make: Any) -> None:
+    first = make.abort()
+    for number in range(4):
+        await store.save(make.version(first, number))
+    assert await store.aborts() == [make.version(first, 3)]
+
+
+async def test_saves_at_once_of_many_records(store: Ledger, make: Any) -> None:
+    records = [make.abort(f"a{number:02}", number) for number in range(30)]
+    await asyncio.gather(*(store.save(record) for record in records))
+    await asyncio.gather(*(store.save(make.version(record, 2)) for record in records))
+    assert await store.aborts() == [make.version(record, 2) for record in records]
+
+
+async def test_open_are_those_with_something_left_to_do(store: Ledger, make: Any) -> None:
+    confirmed = make.abort("c", 3).advance(AbortState.CONFIRMED, make.at(4))
+    for record in (
+        make.abort("b", 1),
+        make.abort("a", 1),
+        confirmed,
+        replace(confirmed, id="d", settled=True),
+        make.abort("e").advance(AbortState.ALREADY_FINISHED, make.at(1)),
+        make.abort("f").advance(AbortState.FAILED, make.at(1)),
+        make.abort("g", 0.5).advance(AbortState.REQUESTED, make.at(1)),
+    ):
+        await store.save(record)
+    assert [abort.id for abort in await store.open_aborts()] == ["g", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        (AbortFilter(), "abcd"),
+        (AbortFilter(account="main"), "abc"),
+        (AbortFilter(account="Main"), ""),
+        (AbortFilter(account="ma%"), ""),
+        (AbortFilter(account=""), ""),
+        (AbortFilter(rule="manual"), "b"),
+        (AbortFilter(outcome="confirmed"), "c"),
+        (AbortFilter(outcome="intended", account="main"), "ab"),
+    ],
+)
+async def test_filters(store: Ledger, make: Any, wanted: AbortFilter, ids: str) -> None:
+    await store.save(make.abort("a", 10))
+    await store.save(make.abort("b", 20, rule="manual", limit=None))
+    await store.save(make.abort("c", 30).advance(AbortState.CONFIRMED, make.at(31)))
+    await store.save(make.abort("d", 40, account="other"))
+    assert "".join(abort.id for abort in await store.aborts(wanted)) == ids
+
+
+async def test_filters_by_time_take_the_start_and_leave_the_end_out(store: Ledger, make: Any) -> None:
+    for number in range(5):
+        await store.save(make.abort(f"a{number}", number))
+    wanted = AbortFilter(since=make.at(1), until=make.at(3))
+    assert [abort.id for abort in await store.aborts(wanted)] == ["a1", "a2"]
+    elsewhere = make.at(1).astimezone(tz=None)
+    assert [abort.id for abort in await store.aborts(AbortFilter(since=elsewhere))] == ["a1", "a2", "a3", "a4"]
+
+
+async def test_records_of_one_instant_have_a_fixed_order(store: Ledger, make: Any) -> None:
+    for abort_id in "cab":
+        await store.save(make.abort(abort_id))
+    assert [abort.id for abort in await store.aborts()] == ["a", "b", "c"]
+
+
+# --- overrides -------------------------------------------------------------------------------------------------------
+
+
+async def test_overrides_come_back_exactly(store: Ledger, make: Any) -> None:
+    written = [
+        Override("1", OverrideKind.HOLD, make.at(0), "r", "main", make.at(3600.000001), "weil \U0001f577 'so'"),
+        Override("2", OverrideKind.PROTECT, make.at(1), "r"),
+        Override("3", OverrideKind.RESURRECT, make.at(2), "r2", "other"),
+        Override("4", OverrideKind.PAUSE, make.at(3), None, None, make.at(60)),
+    ]
+    for override in reversed(written):
+        await store.add_override(override)
+    assert await store.overrides(make.at(10)) == written
+
+
+async def test_an_override_ends_by_itself_at_its_time(store: Ledger, make: Any) -> None:
+    await store.add_override(Override("1", OverrideKind.HOLD, make.t0, "r", until=make.at(10)))
+    assert len(await store.overrides(make.at(10) - timedelta(microseconds=1))) == 1
+    assert await store.overrides(make.at(10)) == []
+    assert await store.end_overrides([OverrideKind.HOLD], "r", make.at(10)) == 0
+
+
+async def test_ending_overrides_ends_those_of_one_run_and_these_kinds(store: Ledger, make: Any) -> None:
+    for number, (kind, run_id) in enumerate(
+        [
+            (OverrideKind.HOLD, "r"),
+            (OverrideKind.HOLD, "r"),
+            (OverrideKind.PROTECT, "r"),
+            (OverrideKind.HOLD, "R"),
+            (OverrideKind.PAUSE, None),
+        ]
+    ):
+        await store.add_override(Override(str(number), kind, make.at(number), run_id, until=make.at(1000)))
+    assert await store.end_overrides([OverrideKind.HOLD], "r", make.at(20)) == 2
+    assert [each.id for each in await store.overrides(make.at(20))] == ["2", "3", "4"]
+    assert await store.end_overrides([OverrideKind.HOLD], "r", make.at(21)) == 0
+    assert await store.end_overrides([OverrideKind.PAUSE, OverrideKind.HOLD], None, make.at(21)) == 1
+    assert [each.id for each in await store.overrides(make.at(21))] == ["2", "3"]
+
+
+async def test_an_override_written_twice_is_one(store: Ledger, make: Any) -> None:
+    hold = Override("1", OverrideKind.HOLD, make.t0, "r")
+    await store.add_override(hold)
+    await store.add_override(replace(hold, reason="again"))
+    assert await store.overrides(make.t0) == [replace(hold, reason="again")]
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+async def test_orders_wait_until_they_are_answered(store: Ledger, make: Any) -> None:
+    later = Order("1", "r", Mode.GRACEFUL, make.at(2), "main", "too 'dear'")
+    sooner = Order("2", "r2", Mode.IMMEDIATE, make.at(1))
+    await store.add_order(later)
+    await store.add_order(sooner)
+    assert await store.orders() == [sooner, later]
+    await store.answer_order("2", "done")
+    assert await store.orders() == [later]
+    await store.answer_order("unheard of", "done")
+    assert await store.orders() == [later]
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+async def test_history_of_a_source_is_its_own_oldest_first(store: Ledger, make: Any) -> None:
+    other = Source("actor:b", "b", id="actor:b")
+    await store.add_finished(make.finished("new", 20, 2.0))
+    await store.add_finished(make.finished("old", 10, 1.0))
+    await store.add_finished(make.finished("else", 15, 9.0, source=other))
+    assert await store.finished_usages("actor:a") == [Usage(None, 1.0, 60.0), Usage(None, 2.0, 60.0)]
+    assert await store.finished_usages("actor:b") == [Usage(None, 9.0, 60.0)]
+
+
+async def test_a_run_counts_once_in_the_history(store: Ledger, make: Any) -> None:
+    """One that was resurrected ends a second time; its last figures count."""
+    await store.add_finished(make.finished("r", 10, 1.0))
+    await store.add_finished(make.finished("r", 30, 3.0))
+    renamed = Source("actor:b", "b", id="actor:b")
+    assert await store.finished_usages("actor:a") == [Usage(None, 3.0, 60.0)]
+    await store.add_finished(make.finished("r", 30, 3.0, source=renamed))
+    assert await store.finished_usages("actor:a") == []
+    assert await store.finished_usages("actor:b") == [Usage(None, 3.0, 60.0)]
+
+
+async def test_the_history_looks_back_on_the_latest_only(store: Ledger, make: Any) -> None:
+    for number in range(HISTORY_MAX + 5):
+        await store.add_finished(make.finished(f"r{number:03}", number, float(number)))
+    found = [usage.cost_usd for usage in await store.finished_usages("actor:a")]
+    assert found == [float(number) for number in range(5, HISTORY_MAX + 5)]
+
+
+async def test_runs_that_ended_at_one_instant_have_a_fixed_order(store: Ledger, make: Any) -> None:
+    for run_id, cost in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
+        await store.add_finished(make.finished(run_id, 10, cost))
+    assert [usage.cost_usd for usage in await store.finished_usages("actor:a")] == [1.0, 2.0, 3.0]
+
+
+async def test_unknown_figures_stay_unknown_in_the_history(store: Ledger, make: Any) -> None:
+    await store.add_finished(make.run("r", state=RunState.FAILED, usage=Usage()))
+    assert await store.finished_usages("actor:a") == [Usage(None, None, None)]
+
+
+async def test_last_known_usage_takes_doubles_and_nothing(store: Ledger, make: Any) -> None:
+    await store.save_runs([])
+    await store.save_runs([make.run("r"), make.run("s"), make.run("r", seen_at=make.at(5))])
+    await store.save_runs(iter([make.run("r", seen_at=make.at(9))]))
+    assert await store.prune(make.at(9)) == 1, "the run not seen since; the other is one row, seen at 9"
+
+
+# --- pruning ---------------------------------------------------------------------------------------------------------
+
+
+async def test_pruning_deletes_what_is_old_and_never_an_abort(store: Ledger, make: Any) -> None:
+    await store.save(make.abort("old", -1e6).advance(AbortState.FAILED, make.at(-1e6)))
+    await store.save(make.abort("open", -1e6))
+    aborts = await store.aborts()
+    await store.save_runs([make.run("old", seen_at=make.at(-10)), make.run("new")])
+    await store.add_finished(make.finished("old", -10, 1.0))
+    await store.add_finished(make.finished("new", 0, 2.0))
+    await store.add_override(Override("over", OverrideKind.HOLD, make.at(-99), "r", until=make.at(-1)))
+    await store.add_override(Override("ended", OverrideKind.PROTECT, make.at(-99), "s"))
+    await store.end_overrides([OverrideKind.PROTECT], "s", make.at(-1))
+    await store.add_override(Override("lasting", OverrideKind.PROTECT, make.at(-99), "t"))
+    await store.add_order(Order("waiting", "r", Mode.GRACEFUL, make.at(-99)))
+    await store.add_order(Order("answered", "r", Mode.GRACEFUL, make.at(-99)))
+    await store.answer_order("answered", "done")
+    assert await store.prune(make.t0) == 5
+    assert await store.aborts() == aborts
+    assert await store.finished_usages("actor:a") == [Usage(None, 2.0, 60.0)]
+    assert [each.id for each in await store.overrides(make.at(-50))] == ["lasting"]
+    assert [each.id for each in await store.orders()] == ["waiting"]
+    assert await store.prune(make.t0) == 0

@@ -1,0 +1,419 @@
+"""Apify: pages as odd servers serve them, what a sweep costs, names, running time, and requests as documented."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from openapi_core import OpenAPI
+from openapi_core.testing import MockRequest
+
+from watchdog.domain.decision import Mode
+from watchdog.domain.run import RunState
+from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
+from watchdog.platforms import apify as apify_module
+from watchdog.platforms import names as names_module
+from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
+
+pytestmark = pytest.mark.anyio
+
+
+def run(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"run{number:06}",
+        "actId": "anActor",
+        "status": "RUNNING",
+        "startedAt": "2026-03-01T11:00:00Z",
+        "meta": {"origin": "API"},
+        "usageTotalUsd": 0.5,
+        **more,
+    }
+
+
+def ids(sweep: Any) -> list[str]:
+    return [snapshot.run_id for snapshot in sweep.snapshots]
+
+
+class Account:
+    """An Apify account of `runs`, served a page at a time, with habits of its own."""
+
+    def __init__(self, reply: Any, runs: int) -> None:
+        self.reply = reply
+        self.runs = [run(number) for number in range(runs)]
+        self.limit = 1000
+        self.total: Callable[[int], Any] = lambda offset: len(self.runs)
+        self.shown: Callable[[int], list[dict[str, Any]]] = lambda offset: self.runs[offset : offset + self.limit]
+        self.instead: dict[int, Any] = {}
+        self.pages = 0
+
+    def __call__(self, asked: Any) -> Any:
+        if asked.path != "/v2/actor-runs":
+            return self.reply({"data": {"id": "anActor", "name": "actor", "username": "me"}})
+        self.pages += 1
+        offset = int(asked.query["offset"])
+        if offset in self.instead:
+            return self.instead[offset]
+        page = {"items": self.shown(offset), "total": self.total(offset)}
+        return self.reply({"data": {key: value for key, value in page.items() if value is not None}})
+
+
+@pytest.fixture
+def account(shelf: Any, reply: Any) -> Callable[[int], Account]:
+    def make(runs: int) -> Account:
+        shelf.handler = Account(reply, runs)
+        return shelf.handler
+
+    return make
+
+
+async def test_a_lower_limit_than_asked_for(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(250)
+    a.limit = 100
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 250
+    assert a.pages == 3
+
+
+@pytest.mark.parametrize("limit", [100, 1000])
+@pytest.mark.parametrize("total", [None, "many", -1])
+async def test_no_total(account: Any, shelf: Any, connect: Any, limit: int, total: Any) -> None:
+    """Then only an empty page is the end: a short one may be all that the server gives at a time."""
+    a = account(250)
+    a.limit, a.total = limit, lambda offset: total
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 250
+
+
+async def test_a_total_that_changes(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(250)
+    a.limit, a.total = 100, lambda offset: 150 if offset == 0 else 250
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 250
+
+
+async def test_a_total_too_high_and_an_empty_last_page(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(150)
+    a.limit, a.total = 100, lambda offset: 400
+    sweep = await connect("apify", shelf.url).sweep()
+    assert len(ids(sweep)) == 150
+    assert a.pages == 3
+    assert not sweep.sure
+
+
+async def test_items_that_move_between_pages(account: Any, shelf: Any, connect: Any) -> None:
+    """Ten runs start while the first page is read: the next begins with ten that were seen."""
+    a = account(250)
+    a.limit = 100
+    a.shown = lambda offset: a.runs[max(0, offset - (10 if offset else 0)) :][:100]
+    a.total = lambda offset: 260 if offset else 250
+    assert sorted(ids(await connect("apify", shelf.url).sweep())) == [each["id"] for each in a.runs]
+
+
+async def test_a_server_that_ignores_the_offset(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(30)
+    a.shown, a.total = lambda offset: a.runs, lambda offset: None
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 30
+    assert a.pages == 2
+
+
+async def test_a_server_that_ignores_the_status(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(4)
+    for each, status in zip(a.runs, ["SUCCEEDED", "TIMED-OUT", "timed_out", "RUNNING"], strict=True):
+        each["status"] = status
+    assert ids(await connect("apify", shelf.url).sweep()) == ["run000003"]
+
+
+async def test_an_empty_account(account: Any, shelf: Any, connect: Any) -> None:
+    account(0)
+    sweep = await connect("apify", shelf.url).sweep()
+    assert (list(sweep.snapshots), sweep.sure) == ([], True)
+
+
+@pytest.mark.parametrize("broken", ["status", "html"])
+async def test_a_page_that_cannot_be_read_hurts_only_itself(
+    account: Any, shelf: Any, connect: Any, reply: Any, broken: str
+) -> None:
+    a = account(3500)
+    a.instead = {1000: reply({}, 500) if broken == "status" else reply(b"<html>")}
+    sweep = await connect("apify", shelf.url).sweep()
+    assert len(ids(sweep)) == 2500
+    assert not sweep.sure
+    assert [text.startswith("the list of runs from item 1000 on: account 'acme'") for text in sweep.bad_items] == [True]
+
+
+async def test_pages_that_fail_are_not_tried_for_ever(account: Any, shelf: Any, connect: Any, reply: Any) -> None:
+    a = account(100_000)
+    a.instead = {offset: reply({}, 500) for offset in range(1000, 100_000, 1000)}
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 1000
+    assert a.pages == 1 + 3 * 3
+
+
+@pytest.mark.parametrize(("offset", "status", "kind"), [(0, 500, ServerFault), (1000, 401, CredentialsRefused)])
+async def test_a_list_that_cannot_be_read_is_a_failed_sweep(
+    account: Any, shelf: Any, connect: Any, reply: Any, offset: int, status: int, kind: type[PlatformError]
+) -> None:
+    a = account(3000)
+    a.instead = {offset: reply({}, status)}
+    with pytest.raises(kind):
+        await connect("apify", shelf.url).sweep()
+
+
+@pytest.mark.parametrize(
+    "item", [None, 7, "x", [], {}, {"id": "a"}, {"id": 7, "status": "RUNNING"}, {"id": "", "status": "RUNNING"}]
+)
+async def test_items_that_cannot_be_read(account: Any, shelf: Any, connect: Any, item: Any) -> None:
+    a = account(3)
+    a.runs[1] = item
+    sweep = await connect("apify", shelf.url).sweep()
+    assert ids(sweep) == ["run000000", "run000002"]
+    assert len(sweep.bad_items) == 1
+    assert sweep.bad_items[0].startswith("item 1 of the list of runs cannot be read: ")
+
+
+ODD: list[Any] = [None, "x", 7, -1, 1e300, [], {}, True, "2026-03-01"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("key", ["actId", "actorTaskId", "startedAt", "finishedAt", "meta", "usageTotalUsd"])
+async def test_an_odd_field_does_not_hide_a_run(account: Any, shelf: Any, connect: Any, key: str, odd: Any) -> None:
+    a = account(2)
+    a.runs[0][key] = odd
+    assert len(ids(await connect("apify", shelf.url).sweep())) == 2
+
+
+# --- what it costs -------------------------------------------------------------------------------------------------
+
+
+async def test_ten_thousand_runs(connect: Any) -> None:
+    clock = SimClock(speed=0)
+    simulated = SimulatedPlatforms(clock)
+    apify = simulated.apify("a-token")
+    actors = [apify.add_actor("owner", f"actor-{number}") for number in range(7)]
+    tasks = [apify.add_task(actors[0], f"task-{number}") for number in range(5)]
+    for number in range(10_000):
+        apify.start_run(task=tasks[number % 5]) if number % 2 else apify.start_run(actors[number % 7])
+    async with simulated:
+        adapter = connect("apify", simulated.url, token="a-token", per_minute=6000)
+        first = await adapter.sweep()
+        assert len(first.snapshots) == 10_000
+        assert all(not snapshot.source.unresolved for snapshot in first.snapshots)
+        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10, "actor": 7, "task": 5}
+        simulated.requests.clear()
+        assert len((await adapter.sweep()).snapshots) == 10_000
+        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10}
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+async def test_names_that_cannot_be_looked_up_come_later(connect: Any, clock: Any) -> None:
+    simulated = SimulatedPlatforms(SimClock(speed=0))
+    apify = simulated.apify("a-token")
+    apify.start_run(task=apify.add_task(apify.add_actor("compass", "places"), "berlin"))
+    async with simulated:
+        adapter = connect("apify", simulated.url, token="a-token")
+        fault = simulated.faults.add(Fault("status", match="actor|task", status=503))
+        [unnamed] = (await adapter.sweep()).snapshots
+        assert unnamed.source.unresolved == {"actor", "task"}
+        assert len(unnamed.source.facets["actor"]) == 1, "the id is known all the same"
+        asked = len(simulated.requests)
+        fault.remove()
+        assert (await adapter.sweep()).snapshots[0].source.unresolved, "not asked for again at once"
+        assert len(simulated.requests) == asked + 1
+        clock.advance(61)
+        [named] = (await adapter.sweep()).snapshots
+        assert not named.source.unresolved
+        assert named.source.facets["actor"][:2] == ("compass/places", "places")
+        assert "berlin" in named.source.facets["task"]
+        assert named.source.key != unnamed.source.key
+        assert named.source.label == "compass/places (berlin)"
+
+        simulated.faults.add(Fault("status", match="actor|task", status=503))
+        clock.advance(3601)
+        assert not (await adapter.sweep()).snapshots[0].source.unresolved, "a name once known is kept"
+
+
+async def test_look_ups_that_hang_hold_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, account: Any, shelf: Any, connect: Any
+) -> None:
+    monkeypatch.setattr(names_module, "PATIENCE_S", 0.05)
+    a = account(50)
+    for number, each in enumerate(a.runs):
+        each["actId"] = f"actor{number}"
+    serve = shelf.handler
+    shelf.handler = lambda asked: None if "/actors/" in asked.path else serve(asked)
+    adapter = connect("apify", shelf.url)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            assert len(ids(await adapter.sweep())) == 50
+    assert len(shelf.paths("/v2/actors/")) == names_module.IN_FLIGHT_MAX
+
+
+async def test_an_abort_does_not_wait_for_names(shelf: Any, connect: Any, reply: Any) -> None:
+    answer = reply({"data": run(1, status="ABORTING")})
+    shelf.handler = lambda asked: answer if "/actor-runs/" in asked.path else None
+    adapter = connect("apify", shelf.url)
+    async with asyncio.timeout(2):
+        aborted = await adapter.abort("run000001", Mode.IMMEDIATE)
+        assert aborted.source.unresolved == {"actor"}
+        await adapter.inspect("run000001", urgent=True)
+
+
+async def test_one_look_up_for_many_who_ask_at_once(account: Any, shelf: Any, connect: Any, reply: Any) -> None:
+    serve = account(20)
+    shelf.handler = lambda asked: (
+        reply({"data": run(int(asked.path[-6:]))}) if "/actor-runs/" in asked.path else serve(asked)
+    )
+    adapter = connect("apify", shelf.url)
+    await asyncio.gather(*(adapter.inspect(f"run{number:06}") for number in range(20)))
+    assert len(shelf.paths("/v2/actors/")) == 1
+
+
+# --- running time ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "stats", "finished_at", "expected"),
+    [
+        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 0}, None, 600),
+        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 3}, None, 600),
+        ("RUNNING", {"durationMillis": 600_500, "resurrectCount": 3}, None, 600.5),
+        ("RUNNING", {"runTimeSecs": 0, "durationMillis": 0, "resurrectCount": 0}, None, 3600),
+        ("RUNNING", {"runTimeSecs": "600", "resurrectCount": 0}, None, 3600),
+        ("RUNNING", {"runTimeSecs": 0, "resurrectCount": 1}, None, None),
+        ("RUNNING", {"resurrectCount": None}, None, None),
+        ("RUNNING", {}, None, None),
+        ("RUNNING", None, None, None),
+        ("READY", None, None, 0),
+        ("READY", {"runTimeSecs": 600, "resurrectCount": 1}, None, 600),
+        ("ABORTING", {"resurrectCount": 0}, None, 3600),
+        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T11:10:00Z", 600),
+        ("SUCCEEDED", {"resurrectCount": 1}, "2026-03-01T11:10:00Z", None),
+        ("SUCCEEDED", None, "2026-03-01T11:10:00Z", None),
+        ("SUCCEEDED", {"runTimeSecs": 55, "resurrectCount": 1}, "2026-03-01T11:10:00Z", 55),
+        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T10:10:00Z", 0),
+    ],
+)
+async def test_running_time(
+    shelf: Any, connect: Any, reply: Any, status: str, stats: Any, finished_at: str | None, expected: float | None
+) -> None:
+    body = {"data": run(1, status=status, stats=stats, finishedAt=finished_at)}
+    shelf.handler = lambda asked: reply(body)
+    seen = await connect("apify", shelf.url).inspect("run000001")
+    assert seen.usage.duration_s == expected
+
+
+async def test_time_spent_on_names_is_not_running_time(shelf: Any, connect: Any, reply: Any, clock: Any) -> None:
+    def serve(asked: Any) -> Any:
+        if asked.path == "/v2/actor-runs":
+            return reply({"data": {"items": [run(1)], "total": 1}})
+        if "/actor-runs/" in asked.path:
+            return reply({"data": run(1, stats={"resurrectCount": 0})})
+        clock.time += timedelta(seconds=600)  # the look-up took that long
+        return reply({"data": {"id": "anActor", "name": "actor", "username": "me"}})
+
+    shelf.handler = serve
+    [swept] = (await connect("apify", shelf.url).sweep()).snapshots
+    assert swept.usage.duration_s == 3600
+    clock.time -= timedelta(seconds=600)
+    assert (await connect("apify", shelf.url).inspect("run000001")).usage.duration_s == 3600
+
+
+async def test_the_platforms_clock_counts(shelf: Any, connect: Any, reply: Any) -> None:
+    body = {"data": {"items": [run(1)], "total": 1}}
+    shelf.handler = lambda asked: reply(body, headers={"Date": "Sun, 01 Mar 2026 11:30:00 GMT"})
+    [swept] = (await connect("apify", shelf.url).sweep()).snapshots
+    assert swept.usage.duration_s == pytest.approx(1800, abs=1)
+
+
+# --- requests as documented --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def description(apify_description: Path) -> OpenAPI:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return OpenAPI.from_dict(yaml.load(apify_description.read_text("utf-8"), Loader=loader))
+
+
+def validate(description: OpenAPI, asked: Any) -> None:
+    request = MockRequest(
+        "https://api.apify.com",
+        asked.method.lower(),
+        asked.raw_path,
+        args=asked.query,
+        headers={"Authorization": asked.headers["authorization"]},
+        data=asked.body,
+        content_type=asked.headers.get("content-type", "application/json"),
+    )
+    description.validate_request(request)
+
+
+async def test_every_request_is_as_documented(
+    shelf: Any, connect: Any, recorded: Callable[[str], Any], description: OpenAPI
+) -> None:
+    shelf.handler = answers = recorded("apify")
+    adapter = connect("apify", shelf.url)
+    await adapter.sweep()
+    await adapter.check()
+    for run_id in answers.expected["inspect"]:
+        await adapter.inspect(run_id, urgent=True, progress=True)
+    for case in answers.expected["abort"]:
+        await adapter.abort(case["run_id"], Mode(case["mode"]))
+    with pytest.raises(Gone):
+        await adapter.inspect("nobody")
+    with pytest.raises(Gone):
+        await adapter.explain("nobody", "Aborted by budget-watchdog: over its limit")
+    assert {asked.path.split("/")[2] for asked in shelf.asked} == {"actor-runs", "actors", "actor-tasks"}
+    for asked in shelf.asked:
+        validate(description, asked)
+    statuses = set(shelf.asked[0].query["status"].split(","))
+    assert statuses == {"READY", "RUNNING", "TIMING-OUT", "ABORTING"}
+
+
+async def test_the_judge_does_judge(shelf: Any, connect: Any, description: OpenAPI) -> None:
+    adapter = connect("apify", shelf.url)
+    with pytest.raises(Gone):
+        await adapter.sweep()
+    asked = shelf.asked[0]
+    validate(description, asked)
+    asked.query["limit"] = "many"
+    with pytest.raises(Exception, match="limit"):
+        validate(description, asked)
+
+
+async def test_the_reason_is_written_once_and_only_if_wanted(shelf: Any, connect: Any, reply: Any) -> None:
+    shelf.handler = lambda asked: reply({}, 500)
+    with pytest.raises(ServerFault):
+        await connect("apify", shelf.url).explain("run000001", 'over "its" limit')
+    [asked] = shelf.asked
+    assert (asked.method, asked.path) == ("PUT", "/v2/actor-runs/run000001")
+    written = {"runId": "run000001", "statusMessage": 'over "its" limit', "isStatusMessageTerminal": True}
+    assert json.loads(asked.body) == written
+    await connect("apify", shelf.url, write_reason=False).explain("run000001", "over its limit")
+    assert len(shelf.asked) == 1
+
+
+async def test_modes_on_the_wire(shelf: Any, connect: Any, reply: Any) -> None:
+    shelf.handler = lambda asked: reply({"data": run(1, status="ABORTING")})
+    adapter = connect("apify", shelf.url)
+    assert (await adapter.abort("run000001", Mode.GRACEFUL)).state is RunState.ABORTING
+    await adapter.abort("run000001", Mode.IMMEDIATE)
+    posts = [asked for asked in shelf.asked if asked.method == "POST"]
+    assert [asked.query for asked in posts] == [{"gracefully": "true"}, {}]
+    assert {asked.path for asked in posts} == {"/v2/actor-runs/run000001/abort"}
+
+
+async def test_ids_cannot_lead_elsewhere(shelf: Any, connect: Any) -> None:
+    for run_id in ("..", "a/../../../me", "a?b=c"):
+        with pytest.raises((Gone, BadAnswer)):
+            await connect("apify", shelf.url).abort(run_id, Mode.IMMEDIATE)
+    assert [asked.path for asked in shelf.asked] == [
+        f"/v2/actor-runs/{run_id}/abort" for run_id in ("..", "a/../../../me", "a?b=c")
+    ]
+    assert all(httpx.URL(f"http://x{asked.raw_path}").raw_path.decode() == asked.raw_path for asked in shelf.asked)
+    assert apify_module.PAGE_MAX == 1000
