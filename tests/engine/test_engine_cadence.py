@@ -24,6 +24,7 @@ CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKi
         (Usage(cost_usd=4), {COST: 5}, {}, {COST: 0.01}, 50),
         (Usage(cost_usd=4.999), {COST: 5}, {}, {COST: 0.01}, FLOOR_S),
         (Usage(cost_usd=4), {COST: 5}, {}, {}, 300),
+        (Usage(duration_s=7200), {DURATION: 7200}, {DURATION: 1}, {}, 300),
         (Usage(cost_usd=4, duration_s=7180), {COST: 5, DURATION: 7200}, {DURATION: 1}, {COST: 0.01}, 20),
         (Usage(cost_usd=6, duration_s=7180), {COST: 5, DURATION: 7200}, {DURATION: 1}, {COST: 0.01}, 20),
     ],
