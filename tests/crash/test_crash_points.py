@@ -8,10 +8,16 @@ import pytest
 
 RULES = """
 rules:
-  - {name: cap, match: {platform: apify, actor: compass/*}, limits: {max_cost_usd: 5}}
+  - {name: cap, match: {platform: apify, actor: [compass/*, movable/*]}, limits: {max_cost_usd: 5}}
   - {name: resumable, match: {platform: apify, actor: acme/*}, limits: {max_cost_usd: 5}, resurrect: true}
   - {name: squid-cap, match: {platform: lobstr}, limits: {max_credits: 5}}
 """
+RAISED = (
+    RULES.replace("[compass/*, movable/*]", "compass/*")
+    + """
+  - {name: movable, match: {platform: apify, actor: movable/*}, limits: {max_cost_usd: 5000}}
+"""
+)
 
 
 def over(account: Any, owner: str = "compass", **details: Any) -> Any:
@@ -27,11 +33,11 @@ def over(account: Any, owner: str = "compass", **details: Any) -> Any:
 def test_every_point_of_an_abort_survives_a_kill(site: Any) -> None:
     """One kill with an abort at each of the points, then a restart."""
     site.rules(RULES)
-    site.second.abort_takes_s = 6.0
+    site.second.abort_takes_s = 5.0
     first = site.daemon()
 
     # Request answered, run not over yet; in the graceful window; proof seen, figures not settled.
-    stopping, graceful, proven = over(site.second), over(site.apify, "acme", graceful_takes=7.0), over(site.apify)
+    stopping, graceful, proven = over(site.second), over(site.apify, "acme", graceful_takes=5.0), over(site.apify)
     # Request received, answer never read: without effect, and with.
     hangs, squid_hangs = over(site.apify), over(site.lobstr, "one")
     works, squid_works = over(site.apify), over(site.lobstr, "two")
@@ -40,6 +46,7 @@ def test_every_point_of_an_abort_survives_a_kill(site: Any) -> None:
     for run in (works, squid_works):
         site.fault("slow_drip", "abort", run_id=run.id, times=1, drip_bytes=1, drip_pause_s=0.2)
     site.wait_for_state(stopping, "requested")
+    site.second.abort_takes_s = 0.2
     # Refused for now; and, as the platform is to be left alone for a minute, one whose intent is stored but whose
     # request has not left.
     postponed = over(site.second)
@@ -100,3 +107,74 @@ def test_every_point_of_an_abort_survives_a_kill(site: Any) -> None:
     assert {run: len(site.posts(run)) for run in runs} == {run: 2 if run in twice else 1 for run in runs}
     for run in (proven, works, graceful):
         assert "cap" in run.status_message or "resumable" in run.status_message
+
+
+def test_an_intent_is_carried_out_only_if_it_is_still_wanted(site: Any) -> None:
+    """A limit raised and a hold added while the daemon was down: what had no effect yet is taken back, what had (or
+    may still have) is followed to its proof."""
+    site.rules(RULES)
+    first = site.daemon()
+    worked, late = over(site.apify, "movable"), over(site.second, "movable")
+    site.fault("slow_drip", "abort", run_id=worked.id, times=1, drip_bytes=1, drip_pause_s=0.2)
+    site.fault("delay", "abort", run_id=late.id, times=1, delay_s=7.0)
+    site.wait_for(lambda: late.abort_requests and site.posts(worked), "the two requests")
+    raised, held, still = over(site.apify, "movable"), over(site.lobstr), over(site.second)
+    for run in (raised, held, still):
+        site.fault("rate_limited", "abort", run_id=run.id, times=1, retry_after_s=60)
+    undone = (raised, held, still)
+    site.wait_for(lambda: all(site.row_of(run)["void_requests"] == 1 for run in undone), "three refusals for now")
+    first.kill()
+    assert late.is_active()
+    assert not worked.is_active()
+
+    site.rules(RAISED)
+    assert "no daemon is running" in site.say("hold", held.id, "--for", "1h", "--reason", "month end")
+    second = site.daemon(swept=False)
+    for run in (raised, held):
+        row = site.wait_for_state(run, "failed")
+        assert row["history"][-1]["note"].startswith("withdrawn")
+        assert row["complete"]
+    for run in (worked, late, still):
+        site.wait_for_state(run, "confirmed")
+    site.wait_for(lambda: second.counted("breaches_total", response="held"), "the breach that is held")
+    assert {run: run.abort_requests for run in (worked, late, raised, held)} == dict.fromkeys(
+        (worked, late, raised, held), 1
+    )
+    assert still.abort_requests == 2
+    assert raised.is_active()
+    assert held.is_active()
+    site.assert_books_agree(second)
+
+    # Taken back is not given up: once nothing holds it, it is stopped without delay, under a record of its own.
+    site.say("release", held.id)
+    site.wait_for(lambda: not held.is_active(), "the end of the run that is held no longer", 40)
+    site.wait_for(lambda: [row["state"] for row in site.rows_of(held)] == ["failed", "confirmed"], "its proof")
+    assert held.abort_requests == 2
+    assert raised.abort_requests == 1
+    site.assert_books_agree(second)
+
+
+def test_dry_run_takes_back_what_had_no_effect(site: Any) -> None:
+    site.rules(RULES)
+    first = site.daemon()
+    worked = over(site.apify)
+    site.fault("slow_drip", "abort", run_id=worked.id, times=1, drip_bytes=1, drip_pause_s=0.2)
+    site.wait_for(lambda: site.posts(worked), "the first request")
+    undone = over(site.apify)
+    site.fault("rate_limited", "abort", run_id=undone.id, times=1, retry_after_s=60)
+    site.wait_for(lambda: site.row_of(undone)["void_requests"] == 1, "a refusal for now")
+    first.kill()
+
+    site.configure("dry_run: true")
+    second = site.daemon(swept=False)
+    assert site.wait_for_state(undone, "failed")["history"][-1]["note"].startswith("withdrawn")
+    site.wait_for_state(worked, "confirmed")
+    site.wait_for(lambda: second.counted("breaches_total", response="dry_run"), "the breach that is only told")
+    assert undone.abort_requests == worked.abort_requests == 1
+    second.kill()
+
+    site.configure()
+    third = site.daemon(swept=False)
+    site.wait_for(lambda: [row["state"] for row in site.rows_of(undone)] == ["failed", "confirmed"], "the second abort")
+    assert (undone.abort_requests, worked.abort_requests) == (2, 1)
+    site.assert_books_agree(third)

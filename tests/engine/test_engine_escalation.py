@@ -51,6 +51,7 @@ def opened(mode: Mode = Mode.IMMEDIATE, before: Snapshot = SEEN) -> Abort:
 # The model of a platform. Times are seconds since noon.
 
 _LOST = ("lost", "lost after effect")
+_IGNORED = ("ignored", "claimed")
 _NO_EFFECT = ("lost", "never sent", "429", "429 now", "refused", "404")
 
 
@@ -131,7 +132,7 @@ class World:
         fault = self.post_faults.pop(0) if self.post_faults else ""
         if not fault and self.is_over and self.uploads_s:
             fault = "404"
-        effective = fault not in _NO_EFFECT and fault != "ignored" and not self.is_over
+        effective = fault not in _NO_EFFECT and fault not in _IGNORED and not self.is_over
         self.posts.append(Post(self.now, mode, effective, fault))
         if fault in _LOST:
             raise (
@@ -145,7 +146,7 @@ class World:
             raise Refused("HTTP 400", status=400)
         if fault == "404":
             raise Gone("HTTP 404", status=404)
-        return self.show()
+        return replace(SEEN, state=RunState.ABORTED, status="ABORTED") if fault == "claimed" else self.show()
 
     def look(self) -> Snapshot:
         fault = self.look_faults.pop(0) if self.look_faults else ""
@@ -306,7 +307,7 @@ def check_requests(driver: Driver, mode: Mode) -> None:
     assert modes == sorted(modes), "graceful before immediate"  # by name, as it happens
     if modes:
         assert modes[0] is mode or driver.unsent
-    maybe = [post for post in world.posts if post.effective or post.fault in _LOST or post.fault == "ignored"]
+    maybe = [post for post in world.posts if post.effective or post.fault in _LOST or post.fault in _IGNORED]
     for post in world.posts:
         if mode is Mode.GRACEFUL and post.mode is Mode.IMMEDIATE:
             first = min([each.at for each in maybe] + driver.unsent + [world.others_abort_at])
@@ -319,7 +320,9 @@ def check_requests(driver: Driver, mode: Mode) -> None:
             assert later.at - earlier.at >= patience - 1e-3, "no second request without cause"
 
 
-_POST_FAULTS = st.sampled_from(["", "lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored"])
+_POST_FAULTS = st.sampled_from(
+    ["", "lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed"]
+)
 _LOOK_FAULTS = st.sampled_from(["", "", "500"])
 _NEVER = st.just(float("inf"))
 
@@ -419,7 +422,9 @@ def test_a_clock_that_is_set_back_holds_nothing_up(
 # A platform that misbehaves for ever
 
 
-@pytest.mark.parametrize("fault", ["lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored"])
+@pytest.mark.parametrize(
+    "fault", ["lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed"]
+)
 @pytest.mark.parametrize("mode", Mode)
 def test_it_is_never_given_up_and_asks_at_growing_distance(fault: str, mode: Mode) -> None:
     world = World(post_faults=[fault] * 10_000, stubborn=10_000)
@@ -430,7 +435,7 @@ def test_it_is_never_given_up_and_asks_at_growing_distance(fault: str, mode: Mod
     gaps = [later.at - earlier.at for earlier, later in pairwise(world.posts[1:])]
     assert min(gaps) >= PACE.look_first_s
     assert max(gaps) <= PACE.retry_max_s + 1
-    if mode is Mode.GRACEFUL and fault in ("lost", "lost after effect", "ignored"):
+    if mode is Mode.GRACEFUL and fault in ("lost", "lost after effect", *_IGNORED):
         assert world.posts[-1].mode is Mode.IMMEDIATE
 
 
@@ -489,6 +494,16 @@ def test_a_stop_is_proven_promptly() -> None:
         world, abort = life(mode, graceful_takes_s=takes, immediate_takes_s=takes)
         assert abort.history[-1].at <= NOON + timedelta(seconds=by)
         assert world.now <= by + PACE.settle_s
+
+
+def test_an_answer_that_claims_the_stop_is_no_proof() -> None:
+    pursuit = escalation.requesting(escalation.begin(opened(), NOON), NOON)
+    over = replace(SEEN, state=RunState.ABORTED)
+    claimed = escalation.answered(pursuit, over, NOON, PACE)
+    assert claimed.abort.state is AbortState.REQUESTED
+    assert escalation.next_step(claimed, NOON, PACE) == escalation.Step(Do.LOOK, NOON)
+    assert escalation.looked(claimed, SEEN, NOON, PACE).abort.state is AbortState.REQUESTED
+    assert escalation.looked(claimed, over, NOON, PACE).abort.state is AbortState.CONFIRMED
 
 
 def test_a_lost_answer_that_had_no_effect_costs_a_second() -> None:

@@ -26,9 +26,7 @@ pytestmark = pytest.mark.anyio
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.one_of(
     texts.filter(lambda text: text != ""),
-    st.sampled_from(
-        ["HG7ML7M8z78YcAPEB", "a'b\"c", "100%", "x\x00y", "\u202eevil", "\U0001f577\ufe0f", "=1+1", "NULL"]
-    ),
+    st.sampled_from(["HG7ML7M8z78YcAPEB", "a'b\"c", "100%", "x\x00y", "\u202eevil", "\U0001f577\ufe0f", "NULL"]),
 )
 moments = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))
 figures = st.floats(min_value=0, allow_nan=False, allow_infinity=False)

@@ -57,7 +57,6 @@ async def test_an_abort_without_a_proper_answer_still_stops_the_run_once(world: 
         assert w.counted("breaches", response="abort") == 2
 
 
-@pytest.mark.xfail(strict=True, reason="engine: the answer to the abort itself is taken as the proof that it stopped")
 async def test_an_abort_that_lobstr_claims_and_ignores_is_not_proven(world: Any) -> None:
     """The answer says `uploading`, the run goes on: nothing is confirmed before a look has shown it."""
     async with world(CAP) as w:

@@ -138,8 +138,6 @@ class Cast:
         account = self.dice.choice([self.w.apify, self.w.lobstr])
         if details["kind"] == "unknown_status":
             match = "list|squids"  # the detail call would say it of runs that have ended, too
-        if account is self.w.lobstr:
-            details.pop("claims_stopped", None)  # test_runtime_aborts has a test of its own for that
         self.w.fault(match=match, account=account, times=self.dice.randint(1, 6), probability=0.7, **details)
 
 

@@ -206,13 +206,13 @@ def _escalated(abort: Abort, now: datetime) -> Abort:
 
 
 def answered(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
-    """The platform answered 200 and showed the run."""
+    """The platform answered 200 and showed the run. That is its word and no proof: even if it says that the run is
+    over, only a look shows it."""
     abort = replace(
         pursuit.abort, effective_requests=pursuit.abort.effective_requests + 1, refusals=0, requested_at=now
     )
-    if seen.state.is_active or _end_is_unclear(abort, seen):
-        return _asked(abort, now, pace, f"answered with status {seen.status}")
-    return _close(replace(pursuit, abort=abort), seen, now)
+    after = _asked(abort, now, pace, f"answered with status {seen.status}")
+    return after if seen.state.is_active else replace(after, due=now)
 
 
 def unanswered(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:
