@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC221, ASYNC240  # files and processes are what is tested here
 """The SQLite file: how it is made, migrated and refused, and what happens when it is taken away in use."""
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -411,17 +412,21 @@ async def test_a_read_only_file_or_folder_of_somebody_else(ledger: Path) -> None
         shutil.rmtree(shared)
 
 
+def fill(filler: Path) -> None:
+    """Use the disk up to the last page."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+
 async def test_a_full_disk(tmp_path: Path, make: Any) -> None:
     with small_disk(tmp_path / "disk", "size=512k") as disk:
         path, filler = disk / "ledger.db", disk / "filler"
         store = open_sqlite(path)
         await store.save(make.abort("before"))
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
-        with pytest.raises(LedgerError, match="full; free some space|disk I/O error"):
-            for number in range(100):
-                await store.save(make.abort(f"during{number}", reason="y" * 5000))
+        fill(filler)
+        with pytest.raises(LedgerError, match=r"full; free some space|disk I/O error"):
+            await _save_until_it_fails(store, make)
         written = [abort.id for abort in await store.aborts()]
         assert written[0] == "before"
         filler.unlink()
@@ -431,14 +436,17 @@ async def test_a_full_disk(tmp_path: Path, make: Any) -> None:
         assert await ids_in(path) == [*written, "zafter"]
 
 
+async def _save_until_it_fails(store: SqlLedger, make: Any) -> None:
+    for number in range(100):
+        await store.save(make.abort(f"during{number}", reason="y" * 5000))
+
+
 async def test_a_full_disk_at_the_start(tmp_path: Path, make: Any) -> None:
     """An existing ledger opens, so that the watch goes on; a new one is refused, and the lock is not left behind."""
     with small_disk(tmp_path / "disk", "size=512k") as disk:
         path, filler = disk / "ledger.db", disk / "filler"
         await write(path, make.abort())
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(b"x" * 4096)
+        fill(filler)
         with pytest.raises(LedgerError):
             open_exclusively(disk / "new.db")
         assert not daemon_is_running(disk / "new.db")
@@ -615,7 +623,7 @@ async def test_reading_makes_no_file_and_changes_none(ledger: Path, make: Any, t
     opened = open_beside(ledger, read_only=True)
     assert len(await opened.store.aborts()) == 1
     assert {entry.name for entry in tmp_path.iterdir()} == {"ledger.db"}
-    with pytest.raises(LedgerError, match="reading only|readonly"):
+    with pytest.raises(LedgerError, match=r"reading only|readonly"):
         await opened.store.save(make.abort("b"))
     await opened.close()
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before

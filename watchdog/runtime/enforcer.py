@@ -184,7 +184,7 @@ class Enforcer:
             seen = await platform.abort(abort.run_id, abort.mode)
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
-            return escalation.postponed(pursuit, self._clock.now(), wait)
+            return escalation.postponed(pursuit, self._clock.now(), wait, pace)
         except Gone:
             return escalation.no_longer_abortable(pursuit, self._clock.now(), pace)
         except (Refused, CredentialsRefused) as error:
@@ -204,8 +204,9 @@ class Enforcer:
             return escalation.not_found(pursuit, self._clock.now(), pace)
         except PlatformError as error:
             self._trouble(pursuit.abort, error)
-            failed = escalation.look_failed(pursuit, self._clock.now(), pace)
-            return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+            return self._look_in_vain(pursuit, pace)
+        if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
+            return self._look_in_vain(pursuit, pace)
         untouched = seen.state.is_active and seen.state is not RunState.ABORTING
         try:
             if untouched and escalation.is_undone(pursuit) and not await self._is_wanted(pursuit.abort, seen):
@@ -215,6 +216,12 @@ class Enforcer:
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
             return escalation.look_failed(pursuit, self._clock.now(), pace)
         return escalation.looked(pursuit, seen, self._clock.now(), pace)
+
+    def _look_in_vain(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
+        """Try again later; after a few tries for final figures the last ones seen are kept."""
+        failed = escalation.look_failed(pursuit, self._clock.now(), pace)
+        settling = not pursuit.abort.state.is_open
+        return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
 
     async def _is_wanted(self, abort: Abort, seen: Snapshot) -> bool:
         """Whether the decision would still be made. What it was made from still holds: a figure or a name that is
@@ -297,6 +304,11 @@ class Enforcer:
 def _was_withdrawn(abort: Abort) -> bool:
     """Taken back is not failed: as soon as it is wanted again there is nothing to wait for."""
     return abort.history[-1].note.startswith("withdrawn")
+
+
+def _lacks(now: Usage, before: Usage) -> bool:
+    """Whether a figure is missing that was known before."""
+    return any(now.of(kind) is None and before.of(kind) is not None for kind in LimitKind)
 
 
 def _higher(before: Usage, now: Usage) -> Usage:

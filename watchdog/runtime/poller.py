@@ -218,7 +218,7 @@ class Poller:
     def _consider(self, watched: Watched, now_s: float, tally: _Tally) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
         limits = self._rulebook.evaluator.limits(watched.swept)
-        used = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at)
+        used = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
         tally.add(watched, limits, used)
         if not limits.limits:
             return
@@ -396,7 +396,9 @@ class Poller:
         return max((ratio for ratio in ratios if ratio is not None), default=0.0)
 
     def _most_used(self, watched: Watched) -> Usage:
-        return upper_bound(watched.swept, watched.inspected, self._clock.monotonic() - watched.inspected_at)
+        now_s = self._clock.monotonic()
+        ages = now_s - watched.inspected_at, now_s - watched.swept_at
+        return upper_bound(watched.swept, watched.inspected, *ages)
 
     def _look_later(self, watched: Watched, seconds: float) -> None:
         watched.not_before = self._clock.monotonic() + seconds
