@@ -88,6 +88,8 @@ async def test_a_record_waits_in_memory_and_is_written_later(
     await ledger.flush()
     assert await MemoryLedger.aborts(inner) == [make.version(make.abort(), 1)]
     assert ledger.pending == 0
+    assert told(notices) == [True], "the last read failed, too"
+    assert len(await ledger.aborts()) == 1
     assert told(notices) == [True, False]
 
 

@@ -51,9 +51,7 @@ async def apify_api(platforms: SimulatedPlatforms, apify: ApifyAccount) -> Async
 
 
 @pytest.fixture
-async def lobstr_api(
-    platforms: SimulatedPlatforms, lobstr: LobstrAccount
-) -> AsyncIterator[httpx.AsyncClient]:
+async def lobstr_api(platforms: SimulatedPlatforms, lobstr: LobstrAccount) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         platforms,
         httpx.AsyncClient(base_url=platforms.url, headers={"Authorization": f"Token {LOBSTR_TOKEN}"}) as api,

@@ -73,9 +73,7 @@ async def test_a_run_without_end_has_no_natural_end(apify: ApifyAccount) -> None
     assert apify.start_run().truth().natural_end_usage is None
 
 
-async def test_totals_settle_after_the_end(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_totals_settle_after_the_end(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     run = apify.start_run(ends_after=3600, usd_per_hour=3.6)
     clock.advance(3601)
     early = await get(apify_api, run.id)
@@ -88,9 +86,7 @@ async def test_totals_settle_after_the_end(
     assert (await get(apify_api, run.id))["usageTotalUsd"] == final["usageTotalUsd"]
 
 
-async def test_a_curve_gives_the_cost(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_a_curve_gives_the_cost(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     run = apify.start_run(curve=lambda ran_s: 5.0 if ran_s >= 60 else 0.0)
     clock.advance(59)
     assert (await get(apify_api, run.id))["usageTotalUsd"] == 0
@@ -170,9 +166,7 @@ async def test_a_run_that_is_timing_out_can_be_aborted(
     assert run.status() == "ABORTED"
 
 
-async def test_a_second_abort_does_nothing(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_a_second_abort_does_nothing(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     run = apify.start_run()
     await abort(apify_api, run.id, gracefully=True)
     clock.advance(10)
@@ -228,9 +222,7 @@ async def test_a_resurrected_run_leaves_the_stopped_time_out(
     assert run.status() == "TIMING-OUT"
 
 
-async def test_a_run_that_was_stopped_before_the_simulation(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_a_run_that_was_stopped_before_the_simulation(apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     run = apify.start_run(started_ago=7200, stopped_for=5400)
     seen = await get(apify_api, run.id)
     assert seen["startedAt"] == "2026-03-01T10:00:00.000Z"
@@ -254,9 +246,7 @@ async def test_resurrection_wants_a_finished_run_and_money(
     assert run.status() == "RUNNING"
 
 
-async def test_the_reason_can_be_written_onto_a_run(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_the_reason_can_be_written_onto_a_run(apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     run = apify.start_run()
     path = f"/v2/actor-runs/{run.id}"
     body = {"runId": run.id, "statusMessage": "over its limit", "isStatusMessageTerminal": True}
@@ -300,9 +290,7 @@ async def test_queries_that_make_no_sense(apify_api: httpx.AsyncClient, query: s
     assert answer.json()["error"]["type"] == "invalid-input"
 
 
-async def test_actors_tasks_and_datasets(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_actors_tasks_and_datasets(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     actor = apify.add_actor("compass", "crawler-google-places")
     task = apify.add_task(actor, "berlin")
     run = apify.start_run(task=task, results_per_hour=3600)
@@ -330,9 +318,7 @@ async def test_account_totals(apify: ApifyAccount, apify_api: httpx.AsyncClient,
     assert (await apify_api.get("/v2/users/me")).json()["data"]["username"] == "janedoe"
 
 
-async def test_a_limit_per_resource(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_a_limit_per_resource(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     apify.requests_per_second = 2
     first, second = apify.start_run(), apify.start_run()
     await get(apify_api, first.id)
@@ -366,9 +352,7 @@ def test_figures_that_cannot_be(apify: ApifyAccount) -> None:
         apify.start_run(run_id=run.id)
 
 
-async def test_others_may_end_a_run_too(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_others_may_end_a_run_too(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
     stopped, ended = apify.start_run(), apify.start_run()
     clock.advance(60)
     apify.abort_in_console(stopped)

@@ -78,9 +78,7 @@ async def test_delay(platforms: SimulatedPlatforms, apify_api: httpx.AsyncClient
     assert time.monotonic() - before_s >= 0.05
 
 
-async def test_reset(
-    platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_reset(platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     run = apify.start_run()
     platforms.faults.add(Fault("reset", match="abort", times=1))
     with pytest.raises(httpx.ReadError):
@@ -121,9 +119,7 @@ async def test_truncated_json(platforms: SimulatedPlatforms, apify_api: httpx.As
         answer.json()
 
 
-async def test_wrong_types(
-    platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_wrong_types(platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     run = apify.start_run()
     armed = platforms.faults.add(Fault("wrong_types"))
     seen = (await apify_api.get(f"{LIST}/{run.id}")).json()["data"]
@@ -216,9 +212,7 @@ async def test_unknown_status(
     assert (await lobstr_api.get("/v1/squids")).json()["data"][0]["last_run_status"] == "MIGRATING"
 
 
-async def test_bad_item(
-    platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_bad_item(platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     runs = [apify.start_run() for _ in range(3)]
     platforms.faults.add(Fault("bad_item", run_id=runs[1].id, times=1))
     assert [item["status"] for item in await items(apify_api)] == ["RUNNING", 7, "RUNNING"]
@@ -257,9 +251,7 @@ async def test_duplicate_items_on_lobstr(
     assert [item["id"] for item in page["data"]] == [ids[1], ids[2], ids[3]]
 
 
-async def test_slip_items(
-    platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient
-) -> None:
+async def test_slip_items(platforms: SimulatedPlatforms, apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     for _ in range(5):
         apify.start_run()
     platforms.faults.add(Fault("slip_items", times=1))

@@ -55,9 +55,7 @@ async def test_an_error_ends_a_run_at_once(
     assert (seen["status"], seen["is_done"], seen["done_reason"]) == ("error", True, "error")
 
 
-async def test_pauses_cost_nothing(
-    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_pauses_cost_nothing(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
     run = started(lobstr, pauses=[(60, 3600), (120, 600)], credits_per_hour=3600)
     clock.advance(60 + 1800)
     seen = await get(lobstr_api, f"/v1/runs/{run.id}")
@@ -93,9 +91,7 @@ async def test_an_abort_uploads_then_is_aborted(
     assert truth.natural_end_usage.credits == 60
 
 
-async def test_an_abort_before_it_ran(
-    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_an_abort_before_it_ran(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
     run = started(lobstr, pending_for=60)
     assert (await lobstr_api.post(f"/v1/runs/{run.id}/abort")).json()["started_at"] is None
     clock.advance(5)
@@ -121,9 +117,7 @@ async def test_what_is_over_cannot_be_aborted(
     assert run.truth().abort_requests == 2
 
 
-async def test_both_ways_to_write_time(
-    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_both_ways_to_write_time(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
     clock.advance(0.25)
     run = started(lobstr, started_ago=93784.5, ends_after=None)
     detail = await get(lobstr_api, f"/v1/runs/{run.id}")
@@ -245,9 +239,7 @@ async def test_the_balance_is_an_allotment(
     assert balance["reset_time"] == "2026-03-02T00:00:00Z"
 
 
-async def test_the_rate_limit_slides(
-    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
-) -> None:
+async def test_the_rate_limit_slides(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
     lobstr.requests_per_minute = 3
     for left in (2, 1, 0):
         answer = await lobstr_api.get("/v1/squids")

@@ -85,9 +85,7 @@ async def test_the_date_is_the_platforms(
     assert (clock.now() - skewed).total_seconds() == 90
 
 
-async def test_records_never_hold_a_token(
-    platforms: SimulatedPlatforms, apify: ApifyAccount, clock: SimClock
-) -> None:
+async def test_records_never_hold_a_token(platforms: SimulatedPlatforms, apify: ApifyAccount, clock: SimClock) -> None:
     async with platforms, httpx.AsyncClient(base_url=platforms.url) as client:
         answer = await client.get("/v2/actor-runs", params={"token": apify.token, "limit": 5})
         assert answer.status_code == 200
@@ -146,9 +144,7 @@ def test_a_port_that_is_taken(clock: SimClock) -> None:
             pass
 
 
-async def test_stopping_does_not_wait_for_who_does_not_read(
-    platforms: SimulatedPlatforms, apify: ApifyAccount
-) -> None:
+async def test_stopping_does_not_wait_for_who_does_not_read(platforms: SimulatedPlatforms, apify: ApifyAccount) -> None:
     platforms.faults.add(Fault("huge", size_bytes=30_000_000))
     async with asyncio.timeout(10):
         async with platforms:

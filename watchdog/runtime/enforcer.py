@@ -58,6 +58,7 @@ class Enforcer:
         self._current: dict[RunKey, Abort] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
+        self._letters: set[asyncio.Task[None]] = set()
         self._still_wanted: Reconsider = _always
 
     def is_busy_with(self, key: RunKey) -> bool:
@@ -131,16 +132,16 @@ class Enforcer:
 
     async def drain(self) -> None:
         """Wait until every abort is finished and booked."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        while under_way := [*self._tasks.values(), *self._letters]:
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def close(self, seconds: float) -> None:
         """Give open aborts this many real seconds to finish; what is not proven then stays open in the ledger."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=seconds)
-        for task in list(self._tasks.values()):
+        if under_way := [*self._tasks.values(), *self._letters]:
+            await asyncio.wait(under_way, timeout=seconds)
+        for task in (under_way := [*self._tasks.values(), *self._letters]):
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         for abort in self.open_aborts:
             self._observer.notice(
                 Trouble(
@@ -158,7 +159,7 @@ class Enforcer:
         try:
             if pursuit.abort.state is AbortState.CONFIRMED:
                 # Taken up again after its proof: the process may have ended before this was done.
-                await self._explain(pursuit.abort)
+                self._explain(pursuit.abort)
             while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
                 await self._clock.sleep((step.at - self._clock.now()).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
@@ -241,8 +242,13 @@ class Enforcer:
                 return escalation.look_failed(pursuit, now, pace)
         return escalation.withdrawn(pursuit, now, "the rules in force, or somebody, no longer want it stopped")
 
-    async def _explain(self, abort: Abort) -> None:
-        """Write the reason onto the run, for its owner to see. Nothing depends on it."""
+    def _explain(self, abort: Abort) -> None:
+        """Write the reason onto the run, for its owner to see. Nothing depends on it, so nothing waits for it."""
+        task = asyncio.create_task(self._write_reason(abort), name=f"reason {abort.key}")
+        self._letters.add(task)
+        task.add_done_callback(self._letters.discard)
+
+    async def _write_reason(self, abort: Abort) -> None:
         try:
             await self._platforms[abort.account].explain(abort.run_id, f"Aborted by budget-watchdog: {abort.reason}")
         except PlatformError as error:
@@ -258,7 +264,7 @@ class Enforcer:
             await self._store(after)
             self._tell(before, after)
         if after.state is AbortState.CONFIRMED and before.state.is_open:
-            await self._explain(after)
+            self._explain(after)
         return replace(pursuit, abort=after)
 
     async def _with_saving(self, abort: Abort) -> Abort:
