@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ SECOND_TOKEN = "apify_api_S3CRETofTheOtherAccount"
 LOBSTR_TOKEN = "lobstrS3CRETofTheCrashTests"
 PATIENCE_S = 25.0
 ENVIRON = {"PATH": os.environ["PATH"], "COLUMNS": "160", "A": APIFY_TOKEN, "B": SECOND_TOKEN, "L": LOBSTR_TOKEN}
-USD_PER_S = 3600.0
-"""`usd_per_hour` of a run that costs a dollar a second; likewise `credits_per_hour`."""
+OUTCOME = pytest.StashKey["Future[None]"]()
 
 RULES = """
 rules:
@@ -42,17 +42,11 @@ rules:
 """
 
 
-def lacking(what: str) -> None:
+def skip(what: str) -> None:
     """Skip, or fail where everything must be there."""
     if os.environ.get("BW_TEST_REQUIRE_ALL"):
         pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
     pytest.skip(what)
-
-
-@pytest.fixture(autouse=True)
-def _components() -> None:
-    if not SCRIPT.exists():
-        lacking(f"the console script is not installed ({SCRIPT})")
 
 
 def free_port() -> int:
@@ -68,13 +62,14 @@ def wait_for(condition: Callable[[], Any], what: str | Callable[[], str], patien
         if found := condition():
             return found
         assert time.monotonic() < end, f"waited in vain for {what if isinstance(what, str) else what()}"
-        time.sleep(0.01)
+        time.sleep(0.04)
 
 
 class Site:
     """A folder with a configuration, the platforms it points to, and the ways to run the script there."""
 
     def __init__(self, folder: Path, platforms: SimulatedPlatforms) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.sim = platforms
         self.apify = platforms.apify(APIFY_TOKEN)
@@ -161,9 +156,12 @@ log_format: json
             daemon.wait_until_ready()
         return daemon
 
-    def close(self) -> None:
+    def kill_daemons(self) -> None:
         for daemon in self._daemons:
             daemon.kill()
+
+    def close(self) -> None:
+        self.kill_daemons()
         if self.log.exists():
             check_output(self.log.read_text(encoding="utf-8"))
 
@@ -219,6 +217,11 @@ log_format: json
         return found
 
     wait_for = staticmethod(wait_for)
+    skip = staticmethod(skip)
+
+    def another(self, name: str) -> contextlib.AbstractContextManager[Site]:
+        """A site beside this one."""
+        return serving(self.folder / name)
 
     # What the platforms saw
 
@@ -339,16 +342,43 @@ def serving(folder: Path, seed: int = 0) -> Iterator[Site]:
             made.close()
 
 
-@pytest.fixture(scope="session")
-def make_site() -> Callable[..., contextlib.AbstractContextManager[Site]]:
-    """For those who need several."""
-    return serving
+# Most of the time here is waiting, for platforms and processes: the tests of this folder run side by side, each with a
+# site of its own, and pytest collects what came of each.
+
+AT_A_TIME = 6
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with serving(tmp_path) as made:
-        yield made
+def site() -> Iterator[None]:
+    """A `Site`; made where the test runs."""
+    return
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _side_by_side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    here = Path(__file__).parent
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path.parent == here]
+    pool = ThreadPoolExecutor(AT_A_TIME)
+    try:
+        for item in sorted(items, key=lambda item: "storm" not in item.path.name):  # the longest first
+            item.stash[OUTCOME] = pool.submit(_run, item, tmp_path_factory.mktemp("site"))
+        yield
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _run(item: pytest.Function, folder: Path) -> None:
+    if not SCRIPT.exists():
+        skip(f"the console script is not installed ({SCRIPT})")
+    details = item.callspec.params if hasattr(item, "callspec") else {}
+    with serving(folder, **details) as site:
+        item.obj(site=site, **details)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
+    pyfuncitem.stash[OUTCOME].result()
+    return True
 
 
 def assert_equal_sums(history: dict[str, Any], metrics: Metrics) -> None:

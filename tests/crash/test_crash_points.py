@@ -33,11 +33,11 @@ def over(account: Any, owner: str = "compass", **details: Any) -> Any:
 def test_every_point_of_an_abort_survives_a_kill(site: Any) -> None:
     """One kill with an abort at each of the points, then a restart."""
     site.rules(RULES)
-    site.second.abort_takes_s = 5.0
+    site.second.abort_takes_s = 8.0
     first = site.daemon()
 
     # Request answered, run not over yet; in the graceful window; proof seen, figures not settled.
-    stopping, graceful, proven = over(site.second), over(site.apify, "acme", graceful_takes=5.0), over(site.apify)
+    stopping, graceful, proven = over(site.second), over(site.apify, "acme", graceful_takes=8.0), over(site.apify)
     # Request received, answer never read: without effect, and with.
     hangs, squid_hangs = over(site.apify), over(site.lobstr, "one")
     works, squid_works = over(site.apify), over(site.lobstr, "two")
@@ -116,7 +116,7 @@ def test_an_intent_is_carried_out_only_if_it_is_still_wanted(site: Any) -> None:
     first = site.daemon()
     worked, late = over(site.apify, "movable"), over(site.second, "movable")
     site.fault("slow_drip", "abort", run_id=worked.id, times=1, drip_bytes=1, drip_pause_s=0.2)
-    site.fault("delay", "abort", run_id=late.id, times=1, delay_s=7.0)
+    site.fault("delay", "abort", run_id=late.id, times=1, delay_s=10.0)
     site.wait_for(lambda: late.abort_requests and site.posts(worked), "the two requests")
     raised, held, still = over(site.apify, "movable"), over(site.lobstr), over(site.second)
     for run in (raised, held, still):

@@ -9,10 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -58,7 +55,6 @@ class Nursery:
     """Where short-lived daemons come from."""
 
     def __init__(self, environ: dict[str, str]) -> None:
-        self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _NURSERY], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -68,10 +64,9 @@ class Nursery:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
-        with self._lock:
-            stdin.write(json.dumps([str(site.folder), str(site.log)]) + "\n")
-            stdin.flush()
-            return int(stdout.readline())
+        stdin.write(json.dumps([str(site.folder), str(site.log)]) + "\n")
+        stdin.flush()
+        return int(stdout.readline())
 
     @staticmethod
     def kill(pid: int) -> None:
@@ -179,26 +174,12 @@ class Storm:
         return f"the end of {[run.id for run in self.over if run.is_active()]} and of {rows}"
 
 
-@pytest.fixture(scope="module")
-def storms(tmp_path_factory: pytest.TempPathFactory, make_site: Any) -> Iterator[dict[int, Future[None]]]:
-    """One storm a seed, all at the same time: they mostly wait."""
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(len(SEEDS)))
-        sites = {seed: stack.enter_context(make_site(tmp_path_factory.mktemp(f"seed-{seed}"), seed)) for seed in SEEDS}
-        nursery = Nursery(next(iter(sites.values())).environ)
-        stack.callback(nursery.close)
-        yield {seed: pool.submit(weather, site, seed, nursery) for seed, site in sites.items()}
-
-
 @pytest.mark.parametrize("seed", SEEDS)
-def test_kills_lose_nothing_and_double_nothing(storms: dict[int, Future[None]], seed: int) -> None:
-    storms[seed].result(timeout=120)
-
-
-def weather(site: Any, seed: int, nursery: Nursery) -> None:
+def test_kills_lose_nothing_and_double_nothing(site: Any, seed: int) -> None:
     storm = Storm(site, seed)
     storm.add_faults()
-    alive = storm.rage(nursery)
+    with contextlib.closing(Nursery(site.environ)) as nursery:
+        alive = storm.rage(nursery)
     assert alive >= KILLS * 0.8, f"only {alive} of {KILLS} kills found the daemon alive: {site.log.read_text()[-3000:]}"
     site.sim.faults.clear()
 

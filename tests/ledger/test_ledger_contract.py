@@ -139,7 +139,9 @@ async def test_an_unknown_figure_never_becomes_zero(store: Ledger, make: Any) ->
 
 async def test_an_empty_store_has_nothing(store: Ledger, make: Any) -> None:
     assert await store.aborts() == await store.open_aborts() == []
-    assert await store.overrides(make.t0) == await store.orders() == await store.finished_usages("x") == []
+    assert await store.overrides(make.t0) == []
+    assert await store.orders() == []
+    assert await store.finished_usages("x") == []
     assert await store.prune(make.at(1e6)) == 0
 
 

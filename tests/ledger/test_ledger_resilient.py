@@ -182,7 +182,7 @@ def test_the_last_version_of_each_record_is_written_and_reads_never_go_back(
     fresh = type("Observer", (), {"notice": staticmethod(observed.append)})()
 
     async def trouble(_: str) -> None:
-        for _ in range(chance.randrange(4)):
+        for _turn in range(chance.randrange(4)):
             await asyncio.sleep(0)
         if calm:
             return

@@ -73,7 +73,7 @@ async def test_a_run_that_ends_between_look_and_abort_is_no_kill(world: Any) -> 
     async with world(CAP) as w:
         run, squid = start_over(w, "apify"), start_over(w, "lobstr")
         # The platforms hear the abort, and then the run ends before they act on it.
-        w.fault("delay", "abort", delay_s=0.15)
+        w.fault("delay", "abort", delay_s=1.5)
         await w.start()
         await w.until(lambda: run.abort_requests + squid.abort_requests == 2, "both abort requests")
         w.apify.finish(run, "SUCCEEDED")

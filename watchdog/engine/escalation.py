@@ -398,11 +398,17 @@ def _close(pursuit: Pursuit, seen: Snapshot, now: datetime) -> Pursuit:
     if seen.state.is_active:
         ours, stopped_at, note = _took_effect(pursuit), now, "the run ended and was resurrected since"
     else:
-        ours, stopped_at = _ended_by_abort(seen) and abort.may_have_arrived, seen.finished_at or now
+        ours = _ended_by_abort(seen) and abort.may_have_arrived and not _had_ended(abort, seen)
+        stopped_at = seen.finished_at or now
         note = f"run is {seen.status}"
     state = AbortState.CONFIRMED if ours else AbortState.ALREADY_FINISHED
     closed = abort.advance(state, now, note, stopped_at=stopped_at, final=seen)
     return replace(pursuit, abort=closed, due=now, since=now, looks=0, must_look=False, gone=0)
+
+
+def _had_ended(abort: Abort, seen: Snapshot) -> bool:
+    """Whether the run had come to this very end before we asked: a status that this version does not know hid it."""
+    return seen.finished_at is not None and seen.finished_at == abort.before.finished_at
 
 
 def _ended_by_abort(seen: Snapshot) -> bool:

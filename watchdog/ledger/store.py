@@ -269,7 +269,7 @@ def abort_row(abort: Abort) -> dict[str, Any]:
     abort = _with_finite_figures(abort)
     final = abort.final.usage if abort.final else Usage()
     saving = abort.saving
-    return {
+    row = {
         "id": abort.id,
         "opened_at": as_text(opened_at(abort)),
         "account": abort.account,
@@ -298,6 +298,13 @@ def abort_row(abort: Abort) -> dict[str, Any]:
         "complete": abort.is_complete,
         "record": record_text(abort),
     }
+    return {name: _cut(value, schema.aborts.c[name]) for name, value in row.items()}
+
+
+def _cut(value: Any, column: sa.Column[Any]) -> Any:
+    """What a column has room for, where the database minds (PostgreSQL); the record has the whole."""
+    length = getattr(column.type, "length", None)
+    return value[:length] if isinstance(value, str) and length is not None and not column.primary_key else value
 
 
 def record_text(abort: Abort) -> str:

@@ -361,10 +361,12 @@ class Poller:
             watched.vain_looks = watched.vain_looks + 1 if suspected else 0
             watched.failures = 0
             await self._take_inspection(watched, snapshot)
-        except Gone:
-            self._forget(run_id)
         except PlatformError as error:
             watched.failures += 1
+            if isinstance(error, Gone) and watched.failures > 1:
+                # Not there twice in a row; should it be listed again, it is watched again.
+                self._forget(run_id)
+                return
             pause = min(BACKOFF_MAX_S, 2.0**watched.failures)
             self._look_later(watched, pause)
             self._observer.notice(
