@@ -13,8 +13,9 @@ from rich.text import Text
 
 from watchdog.domain.decision import Abort, AbortState, Response, Verdict, VerdictKind, describe
 from watchdog.domain.run import RunKey, Snapshot
-from watchdog.runtime.poller import Poller, Watched
+from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.watched import Watched
 
 BAR_WIDTH = 10
 _STYLES = {

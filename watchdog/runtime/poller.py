@@ -7,9 +7,9 @@ can lead to an abort.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from watchdog.domain.decision import Decision, Response, Verdict, VerdictKind
@@ -19,19 +19,20 @@ from watchdog.domain.notice import (
     LimitBreached,
     LimitNear,
     PollFailed,
-    SweepDone,
     Trouble,
     UsageUnknown,
 )
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
 from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
-from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, judge
-from watchdog.engine.forecast import RunningFloor, next_floor, upper_bound, with_floor
+from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource, judge
+from watchdog.engine.forecast import next_floor, upper_bound, with_floor
 from watchdog.errors import CredentialsRefused, Gone, PlatformError
 from watchdog.runtime.agenda import Agenda
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.tally import Tally
+from watchdog.runtime.watched import Watched, aged, answered, learn_rates, newest
 
 #: A run whose figures are not known, or whose abort is deferred, is inspected again after this many seconds.
 LOOK_AGAIN_S = 30.0
@@ -50,35 +51,6 @@ VAIN_MAX_S = 5.0
 _RUNNING_RATE = {LimitKind.MAX_DURATION: 1.0}
 _NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
 _YIELD_EVERY = 500
-
-
-@dataclass(slots=True)
-class Watched:
-    """What is remembered of one active run. Times are seconds of the monotonic clock."""
-
-    swept: Snapshot
-    swept_at: float
-    inspected: Snapshot | None = None
-    inspected_at: float = 0.0
-    floor: RunningFloor | None = None
-    resurrections: int | None = None
-    rates: dict[LimitKind, float] | None = None
-    missing: int = 0
-    failures: int = 0
-    looking: bool = False
-    queued: bool = False
-    not_before: float = 0.0
-    unknown_until: float = 0.0
-    vain_looks: int = 0
-    suspected_at: datetime | None = None
-    suspected: Usage | None = None
-    aborting_since: float | None = None
-    verdicts: tuple[Verdict, ...] = ()
-    decision: Decision | None = None
-    told: set[tuple[str, LimitKind, str]] = field(default_factory=set)
-    generation: int = 0
-    edition: int = 0
-    written: tuple[RunState, Usage] | None = None
 
 
 class Poller:
@@ -171,7 +143,7 @@ class Poller:
             limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept))
             if not limits:
                 continue
-            used, age_s = _aged(watched, now_s)
+            used, age_s = aged(watched, now_s)
             if self._calls_for_look(watched, limits, used, now_s):
                 self._look_now(watched, now_s)
             elif age_s >= LOOK_AGAIN_S and looks > 0:
@@ -182,9 +154,9 @@ class Poller:
             if number % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
 
-    async def _take_in(self, sweep: Sweep) -> _Tally:
+    async def _take_in(self, sweep: Sweep) -> Tally:
         now_s = self._clock.monotonic()
-        tally = _Tally()
+        tally = Tally()
         for number, snapshot in enumerate(sweep.snapshots):
             watched = self._see(snapshot, now_s)
             try:
@@ -201,7 +173,7 @@ class Poller:
         if watched is None:
             watched = self.watched[snapshot.run_id] = Watched(snapshot, now_s)
         else:
-            _learn_rates(watched, snapshot, now_s)
+            learn_rates(watched, snapshot, now_s)
             watched.swept, watched.swept_at, watched.missing = snapshot, now_s, 0
         if snapshot.state is not RunState.ABORTING:
             watched.aborting_since = None
@@ -215,7 +187,7 @@ class Poller:
             watched.told.clear()
         return watched
 
-    def _consider(self, watched: Watched, now_s: float, tally: _Tally) -> None:
+    def _consider(self, watched: Watched, now_s: float, tally: Tally) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
         limits = self._rulebook.evaluator.limits(watched.swept)
         used = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
@@ -234,10 +206,10 @@ class Poller:
     def _open_limits(self, watched: Watched, limits: LimitsOfSource) -> Mapping[LimitKind, float]:
         """The lowest limit of each kind that is not dealt with yet. A limit whose breach has been answered for good
         (notified, protected, dry run) needs no more looks."""
-        answered = _answered(watched)
-        if not answered:
+        settled = answered(watched)
+        if not settled:
             return dict(limits.lowest)
-        rest = [limit for limit in limits.limits if (limit.rule.name, limit.kind) not in answered]
+        rest = [limit for limit in limits.limits if (limit.rule.name, limit.kind) not in settled]
         return dict(LimitsOfSource.of(rest).lowest)
 
     @staticmethod
@@ -289,10 +261,10 @@ class Poller:
         """The newest snapshot of each run whose usage or state is not what it was when last asked here."""
         changed = []
         for watched in self.watched.values():
-            newest = _newest(watched)
-            if watched.written != (newest.state, newest.usage):
-                watched.written = (newest.state, newest.usage)
-                changed.append(newest)
+            latest = newest(watched)
+            if watched.written != (latest.state, latest.usage):
+                watched.written = (latest.state, latest.usage)
+                changed.append(latest)
         return changed
 
     # Inspecting
@@ -388,12 +360,12 @@ class Poller:
         """How close the run may be to any limit that is not answered yet: from 1 on, the look is one before an
         abort."""
         limits = self._rulebook.evaluator.limits(watched.swept)
-        answered = _answered(watched)
+        settled = answered(watched)
         used = self._most_used(watched)
         ratios = (
             judge(limit, used).ratio
             for limit in limits.limits
-            if limit.sure and (limit.rule.name, limit.kind) not in answered
+            if limit.sure and (limit.rule.name, limit.kind) not in settled
         )
         return max((ratio for ratio in ratios if ratio is not None), default=0.0)
 
@@ -487,132 +459,3 @@ class Poller:
             return False
         watched.told.add(told)
         return True
-
-
-def _answered(watched: Watched) -> set[tuple[str, LimitKind]]:
-    """The limits, by rule and kind, whose breach has been answered for good: notified, protected, dry run."""
-    if watched.decision is None:
-        return set()
-    return {
-        (breach.verdict.rule.name, breach.verdict.kind)
-        for breach in watched.decision.breaches
-        if breach.response in (Response.NOTIFY, Response.PROTECTED, Response.DRY_RUN)
-    }
-
-
-def _aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
-    """The most that a run can have used by now, as far as its rates so far tell, and the seconds since it was seen."""
-    inspected = watched.inspected
-    if inspected is not None and watched.inspected_at >= watched.swept_at:
-        used, seen_at = inspected.usage, watched.inspected_at
-    else:
-        used = upper_bound(watched.swept, inspected, watched.swept_at - watched.inspected_at)
-        seen_at = watched.swept_at
-    age_s = now_s - seen_at
-    rates = {**(watched.rates or {}), **(inspected.burn_cap_per_s if inspected is not None else {})}
-
-    def grown(kind: LimitKind, rate_per_s: float) -> float | None:
-        figure = used.of(kind)
-        return None if figure is None else figure + rate_per_s * age_s
-
-    return Usage(
-        credits=grown(LimitKind.MAX_CREDITS, rates.get(LimitKind.MAX_CREDITS, 0.0)),
-        cost_usd=grown(LimitKind.MAX_COST_USD, rates.get(LimitKind.MAX_COST_USD, 0.0)),
-        duration_s=grown(LimitKind.MAX_DURATION, 1.0),
-    ), age_s
-
-
-def _newest(watched: Watched) -> Snapshot:
-    """What is known of a run: the last sweep's figures, and the last inspection's where the list lacks them."""
-    inspected = watched.inspected
-    if inspected is None or inspected.seen_at >= watched.swept.seen_at:
-        return inspected or watched.swept
-    swept, before = watched.swept.usage, inspected.usage
-    usage = Usage(
-        credits=before.credits if swept.credits is None else swept.credits,
-        cost_usd=before.cost_usd if swept.cost_usd is None else swept.cost_usd,
-        duration_s=before.duration_s if swept.duration_s is None else swept.duration_s,
-    )
-    return replace(watched.swept, usage=usage)
-
-
-def _learn_rates(watched: Watched, snapshot: Snapshot, now_s: float) -> None:
-    """Keep the highest rate seen between two sweeps, for each metered figure."""
-    seconds = now_s - watched.swept_at
-    if seconds <= 0:
-        return
-    for kind in (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD):
-        before, after = watched.swept.usage.of(kind), snapshot.usage.of(kind)
-        if before is None or after is None or after <= before:
-            continue
-        rates = watched.rates = watched.rates or {}
-        rates[kind] = max(rates.get(kind, 0.0), (after - before) / seconds)
-
-
-class _Tally:
-    """What a sweep adds up to, for metrics: runs by state, unknown figures, and the closest run to each limit."""
-
-    def __init__(self) -> None:
-        self._active: Counter[RunState] = Counter()
-        self._unknown: Counter[LimitKind] = Counter()
-        self._groups: dict[int, tuple[LimitsOfSource, dict[LimitKind, float]]] = {}
-
-    def add(self, watched: Watched, limits: LimitsOfSource, used: Usage) -> None:
-        """Count one run. Suspicions count as just under the limit: only inspections prove more."""
-        self._active[watched.swept.state] += 1
-        if not limits.limits:
-            return
-        if limits.unsure:
-            self._unknown.update({limit.kind for limit in limits.limits if not limit.sure})
-        closest = self._groups.setdefault(id(limits), (limits, {}))[1]
-        for kind, lowest in limits.lowest:
-            figure = used.of(kind)
-            if figure is None:
-                if watched.inspected is not None:
-                    self._unknown[kind] += 1
-                continue
-            if figure >= lowest and not _proven(watched, kind, lowest):
-                figure = lowest * 0.999
-            if figure > closest.get(kind, -1.0):
-                closest[kind] = figure
-
-    def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep) -> SweepDone:
-        """The sum."""
-        return SweepDone(
-            account=info,
-            at=now,
-            seconds=seconds,
-            active=dict(self._active),
-            unknown=dict(self._unknown),
-            ratios=self._ratios(),
-            bad_items=tuple(sweep.bad_items),
-        )
-
-    def _ratios(self) -> dict[tuple[str, LimitKind], float]:
-        ratios: dict[tuple[str, LimitKind], float] = {}
-        for limits, closest in self._groups.values():
-            for limit in limits.limits:
-                ratio = _ratio(limit, closest)
-                if ratio is not None:
-                    key = (limit.rule.name, limit.kind)
-                    ratios[key] = max(ratio, ratios.get(key, 0.0))
-        return ratios
-
-
-def _proven(watched: Watched, kind: LimitKind, limit: float) -> bool:
-    figure = watched.inspected.usage.of(kind) if watched.inspected is not None else None
-    return figure is not None and figure >= limit
-
-
-def _ratio(limit: AppliedLimit, closest: Mapping[LimitKind, float]) -> float | None:
-    figure = closest.get(limit.kind)
-    if figure is None or not limit.sure:
-        return None
-    return judge(limit, Usage(**{_FIELD[limit.kind]: figure})).ratio
-
-
-_FIELD = {
-    LimitKind.MAX_CREDITS: "credits",
-    LimitKind.MAX_COST_USD: "cost_usd",
-    LimitKind.MAX_DURATION: "duration_s",
-}
