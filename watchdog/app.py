@@ -103,7 +103,7 @@ class App:
         return daemon
 
     def _chores(self) -> tuple[Chore, ...]:
-        desk = Desk(self.platforms, self.enforcer, self.ledger)
+        desk = Desk(self.platforms, self.enforcer, self.ledger, self.clock)
         return (
             Chore("orders", ORDERS_S, desk.serve),
             Chore("ledger: what waits in memory", FLUSH_S, self.ledger.flush),
@@ -216,6 +216,8 @@ async def opened(
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
         app.metrics.restore(await app.ledger.aborts())
+        # Read once, what people have decided stays known whatever becomes of the disk.
+        await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
     finally:
         await app.net.aclose()

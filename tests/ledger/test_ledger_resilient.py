@@ -241,6 +241,30 @@ def test_the_last_version_of_each_record_is_written_and_reads_never_go_back(
     asyncio.run(whole())
 
 
+async def test_what_is_written_while_it_is_read_is_not_missed(notices: Any, make: Any) -> None:
+    """The store looked before the record was written, and answers after it: by then nothing waits in memory."""
+    looked, answer = asyncio.Event(), asyncio.Event()
+
+    class Late(Failing):
+        async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
+            found = await MemoryLedger.aborts(self, wanted)
+            looked.set()
+            await answer.wait()
+            return found
+
+    inner = Late()
+    ledger = ResilientLedger(inner, notices, SystemClock())
+    inner.break_down("save")
+    await ledger.save(make.abort())
+    inner.mend()
+    reading = asyncio.create_task(ledger.aborts())
+    await looked.wait()
+    await ledger.flush()
+    assert ledger.pending == 0
+    answer.set()
+    assert await reading == [make.abort()]
+
+
 async def test_a_save_that_is_cancelled_is_not_lost(notices: Any, make: Any) -> None:
     gate = asyncio.Event()
 

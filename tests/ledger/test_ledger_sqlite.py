@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
@@ -494,6 +495,16 @@ async def test_deleted_in_use(ledger: Path, make: Any) -> None:
     assert not ledger.exists()
 
 
+async def test_deleted_in_use_with_no_connection_open(ledger: Path, make: Any) -> None:
+    store = open_sqlite(ledger)
+    store._engine.dispose()
+    ledger.unlink()
+    with pytest.raises(LedgerError, match="unable to open"):
+        await store.save(make.abort())
+    assert not ledger.exists()
+    await store.close()
+
+
 async def test_replaced_in_use(ledger: Path, make: Any, tmp_path: Path) -> None:
     backup = tmp_path / "backup.db"
     shutil.copy(ledger, backup)
@@ -596,6 +607,24 @@ def test_a_lock_on_a_removed_file_is_no_lock(ledger: Path) -> None:
     with pytest.raises(LedgerError):
         LedgerLock(ledger).acquire()
     second.release()
+    first.release()
+
+
+def test_a_lock_file_removed_while_it_is_being_locked(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between our opening and locking it: then another process locks a new file of that name, and both would run."""
+    lock, real = ledger.with_name("ledger.db.lock"), fcntl.flock
+    removals = iter([lock.unlink])
+
+    def remove_first(fd: int, operation: int) -> None:
+        for remove in removals:
+            remove()
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    first = LedgerLock(ledger)
+    first.acquire()
+    with pytest.raises(LedgerError):
+        LedgerLock(ledger).acquire()
     first.release()
 
 

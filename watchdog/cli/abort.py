@@ -94,7 +94,7 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
         redactor.add(account.token)
     settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
     async with opened(settings, loaded.rules, observers=[LogObserver()]) as app:
-        answer = await Desk(app.platforms, app.enforcer, app.ledger).take(order)
+        answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
         click.echo(answer)
         try:
             async with asyncio.timeout(wait_s):

@@ -57,9 +57,11 @@ def _abort_words(abort: Abort) -> str:
         AbortState.CONFIRMED: "aborted",
         AbortState.ALREADY_FINISHED: "had finished already",
         AbortState.FAILED: "ABORT FAILED",
+        AbortState.WITHDRAWN: "abort withdrawn",
     }
     text = words[abort.state]
-    return text if abort.state in (AbortState.ALREADY_FINISHED, AbortState.FAILED) else f"{text} ({abort.mode})"
+    at_work = (AbortState.INTENDED, AbortState.REQUESTED, AbortState.CONFIRMED)
+    return f"{text} ({abort.mode})" if abort.state in at_work else text
 
 
 def rows(pollers: Sequence[Poller], rulebook: Rulebook, aborts: Iterable[Abort]) -> list[Row]:
@@ -181,14 +183,20 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "used": abort.used_at_detection,
         "mode": abort.mode.value,
         "outcome": abort.state.value,
+        "used_at_request": abort.used_at_request,
         "detected_at": _iso(abort.detected_at),
         "stopped_at": _iso(abort.stopped_at),
         "requests": abort.requests,
+        "effective_requests": abort.effective_requests,
+        "void_requests": abort.void_requests,
         "final": None if final is None else _figures(final.credits, final.cost_usd, final.duration_s),
         "reason": abort.reason,
         "saved_credits": saving.credits if saving else None,
         "saved_usd": saving.usd if saving else None,
         "basis": saving.basis.value if saving and saving.basis else None,
+        "basis_note": saving.note if saving else None,
+        "projected_credits": saving.projected.credits if saving else None,
+        "projected_usd": saving.projected.cost_usd if saving else None,
         "history": [{"state": step.state.value, "at": _iso(step.at), "note": step.note} for step in abort.history],
     }
 

@@ -87,13 +87,15 @@ class Decision:
 
 
 class AbortState(StrEnum):
-    """Where an abort is: intended → requested → confirmed | already_finished | failed."""
+    """Where an abort is: intended → requested → confirmed | already_finished | failed; or withdrawn, if the rules or
+    people no longer want it before any request had an effect."""
 
     INTENDED = "intended"
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
     ALREADY_FINISHED = "already_finished"
     FAILED = "failed"
+    WITHDRAWN = "withdrawn"
 
     @property
     def is_open(self) -> bool:

@@ -385,7 +385,7 @@ def is_undone(pursuit: Pursuit) -> bool:
 
 def withdrawn(pursuit: Pursuit, now: datetime, note: str) -> Pursuit:
     """The run was seen again before any request had an effect, and the rules or people no longer want it stopped."""
-    return replace(pursuit, abort=pursuit.abort.advance(AbortState.FAILED, now, f"withdrawn: {note}"))
+    return replace(pursuit, abort=pursuit.abort.advance(AbortState.WITHDRAWN, now, note))
 
 
 def give_up_settling(pursuit: Pursuit) -> Pursuit:

@@ -6,24 +6,33 @@ from collections.abc import Mapping
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.override import Order
-from watchdog.domain.ports import Ledger, Platform
+from watchdog.domain.ports import Clock, Ledger, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.errors import Gone, PlatformError
 from watchdog.runtime.enforcer import Enforcer
+
+#: An order that nobody took on within so many seconds is not carried out any more.
+ORDER_MAX_AGE_S = 300.0
 
 
 class Desk:
     """Takes on every waiting order, once; the answer to each is written into the ledger."""
 
-    def __init__(self, platforms: Mapping[str, Platform], enforcer: Enforcer, ledger: Ledger) -> None:
+    def __init__(self, platforms: Mapping[str, Platform], enforcer: Enforcer, ledger: Ledger, clock: Clock) -> None:
         self._platforms = platforms
         self._enforcer = enforcer
         self._ledger = ledger
+        self._clock = clock
 
     async def serve(self) -> None:
         """Take on what waits now."""
         for order in await self._ledger.orders():
-            await self._ledger.answer_order(order.id, await self.take(order))
+            age_s = (self._clock.now() - order.created_at).total_seconds()
+            # Whoever asked yesterday, when no daemon was there to hear it, does not expect it today.
+            answer = (
+                await self.take(order) if age_s <= ORDER_MAX_AGE_S else "not aborted: the order is too old; ask again"
+            )
+            await self._ledger.answer_order(order.id, answer)
 
     async def take(self, order: Order) -> str:
         """Look at the run and open its abort; what came of that, in one sentence."""

@@ -296,7 +296,7 @@ class Enforcer:
         self._observer.notice(AbortTrouble(abort, str(error)))
 
     def _rest_if_failed(self, abort: Abort) -> None:
-        if abort.state is AbortState.FAILED and not _was_withdrawn(abort):
+        if abort.state is AbortState.FAILED:
             self._cool_down(abort.key)
         else:
             self._cooling.pop(abort.key, None)
@@ -305,11 +305,6 @@ class Enforcer:
         failures = self._cooling[key].failures + 1 if key in self._cooling else 1
         seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
         self._cooling[key] = _CoolDown(failures, self._clock.monotonic() + seconds)
-
-
-def _was_withdrawn(abort: Abort) -> bool:
-    """Taken back is not failed: as soon as it is wanted again there is nothing to wait for."""
-    return abort.history[-1].note.startswith("withdrawn")
 
 
 def _lacks(now: Usage, before: Usage) -> bool:

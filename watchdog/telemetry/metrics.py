@@ -334,7 +334,8 @@ class Metrics:
         if abort.rule != MANUAL and self._first_time(abort, "breach"):
             self._breaches.add((*rule, abort.limit_label, Response.ABORT))
         self._follow_unconfirmed(abort)
-        if not abort.state.is_open and self._first_time(abort, "outcome"):
+        # One that was withdrawn came to nothing, which is no outcome of an abort.
+        if abort.state in _CLOSED and self._first_time(abort, "outcome"):
             self._aborts.add((*rule, abort.limit_label, abort.mode, abort.state))
             if abort.state is AbortState.CONFIRMED:
                 self._observe(self._abort_seconds, where, _seconds_to_proof(abort))
