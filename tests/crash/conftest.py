@@ -387,7 +387,7 @@ def assert_equal_sums(history: dict[str, Any], metrics: Metrics) -> None:
     aborts: dict[tuple[str, ...], float] = defaultdict(float)
     saved: dict[str, dict[tuple[str, ...], float]] = {"credits": defaultdict(float), "usd": defaultdict(float)}
     for each in history["aborts"]:
-        if each["outcome"] not in ("intended", "requested"):
+        if each["outcome"] not in ("intended", "requested", "withdrawn"):
             aborts[each["account"], each["rule"], each["limit"], each["mode"], each["outcome"]] += 1
         for figure, sums in saved.items():
             if amount := each[f"saved_{figure}"]:
