@@ -17,6 +17,7 @@ from watchdog.errors import StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
+from watchdog.ledger.rescue import take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
@@ -106,10 +107,15 @@ class App:
         desk = Desk(self.platforms, self.enforcer, self.ledger, self.clock)
         return (
             Chore("orders", ORDERS_S, desk.serve),
-            Chore("ledger: what waits in memory", FLUSH_S, self.ledger.flush),
+            Chore("ledger: what waits in memory", FLUSH_S, self._flush),
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
             Chore("ledger: pruning", PRUNE_S, self._prune),
         )
+
+    async def _flush(self) -> None:
+        """Write what waits in memory, and show how much still does."""
+        await self.ledger.flush()
+        self.metrics.show_pending(self.ledger.pending)
 
     async def _save_runs(self) -> None:
         """Write the usage of runs that has changed since it was written last."""
@@ -205,35 +211,40 @@ async def opened(
     clock: Clock | None = None,
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
+    role: str = "",
 ) -> AsyncIterator[App]:
     """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
 
-    Raises LedgerError if another process has the ledger or it cannot be used.
+    `role` is DAEMON for the process that takes orders. Raises LedgerError if another process has the ledger or it
+    cannot be used.
     """
-    ledger, warning = _open_ledger(settings, environ)
+    ledger, warning = _open_ledger(settings, environ, role)
     app = build(settings, loaded=loaded, clock=clock, ledger=ledger.store, observers=observers)
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
+        for sentence in await take_in_rescues(ledger.path, ledger.store) if ledger.path else ():
+            app.observer.notice(Trouble(sentence))
         app.metrics.restore(await app.ledger.aborts())
         # Read once, what people have decided stays known whatever becomes of the disk.
         await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
     finally:
         await app.net.aclose()
-        await app.ledger.close()
+        path, now = ledger.path, app.clock.now()
+        await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now))
         if ledger.lock is not None:
             ledger.lock.release()
 
 
-def _open_ledger(settings: Settings, environ: Mapping[str, str]) -> tuple[OpenLedger, str]:
+def _open_ledger(settings: Settings, environ: Mapping[str, str], role: str) -> tuple[OpenLedger, str]:
     """The ledger, and a warning if it is not where it should be. One that somebody asked for must work; the default
     place gives way to memory where it cannot be written, as in a container without a volume."""
     path = path_of(settings.ledger, settings.file, environ)
     if settings.ledger != AUTO or path is None:
-        return open_exclusively(path), ""
+        return open_exclusively(path, role), ""
     if is_writable(path):
-        return open_exclusively(path), ""
+        return open_exclusively(path, role), ""
     text = f"the ledger is kept in memory and lost at the end, since {path} cannot be written; set `ledger`"
     return open_exclusively(None), text
 

@@ -157,8 +157,7 @@ def test_a_ledger_that_cannot_be_trusted_is_refused_and_left_alone(site: Any) ->
     for name, (path, before, process) in started.items():
         text = process.communicate(timeout=60)[0]
         assert process.returncode == 1, f"{name}: {text}"
-        if name != "damaged":  # SQLite's own words on damage are several lines
-            assert text.count("\n") == 1, text
+        assert text.count("\n") == 1, text
         assert UNFIT[name][1] in text
         assert str(path) in text
         assert "Traceback" not in text

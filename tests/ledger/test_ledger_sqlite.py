@@ -715,3 +715,19 @@ async def test_close_finishes_what_is_being_written(ledger: Path, make: Any) -> 
     await store.close()
     await saving
     assert await ids_in(ledger) == ["a1"]
+
+
+def test_a_new_file_that_another_has_open_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself gives up at once when it cannot switch a file to its write-ahead log."""
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE passing (x)")
+        other.execute("DROP TABLE passing")
+        other.execute("BEGIN EXCLUSIVE")
+        ended = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        ended.start()
+        guard = ledger_sqlite._SameFile(path, "ledger")
+        guard.connect().close()
+        ended.join()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -9,6 +9,7 @@ import click
 
 from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.ledger.lock import DAEMON
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -34,7 +35,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
 
 
 async def _serve(loaded: Loaded) -> None:
-    async with opened(loaded.settings, loaded.rules, observers=[LogObserver()]) as app:
+    async with opened(loaded.settings, loaded.rules, observers=[LogObserver()], role=DAEMON) as app:
         daemon = app.daemon()
         app.announce()
         await daemon.run()

@@ -15,14 +15,19 @@ _PATIENCE_S = 0.5
 _PAUSE_S = 0.05
 
 
+#: The role of a process that takes orders.
+DAEMON = "daemon"
+
+
 class LedgerLock:
     """Held from `acquire` to `release`; the kernel lets go of it if the process dies."""
 
-    def __init__(self, ledger: Path) -> None:
+    def __init__(self, ledger: Path, role: str = "") -> None:
         # Two names of one file (a symbolic link, a path with `..`) must meet at one lock.
         real = Path(os.path.realpath(ledger))
         self._path = real.with_name(real.name + ".lock")
         self._ledger = ledger
+        self._role = role
         self._fd: int | None = None
 
     def acquire(self) -> None:
@@ -30,9 +35,10 @@ class LedgerLock:
         end = time.monotonic() + _PATIENCE_S
         while not self._try():
             if time.monotonic() > end:
+                pid, _ = self._holder()
                 raise LedgerError(
-                    f"ledger {self._ledger}: in use by another budget-watchdog (pid {self._holder()}); stop that one, "
-                    "or give this one a ledger of its own"
+                    f"ledger {self._ledger}: in use by another budget-watchdog (pid {pid}); stop that one, or give "
+                    "this one a ledger of its own"
                 )
             time.sleep(_PAUSE_S)
         self._sign()
@@ -42,7 +48,7 @@ class LedgerLock:
         assert self._fd is not None
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._fd, f"{os.getpid()} {self._role}".strip().encode() + b"\n", 0)
 
     def _try(self) -> bool:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -62,14 +68,20 @@ class LedgerLock:
         ours, there = os.fstat(fd), os.stat(self._path)
         return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
-    def _holder(self) -> str:
+    def _holder(self) -> tuple[str, str]:
+        """Pid and role of the process that has it, as far as it could write them down."""
         try:
-            return self._path.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+            words = self._path.read_text(encoding="ascii", errors="replace").split()
         except OSError:
-            return "unknown"
+            words = []
+        return words[0] if words else "unknown", words[1] if len(words) > 1 else ""
+
+    def is_held_by_daemon(self) -> bool:
+        """Whether the process that has it takes orders; one that looks once, or aborts one run, does not."""
+        return self.is_held_by_other() and self._holder()[1] in (DAEMON, "")
 
     def is_held_by_other(self) -> bool:
-        """Whether a daemon is running on this ledger."""
+        """Whether another process has it."""
         if self._fd is not None or not self._path.exists():
             return False
         try:

@@ -51,8 +51,9 @@ def is_writable(path: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
 
 
-def open_exclusively(path: Path | None) -> OpenLedger:
-    """For the one process that aborts runs: locked against a second one, created and migrated.
+def open_exclusively(path: Path | None, role: str = "") -> OpenLedger:
+    """For the one process that aborts runs: locked against a second one, created and migrated. `role` is DAEMON for the
+    one that takes orders.
 
     Raises LedgerError if it cannot be used, with nothing altered.
     """
@@ -60,7 +61,7 @@ def open_exclusively(path: Path | None) -> OpenLedger:
         return OpenLedger(MemoryLedger(), None, None)
     from watchdog.ledger.sqlite import open_sqlite  # SQLAlchemy takes a while to load
 
-    lock = LedgerLock(path)
+    lock = LedgerLock(path, role)
     try:
         path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         lock.acquire()
@@ -81,10 +82,10 @@ def open_beside(path: Path | None, *, read_only: bool = False) -> OpenLedger:
         raise LedgerError("the ledger is in memory (`ledger: memory`), so there is nothing to open")
     from watchdog.ledger.sqlite import open_sqlite
 
-    may_upgrade = not read_only and not daemon_is_running(path)
+    may_upgrade = not read_only and not LedgerLock(path).is_held_by_other()
     return OpenLedger(open_sqlite(path, read_only=read_only, may_upgrade=may_upgrade), path, None)
 
 
 def daemon_is_running(path: Path) -> bool:
-    """Whether a process holds the ledger."""
-    return LedgerLock(path).is_held_by_other()
+    """Whether a process that takes orders has the ledger."""
+    return LedgerLock(path).is_held_by_daemon()

@@ -37,6 +37,10 @@ class _Pausing(LedgerError):
     """Not tried, so soon after a slow failure."""
 
 
+#: Puts records somewhere safe, and says where; OSError if it cannot.
+Rescue = Callable[[Sequence[Abort]], object]
+
+
 class ResilientLedger:
     """The `Ledger` port over another one.
 
@@ -292,21 +296,25 @@ class ResilientLedger:
             self._tell()
             return 0
 
-    async def close(self) -> None:
-        """Try once more to write what waits, say what is lost, then close."""
+    async def close(self, rescue: Rescue | None = None) -> None:
+        """Try once more to write what waits, then close. What still waits goes to `rescue`, which says where it put it;
+        what cannot be rescued either is told of as lost."""
         await self.flush()
-        for abort in self._pending.values():
-            self._observer.notice(
-                Trouble(
-                    f"the record of this abort ({abort.id}, {abort.state}) could not be written and is lost with the "
-                    "end of the process",
-                    account=abort.account,
-                    run_id=abort.run_id,
-                    level="error",
-                )
-            )
+        if self._pending:
+            self._tell_of_leftovers(rescue)
         with contextlib.suppress(LedgerError):
             await self._patiently(self._inner.close, insist=True)
+
+    def _tell_of_leftovers(self, rescue: Rescue | None) -> None:
+        fate = "is lost with the end of the process"
+        if rescue is not None:
+            try:
+                fate = f"waits in {rescue(list(self._pending.values()))}; the next start takes it in"
+            except OSError as error:
+                fate += f" ({error})"
+        for abort in self._pending.values():
+            text = f"the record of this abort ({abort.id}, {abort.state}) could not be written and {fate}"
+            self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id, level="error"))
 
 
 def _now_s() -> float:

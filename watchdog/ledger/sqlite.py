@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from watchdog.ledger.store import WRITES, SqlLedger, sentence
 
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
 BUSY_S = 2.0
+_PAUSE_S = 0.02
 
 
 def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True) -> SqlLedger:
@@ -101,6 +103,18 @@ def _engine(path: Path, connect: Callable[[], sqlite3.Connection]) -> sa.Engine:
     return engine
 
 
+def _to_wal(connection: sqlite3.Connection) -> Any:
+    """Switch the journal over. SQLite does not wait for others that have a new file open; so this does."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            return connection.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(_PAUSE_S)
+
+
 class _SameFile:
     """A guard against writing into a file that was deleted or replaced: SQLite would not notice, and the records
     would be gone with the last process that has it open. The same holds for its write-ahead log."""
@@ -116,7 +130,7 @@ class _SameFile:
         """A connection for writing to this very file."""
         connection = _connect(self._path, "mode=rw")
         try:
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            mode = _to_wal(connection)
             # An intent must survive a power cut, not only a crash of the process.
             connection.execute("PRAGMA synchronous=FULL")
         except BaseException:
@@ -176,12 +190,30 @@ def _examine(path: Path, where: str, *, thoroughly: bool) -> str | None:
     if not path.exists() or path.stat().st_size == 0:
         _refuse_orphans(path, where)
         return None
+    before = _stamp(path)
+    try:
+        return _look_into(path, where, thoroughly=thoroughly)
+    except (LedgerError, sqlite3.Error):
+        if _stamp(path) == before:
+            raise
+    # Somebody has just been making it, or moving its log into it: what was seen may have been half of it.
+    return _look_into(path, where, thoroughly=thoroughly)
+
+
+def _look_into(path: Path, where: str, *, thoroughly: bool) -> str | None:
     with contextlib.closing(_connect_to_read(path)) as connection:
         found = _version(connection, where)
         fault = connection.execute("PRAGMA quick_check(1)").fetchone() if thoroughly else None
     if fault is not None and fault[0] != "ok":
-        raise LedgerError(f"{where}: the file is damaged ({fault[0]}): restore it from a backup, or move it away")
+        words = " ".join(str(fault[0]).split())
+        raise LedgerError(f"{where}: the file is damaged ({words}): restore it from a backup, or move it away")
     return found
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    """What changes when a file or its log is written to."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, _identity_or_none(_beside(_real(path), "-wal"))
 
 
 def _refuse_orphans(path: Path, where: str) -> None:

@@ -41,6 +41,7 @@ class LogObserver:
         self._swept: set[str] = set()
         self._failing: set[str] = set()
         self._bad_items: dict[str, frozenset[str]] = {}
+        self._ledger_fails = False
 
     def notice(self, notice: Notice) -> None:
         """Write what is to be written. A fault in here is told in a line of its own, never passed on."""
@@ -79,11 +80,8 @@ class LogObserver:
                 )
             case RulesRejected():
                 self._log.error("rules rejected, the last good ones stay", **_of_error(notice.error))
-            case LedgerState(error=None):
-                self._log.warning("ledger writable again")
-            case LedgerState(error=error, pending=pending):
-                detail = _of_error(error) if error is not None else {}
-                self._log.error("ledger not writable, records wait in memory", pending=pending, **detail)
+            case LedgerState():
+                self._tell_ledger(notice)
             case Trouble():
                 self._tell_trouble(notice)
             case _:
@@ -157,6 +155,14 @@ class LogObserver:
         level = logging.ERROR if abort.state is AbortState.FAILED else logging.INFO
         last = abort.history[-1].note if abort.history else ""
         self._log.log(level, f"abort {abort.state.replace('_', ' ')}", **fields, **_note(last))
+
+    def _tell_ledger(self, notice: LedgerState) -> None:
+        """Only the change: how many records wait is for the metrics."""
+        if notice.error is not None and not self._ledger_fails:
+            self._log.error("ledger fails, records wait in memory", pending=notice.pending, **_of_error(notice.error))
+        elif notice.error is None and self._ledger_fails:
+            self._log.warning("ledger works again")
+        self._ledger_fails = notice.error is not None
 
     def _tell_trouble(self, notice: Trouble) -> None:
         level = logging.ERROR if notice.level == "error" else logging.WARNING

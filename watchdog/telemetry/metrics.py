@@ -107,6 +107,10 @@ class Metrics:
             if abort.is_complete and (abort.state is AbortState.CONFIRMED or abort.saving is not None):
                 self._count_saving(abort)
 
+    def show_pending(self, records: int) -> None:
+        """How many records of aborts wait to be written, between the notices of a change."""
+        self._ledger_pending.set((), records)
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The answer to a scrape with this Accept header: the body and its content type."""
         return render(self.registry, accept)
