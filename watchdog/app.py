@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, Trouble
+from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, RulesRejected, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
-from watchdog.errors import StartupError
+from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
@@ -93,13 +93,24 @@ class App:
         for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
             self.observer.notice(Trouble(warning))
 
+    def reload(self) -> None:
+        """Read the rules again and put them in force. Mistakes are told, and the last good ones stay; aborts that are
+        going on are not disturbed."""
+        try:
+            self.loaded = read_rules(self.settings, known_platforms())
+        except ConfigurationError as error:
+            self.observer.notice(RulesRejected(error, self.clock.now()))
+            return
+        self.rulebook.replace(self.loaded.rules)
+        self.announce()
+
     def daemon(self, *, listen: bool = True) -> Daemon:
         """The daemon over it, with the web server unless told otherwise. Binds the port now, so that a port in use is
         known before anything runs."""
         health = _Health()
         services = [self._web(health)] if listen else []
         daemon = health.daemon = Daemon(
-            self.pollers, self.enforcer, self.clock, self.observer, services, self._chores()
+            self.pollers, self.enforcer, self.clock, self.observer, services, self._chores(), self.reload
         )
         return daemon
 

@@ -177,6 +177,9 @@ def read_document(path: Path) -> Document:
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """The content of a small file; ConfigurationError says in a sentence why it cannot be had."""
     try:
+        if path.is_fifo() or path.is_socket():
+            # Reading it would wait for ever.
+            raise ConfigurationError([Problem(str(path), 0, 0, "is not a regular file")])
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:

@@ -324,11 +324,22 @@ async def test_time_spent_on_names_is_not_running_time(shelf: Any, connect: Any,
     assert (await connect("apify", shelf.url).inspect("run000001")).usage.duration_s == 3600
 
 
-async def test_the_platforms_clock_counts(shelf: Any, connect: Any, reply: Any) -> None:
-    body = {"data": {"items": [run(1)], "total": 1}}
-    shelf.handler = lambda asked: reply(body, headers={"Date": "Sun, 01 Mar 2026 11:30:00 GMT"})
-    [swept] = (await connect("apify", shelf.url).sweep()).snapshots
-    assert swept.usage.duration_s == pytest.approx(1800, abs=1)
+@pytest.mark.parametrize(("date", "swept_s", "inspected_s"), [("11:30", 3600, 1800), ("12:30", 5400, 5400)])
+async def test_either_clock_raises_a_suspicion_but_the_platforms_decides(
+    shelf: Any, connect: Any, reply: Any, date: str, swept_s: float, inspected_s: float
+) -> None:
+    headers = {"Date": f"Sun, 01 Mar 2026 {date}:00 GMT"}
+
+    def serve(asked: Any) -> Any:
+        if asked.path == "/v2/actor-runs":
+            return reply({"data": {"items": [run(1)], "total": 1}}, headers=headers)
+        return reply({"data": run(1, stats={"resurrectCount": 0})}, headers=headers)
+
+    shelf.handler = serve
+    platform = connect("apify", shelf.url)
+    [swept] = (await platform.sweep()).snapshots
+    assert swept.usage.duration_s == pytest.approx(swept_s, abs=1)
+    assert (await platform.inspect("run000001")).usage.duration_s == pytest.approx(inspected_s, abs=1)
 
 
 # --- requests as documented --------------------------------------------------------------------------------------

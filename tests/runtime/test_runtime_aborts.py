@@ -99,7 +99,7 @@ async def test_a_run_that_ended_before_the_look_is_not_even_a_breach(world: Any)
         await poller.drain()
         assert not w.told(LimitBreached)
         assert not await w.aborts()
-        assert not poller.watched
+        assert all(watched.over for watched in poller.watched.values())
         (seen,) = w.told(InspectionDone, run)
         assert len(await w.app.ledger.finished_usages(seen.snapshot.source.id)) == 1, "it makes history"
 

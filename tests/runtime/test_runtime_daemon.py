@@ -223,10 +223,10 @@ async def test_an_internal_error_in_a_sweep_is_a_failed_sweep(world: Any, monkey
         plain = platform.sweep
         broken = [True]
 
-        async def sweep() -> Any:
+        async def sweep(seen: Any) -> Any:
             if broken:
                 raise KeyError("a fault of ours")
-            return await plain()
+            return await plain(seen)
 
         monkeypatch.setattr(platform, "sweep", sweep)
         starting = asyncio.create_task(w.start())

@@ -57,7 +57,10 @@ def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
         said = "" if outcome is None else f": {outcome if isinstance(outcome, PlatformError) else 'ok, ' + outcome}"
         lines.append(f"account {account.name} on {account.platform}{said}")
     files = len(loaded.rules.files)
-    lines.append(f"{len(rules.rules)} rules from {files} file{'s' if files != 1 else ''} in {settings.rules}")
+    count = len(rules.rules)
+    lines.append(
+        f"{count} rule{'s' if count != 1 else ''} from {files} file{'s' if files != 1 else ''} in {settings.rules}"
+    )
     for rule in rules.rules:
         limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
         lines.append(f"  {rule.name}: {limits}, {rule.action}{', resurrect' if rule.resurrect else ''}")

@@ -61,6 +61,8 @@ async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
         await _await_proof(app, wait_s)
         if as_json:
             click.echo(json.dumps(_as_json(app, recorder.aborts), indent=2))
+        elif all(poller.last_success_s is None for poller in app.pollers):
+            click.echo("no account could be read", err=True)
         else:
             found = view.rows(app.pollers, app.rulebook, recorder.aborts)
             Console(width=None if sys.stdout.isatty() else 160).print(view.table(found))

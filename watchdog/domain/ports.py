@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -41,14 +41,18 @@ class PlatformTraits:
     default_poll_interval_s: float | None
 
 
+Seen = Callable[[Snapshot], None]
+
+
 class Platform(Protocol):
     """One account on one platform. Every call may raise a `PlatformError`; none returns a guess."""
 
     @property
     def traits(self) -> PlatformTraits: ...
 
-    async def sweep(self) -> Sweep:
-        """List every active run of the account."""
+    async def sweep(self, seen: Seen | None = None) -> Sweep:
+        """List every active run of the account. Where that takes many calls, `seen` is told of each run as soon as it
+        is read: a breach must not wait for the rest of the list."""
         ...
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:

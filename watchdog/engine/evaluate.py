@@ -144,7 +144,8 @@ def decide(
         abort=aborting[0] if aborting else None,
         mode=choose_mode(
             snapshot,
-            [breach.verdict.rule for breach in aborting],
+            # A dry run says what would be done.
+            [breach.verdict.rule for breach in breaches if breach.response in (Response.ABORT, Response.DRY_RUN)],
             rules.resurrect,
             modes,
             flagged_by_hand=overrides.resurrects(snapshot, at),

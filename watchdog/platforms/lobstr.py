@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.ports import PlatformTraits, Sweep
+from watchdog.domain.ports import PlatformTraits, Seen, Sweep
 from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
@@ -125,7 +125,7 @@ class Lobstr:
         self._squid_of_run: dict[str, str] = {}
         self._listed: dict[str, _Squid] = {}
 
-    async def sweep(self) -> Sweep:
+    async def sweep(self, seen: Seen | None = None) -> Sweep:
         """Every active run: the squid list, and one call for each squid with an active run.
 
         A squid whose run was active at the last sweep, or could not be asked for, is asked for once more even if the
@@ -137,7 +137,7 @@ class Lobstr:
         wanted |= {squid_id: self._squid(squid_id) for squid_id in self._watched_squids - wanted.keys()}
         self._listed = reading.squids
         await self._name(reading, wanted.values())
-        await asyncio.gather(*(self._read_newest_run(squid, reading) for squid in wanted.values()))
+        await asyncio.gather(*(self._read_newest_run(squid, reading, seen) for squid in wanted.values()))
         if wanted and len(reading.failed) == len(wanted):
             # Nothing at all could be seen: that is a failed sweep, not an account without runs.
             raise next(iter(reading.failed.values()))
@@ -179,7 +179,7 @@ class Lobstr:
                 self._squids.put(squid.id, squid)
         await self._squids.fill(squid.id for squid in wanted if not _is_named(squid))
 
-    async def _read_newest_run(self, squid: _Squid, reading: _Reading) -> None:
+    async def _read_newest_run(self, squid: _Squid, reading: _Reading, seen: Seen | None) -> None:
         """The newest run of a squid. A squid that cannot be asked hurts only itself."""
         params: dict[str, str | int] = {"squid": squid.id, "limit": 1, "page": 1}
         call = Call("GET", "/v1/runs", endpoint="list", family="runs", params=params, priority=Priority.SWEEP)
@@ -192,8 +192,10 @@ class Lobstr:
             reading.failed[squid.id] = error
             reading.sure = False
             return
-        runs = _read_items(envelope, _Run, f"run of squid {squid.id}", reading.bad_items)
-        reading.runs.extend((squid, run, answer.received_at) for run in runs)
+        for run in _read_items(envelope, _Run, f"run of squid {squid.id}", reading.bad_items):
+            reading.runs.append((squid, run, answer.received_at))
+            if seen is not None and _state(run).is_active:
+                seen(self._snapshot(run, self._squid_of(run, squid), answer.received_at))
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
         """The run in detail; with `progress` also its stats, at the same time. Stats that cannot be read are left

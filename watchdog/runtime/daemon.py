@@ -65,7 +65,9 @@ class Daemon:
         observer: Observer,
         services: Sequence[Service] = (),
         chores: Sequence[Chore] = (),
+        reload: Callable[[], None] = lambda: None,
     ) -> None:
+        self._reload = reload
         self._observer = observer
         self._chores = chores
         self._pollers = pollers
@@ -168,6 +170,8 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
             stack.callback(loop.remove_signal_handler, signum)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     async def _wind_down(self, close_s: float) -> None:
         """No new looks; then let open aborts finish what they can."""

@@ -43,6 +43,10 @@ MISSING_MAX = 2
 ENDED_LOOKS_MAX = 10
 #: How many inspections may be under way at once; those before an abort come on top.
 LOOKS_MAX = 32
+#: Deadlines that are so near are put on the agenda, in seconds; and those within two intervals.
+HORIZON_MIN_S = 120.0
+#: From so close to a limit on, a look may use the rate budget that is kept for aborts.
+URGENT_RATIO = 0.95
 #: Longest pause after failed polls, in seconds.
 BACKOFF_MAX_S = 60.0
 #: After a look in vain wait at least this long, in seconds, doubled each time up to the second figure.
@@ -86,6 +90,7 @@ class Poller:
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
+        self._unknown_statuses: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue: deque[Watched] = deque()
 
@@ -118,7 +123,7 @@ class Poller:
     async def _sweep(self) -> None:
         began = self._clock.monotonic()
         await self._rulebook.refresh(self._ledger, self._clock.now())
-        sweep = await self._platform.sweep()
+        sweep = await self._platform.sweep(self._take_early)
         tally = await self._take_in(sweep)
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
@@ -154,31 +159,43 @@ class Poller:
             if number % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
 
+    def _take_early(self, snapshot: Snapshot) -> None:
+        """One run of a sweep that still goes on: a breach does not wait for the rest of the list."""
+        self._take_one(snapshot, self._clock.now(), self._clock.monotonic(), Tally())
+
+    def _take_one(self, snapshot: Snapshot, now: datetime, now_s: float, tally: Tally) -> None:
+        """Judge a run as it was when its answer came, which may be a while ago."""
+        age_s = max(0.0, (now - snapshot.seen_at).total_seconds())
+        watched = self._see(snapshot, now_s - age_s)
+        try:
+            self._consider(watched, now_s, tally)
+        except Exception as error:  # noqa: BLE001  # one run that cannot be judged must not stop the sweep
+            self._went_wrong(watched, error)
+
     async def _take_in(self, sweep: Sweep) -> Tally:
-        now_s = self._clock.monotonic()
+        now, now_s = self._clock.now(), self._clock.monotonic()
         tally = Tally()
         for number, snapshot in enumerate(sweep.snapshots):
-            watched = self._see(snapshot, now_s)
-            try:
-                self._consider(watched, now_s, tally)
-            except Exception as error:  # noqa: BLE001  # one run that cannot be judged must not stop the sweep
-                self._went_wrong(watched, error)
+            self._take_one(snapshot, now, now_s, tally)
             if number % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         self._note_missing(sweep, now_s)
         return tally
 
-    def _see(self, snapshot: Snapshot, now_s: float) -> Watched:
+    def _see(self, snapshot: Snapshot, at_s: float) -> Watched:
+        """Remember a swept run as it was at this time of the monotonic clock."""
         watched = self.watched.get(snapshot.run_id)
         if watched is None:
-            watched = self.watched[snapshot.run_id] = Watched(snapshot, now_s)
+            watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s)
         else:
-            learn_rates(watched, snapshot, now_s)
-            watched.swept, watched.swept_at, watched.missing = snapshot, now_s, 0
+            learn_rates(watched, snapshot, at_s)
+            watched.swept, watched.swept_at, watched.missing = snapshot, at_s, 0
+        if snapshot.state is RunState.UNKNOWN:
+            self._tell_status(snapshot)
         if snapshot.state is not RunState.ABORTING:
             watched.aborting_since = None
         elif watched.aborting_since is None:
-            watched.aborting_since = now_s
+            watched.aborting_since = at_s
         if watched.edition != self._rulebook.edition:
             watched.edition, watched.decision, watched.not_before = self._rulebook.edition, None, 0.0
         if watched.generation != self._rulebook.generation:
@@ -233,13 +250,14 @@ class Poller:
             exact.update(watched.inspected.burn_cap_per_s)
         if watched.swept.state is RunState.PAUSED:
             exact = {}
-        interval = self.interval_s
+        # The next sweep may come later than planned: a deadline that is near is kept all the same.
+        horizon_s = max(HORIZON_MIN_S, 2 * self.interval_s)
         wait = seconds_to_next_look(
-            used, limits, exact_rates_per_s=exact, seen_rates_per_s=watched.rates or {}, ceiling_s=interval
+            used, limits, exact_rates_per_s=exact, seen_rates_per_s=watched.rates or {}, ceiling_s=horizon_s
         )
         if watched.vain_looks:
             wait = max(wait, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
-        if wait < interval:
+        if wait < horizon_s:
             self.agenda.set(watched.swept.run_id, max(now_s + wait, watched.not_before))
         else:
             self.agenda.drop(watched.swept.run_id)
@@ -249,11 +267,13 @@ class Poller:
         is not in the list because a part of the list could not be read (a failing squid)."""
         listed = {snapshot.run_id for snapshot in sweep.snapshots}
         looks = ENDED_LOOKS_MAX
-        for run_id, watched in self.watched.items():
+        for run_id, watched in list(self.watched.items()):
             if run_id in listed:
                 continue
             watched.missing += 1
-            if watched.missing >= MISSING_MAX and looks > 0:
+            if watched.over:
+                self._forget(run_id)
+            elif watched.missing >= MISSING_MAX and looks > 0:
                 looks -= 1
                 self._look_now(watched, now_s)
 
@@ -329,17 +349,19 @@ class Poller:
                 watched.suspected_at, watched.suspected = self._clock.now(), self._most_used(watched)
             # An abort needs to know how far the run had come, and after it nobody can tell.
             near = closest >= WARNING_RATIO
-            snapshot = await self._platform.inspect(run_id, urgent=suspected, progress=near)
+            # A look at a deadline comes a moment early, and is one before an abort all the same.
+            urgent = closest >= URGENT_RATIO
+            snapshot = await self._platform.inspect(run_id, urgent=urgent, progress=near)
             watched.vain_looks = watched.vain_looks + 1 if suspected else 0
             watched.failures = 0
             await self._take_inspection(watched, snapshot)
         except PlatformError as error:
             watched.failures += 1
-            if isinstance(error, Gone) and watched.failures > 1:
-                # Not there twice in a row; should it be listed again, it is watched again.
+            if isinstance(error, Gone) and watched.failures > 1 and watched.missing:
+                # Neither listed nor there; should it be listed again, it is watched again.
                 self._forget(run_id)
                 return
-            pause = min(BACKOFF_MAX_S, 2.0**watched.failures)
+            pause = min(BACKOFF_MAX_S, 2.0 ** min(watched.failures, 10))
             self._look_later(watched, pause)
             self._observer.notice(
                 PollFailed(self.info, "inspection", error, self._clock.now(), watched.failures, run_id)
@@ -381,7 +403,7 @@ class Poller:
     async def _take_inspection(self, watched: Watched, seen: Snapshot) -> None:
         now, now_s = self._clock.now(), self._clock.monotonic()
         if not seen.state.is_active:
-            await self._ended(seen)
+            await self._ended(watched, seen)
             return
         if seen.resurrect_count is not None:
             # A figure that was unreadable once is no resurrection.
@@ -390,6 +412,7 @@ class Poller:
             watched.resurrections = seen.resurrect_count
         watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
+        watched.over = False
         watched.inspected, watched.inspected_at, watched.missing = snapshot, now_s, 0
         self._observer.notice(InspectionDone(self.info, snapshot))
         if any(verdict.verdict is VerdictKind.BREACH for verdict in self._rulebook.evaluator.verdicts(snapshot)):
@@ -397,8 +420,13 @@ class Poller:
             await self._rulebook.refresh(self._ledger, now)
         self._decide(watched, snapshot, now, now_s)
 
-    async def _ended(self, seen: Snapshot) -> None:
-        self._forget(seen.run_id)
+    async def _ended(self, watched: Watched, seen: Snapshot) -> None:
+        if watched.missing:
+            self._forget(seen.run_id)
+        else:
+            # The list still has it, and may for a while: it is over until a later look says otherwise.
+            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + LOOK_AGAIN_S
+            self.agenda.drop(seen.run_id)
         self._observer.notice(InspectionDone(self.info, seen))
         if seen.state in _NATURAL_ENDS:
             await self._ledger.add_finished(seen)
@@ -439,6 +467,14 @@ class Poller:
         pace = pace_for(self._platform)
         patience = pace.window_s + pace.slack_s
         return watched.aborting_since is not None and now_s - watched.aborting_since > patience
+
+    def _tell_status(self, snapshot: Snapshot) -> None:
+        """Once for each status that this version does not know: the run counts as active."""
+        if snapshot.status in self._unknown_statuses:
+            return
+        self._unknown_statuses.add(snapshot.status)
+        text = f"status '{snapshot.status}' is not known to this version; such runs count as active; look for an update"
+        self._observer.notice(Trouble(text, account=snapshot.account, run_id=snapshot.run_id))
 
     def _tell_verdicts(self, watched: Watched, snapshot: Snapshot, verdicts: tuple[Verdict, ...]) -> None:
         for verdict in verdicts:

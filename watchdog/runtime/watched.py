@@ -28,6 +28,7 @@ class Watched:
     not_before: float = 0.0
     unknown_until: float = 0.0
     vain_looks: int = 0
+    over: bool = False
     suspected_at: datetime | None = None
     suspected: Usage | None = None
     aborting_since: float | None = None
