@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -404,6 +404,10 @@ class _TokenFault(Exception):
         self.message = message
 
 
+def _is_plain(values: Iterable[object]) -> bool:
+    return all(value is None or isinstance(value, str) for value in values)
+
+
 class _Loader:
     """One loading of the settings; collects the problems on the way."""
 
@@ -507,16 +511,30 @@ class _Loader:
         if not isinstance(accounts, list):
             return
         names: dict[str, int] = {}
+        credentials: dict[tuple[object, ...], int] = {}
         for index, account in enumerate(accounts):
             if isinstance(account, dict):
                 self._check_unique(account, index, names)
                 self._check_platform(account, index)
                 account["token"] = self._token(account, index)
+                self._check_other_credential(account, index, credentials)
 
     def _check_unique(self, account: dict[str, Any], index: int, names: dict[str, int]) -> None:
         name = account.get("name")
         if isinstance(name, str) and names.setdefault(name, index) != index:
             self._problem(("accounts", index, "name"), f"is used twice; accounts[{names[name]}] has the same name")
+
+    def _check_other_credential(
+        self, account: dict[str, Any], index: int, credentials: dict[tuple[object, ...], int]
+    ) -> None:
+        """One credential under two names would see every run twice: two aborts, and twice the savings in the books."""
+        token = account["token"].get_secret_value()
+        url = account.get("base_url")
+        key = (account.get("platform"), url.rstrip("/") if isinstance(url, str) else url, token)
+        first = credentials.setdefault(key, index) if token and _is_plain(key) else index
+        if first != index and self._data["accounts"][first].get("name") != account.get("name"):
+            message = f"has the same token and platform as accounts[{first}]; every run would count twice"
+            self._problem(("accounts", index), message, whole=True)
 
     def _check_platform(self, account: dict[str, Any], index: int) -> None:
         name = account.get("platform")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -253,3 +254,18 @@ def test_unknown_statuses_are_no_reason_to_stop_and_ctrl_c_is_one(site: Any) -> 
         assert daemon.counted("runs_active", account="main", state="unknown") == 1
         code, seconds = daemon.end(signal.SIGINT)
         assert (code, seconds < 2) == (0, True), (code, seconds)
+
+
+def test_sighup_reads_the_rules_again(site: Any) -> None:
+    run = site.apify.start_run(curve=lambda ran_s: 0.9)
+    with site.daemon() as daemon:
+        daemon.wait_until_ready()
+        site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost: 1}}]")
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        eventually(lambda: daemon.counted("reload_success") == 0, "the refusal")
+        assert "max_cost_usd" in daemon.logged("rules rejected, the last good ones stay")[0]["error"]
+        assert not run.abort_requests
+        site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost_usd: 0.8}}]")
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        eventually(lambda: run.truth().aborted_by_api, "the abort by the new rule")
+        assert daemon.counted("reload_success") == 1

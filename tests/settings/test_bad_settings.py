@@ -160,6 +160,13 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
         assert in_file(tmp_path, text) == [f"1:1: the settings must be a table of keys ({keys}), not {kind}"]
 
 
+def test_a_credential_is_one_account(tmp_path: Path) -> None:
+    text = "accounts:\n  - {name: a, platform: apify, token_env: T}\n  - {name: b, platform: apify, token_env: T}\n"
+    assert in_file(tmp_path, text) == [
+        "3:5: accounts[1] 'b': has the same token and platform as accounts[0]; every run would count twice"
+    ]
+
+
 def test_names_are_unique(tmp_path: Path) -> None:
     one = "  - {name: a, platform: apify, token_env: T}\n"
     assert in_file(tmp_path, "accounts:\n" + one * 2) == [
