@@ -263,7 +263,8 @@ def test_sighup_reads_the_rules_again(site: Any) -> None:
         site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost: 1}}]")
         os.kill(daemon.process.pid, signal.SIGHUP)
         eventually(lambda: daemon.counted("reload_success") == 0, "the refusal")
-        assert "max_cost_usd" in daemon.logged("rules rejected, the last good ones stay")[0]["error"]
+        (rejected,) = daemon.logged("rules rejected, the last good ones stay")
+        assert "max_cost_usd" in rejected["problems"][0]
         assert not run.abort_requests
         site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost_usd: 0.8}}]")
         os.kill(daemon.process.pid, signal.SIGHUP)
