@@ -15,6 +15,7 @@ from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
+from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
 from watchdog.ledger.rescue import take_in_rescues, write_rescue
@@ -222,7 +223,7 @@ async def opened(
     clock: Clock | None = None,
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
-    role: str = "",
+    role: str = COMMAND,
 ) -> AsyncIterator[App]:
     """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
 

@@ -13,7 +13,7 @@ import pytest
 from watchdog.domain.decision import Abort
 from watchdog.domain.notice import Trouble
 from watchdog.errors import LedgerError
-from watchdog.ledger.lock import DAEMON, LedgerLock
+from watchdog.ledger.lock import COMMAND, DAEMON, LedgerLock
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import daemon_is_running
 from watchdog.ledger.rescue import take_in_rescues, write_rescue
@@ -93,7 +93,7 @@ async def test_without_any_place_left_the_loss_is_told(notices: Any, make: Any, 
     assert "no space left" in trouble.message
 
 
-@pytest.mark.parametrize(("role", "takes_orders"), [(DAEMON, True), ("abort", False)])
+@pytest.mark.parametrize(("role", "takes_orders"), [(DAEMON, True), (COMMAND, False)])
 def test_only_a_daemon_takes_orders(tmp_path: Path, role: str, takes_orders: bool) -> None:
     path = tmp_path / "ledger.db"
     lines = (

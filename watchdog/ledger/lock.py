@@ -15,14 +15,15 @@ _PATIENCE_S = 0.5
 _PAUSE_S = 0.05
 
 
-#: The role of a process that takes orders.
+#: The role of a process that takes orders, and of one that does one thing and ends.
 DAEMON = "daemon"
+COMMAND = "command"
 
 
 class LedgerLock:
     """Held from `acquire` to `release`; the kernel lets go of it if the process dies."""
 
-    def __init__(self, ledger: Path, role: str = "") -> None:
+    def __init__(self, ledger: Path, role: str = COMMAND) -> None:
         # Two names of one file (a symbolic link, a path with `..`) must meet at one lock.
         real = Path(os.path.realpath(ledger))
         self._path = real.with_name(real.name + ".lock")
@@ -77,8 +78,9 @@ class LedgerLock:
         return words[0] if words else "unknown", words[1] if len(words) > 1 else ""
 
     def is_held_by_daemon(self) -> bool:
-        """Whether the process that has it takes orders; one that looks once, or aborts one run, does not."""
-        return self.is_held_by_other() and self._holder()[1] in (DAEMON, "")
+        """Whether the process that has it takes orders; one that looks once, or aborts one run, does not. One that
+        could not sign (a full disk) counts as a daemon."""
+        return self.is_held_by_other() and self._holder()[1] != COMMAND
 
     def is_held_by_other(self) -> bool:
         """Whether another process has it."""

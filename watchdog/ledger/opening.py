@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from watchdog.errors import LedgerError
 from watchdog.ledger.location import AUTO, default_address, locate
-from watchdog.ledger.lock import LedgerLock
+from watchdog.ledger.lock import COMMAND, LedgerLock
 from watchdog.ledger.memory import MemoryLedger
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def is_writable(path: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
 
 
-def open_exclusively(path: Path | None, role: str = "") -> OpenLedger:
+def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     """For the one process that aborts runs: locked against a second one, created and migrated. `role` is DAEMON for the
     one that takes orders.
 
