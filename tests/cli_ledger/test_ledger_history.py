@@ -230,7 +230,7 @@ def test_while_another_process_writes(desk: Any, make: Any) -> None:
         from watchdog.domain.decision import Abort
         from watchdog.ledger.opening import open_exclusively
         async def main():
-            store = open_exclusively(Path(sys.argv[1])).store
+            store = open_exclusively(Path(sys.argv[1]), "daemon").store
             record = msgspec.json.decode(sys.argv[2], type=Abort)
             for number in range(100_000):
                 await store.save(replace(record, id=f"{number:06}", reason="x" * 2000))

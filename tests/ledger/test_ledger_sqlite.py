@@ -27,7 +27,7 @@ from alembic.migration import MigrationContext
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.errors import LedgerError
 from watchdog.ledger import sqlite as ledger_sqlite
-from watchdog.ledger.lock import LedgerLock
+from watchdog.ledger.lock import DAEMON, LedgerLock
 from watchdog.ledger.opening import daemon_is_running, open_beside, open_exclusively
 from watchdog.ledger.schema import HEAD, REVISIONS, metadata
 from watchdog.ledger.sqlite import known_revisions, open_sqlite
@@ -130,7 +130,7 @@ async def test_through_a_symbolic_link(tmp_path: Path, make: Any) -> None:
     (tmp_path / "real").mkdir()
     real, link = tmp_path / "real" / "x.db", tmp_path / "link.db"
     link.symlink_to(real)
-    first = open_exclusively(link)
+    first = open_exclusively(link, DAEMON)
     await first.store.save(make.abort())
     assert daemon_is_running(real)
     with pytest.raises(LedgerError, match=f"pid {os.getpid()}"):
@@ -543,7 +543,7 @@ async def test_another_connection_that_closes_does_not_take_the_log_away(ledger:
 
 HOLDER = """
     from watchdog.ledger.opening import open_exclusively
-    opened = open_exclusively(Path(argv[0]))
+    opened = open_exclusively(Path(argv[0]), "daemon")
     print("open", flush=True)
     sys.stdin.read()
 """
