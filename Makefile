@@ -4,11 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types imports tests format requirements clean
+.PHONY: help demo test check lint types imports tests bench bench-quick format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
 
 demo: $(VENV)/.runtime ## Set up and run the demo on simulated platforms (20 s)
 	$(BIN)/python -m watchdog demo --ledger sqlite:///./.demo-ledger.db
@@ -29,6 +29,12 @@ tests: $(VENV)/.dev ## pytest with branch coverage; warnings are errors
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+bench: $(VENV)/.bench ## Measure everything (under 5 min); bench/out/full.json
+	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/.bench ## Measure in small (under 1 min); bench/out/quick.json
+	$(BIN)/python -m bench --quick
+
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -39,6 +45,8 @@ requirements: $(VENV)/.dev ## Pin the dependencies anew (hashes, no addresses)
 		pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 		pyproject.toml --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		--constraint requirements/dev.txt pyproject.toml --group bench -o requirements/bench.txt
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov dist build .demo-ledger.db*
@@ -55,3 +63,8 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	touch $@ $(VENV)/.runtime
+
+# Pinned so that it fits beside what is there for development.
+$(VENV)/.bench: requirements/bench.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements/bench.txt
+	touch $@

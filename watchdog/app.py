@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -9,10 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 
-from watchdog.domain.decision import Mode
+from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, RulesRejected, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
+from watchdog.engine.evaluate import AppliedLimit, Margin
 from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
@@ -23,6 +25,7 @@ from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
+from watchdog.runtime import collector
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Chore, Daemon
 from watchdog.runtime.desk import Desk
@@ -122,7 +125,11 @@ class App:
             Chore("ledger: what waits in memory", FLUSH_S, self._flush),
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
             Chore("ledger: pruning", PRUNE_S, self._prune),
+            Chore("garbage collection", collector.COLLECT_S, self._collect),
         )
+
+    async def _collect(self) -> None:
+        collector.settle()
 
     async def _flush(self) -> None:
         """Write what waits in memory, and show how much still does."""
@@ -185,6 +192,7 @@ def build(
     rulebook = Rulebook(loaded.rules, settings.dry_run)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
     infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    turn = asyncio.Lock()
     pollers = [
         Poller(
             infos[account.name],
@@ -196,6 +204,7 @@ def build(
             clock,
             interval_s=_interval_s(account, specs[account.platform]),
             requests_per_minute=_requests_per_minute(account, specs[account.platform]),
+            turn=turn,
         )
         for account in settings.accounts
     ]
@@ -275,14 +284,25 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform
 def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
     """Whether a run that was seen again is still to be stopped, by what holds now."""
 
-    async def is_wanted(seen: Snapshot) -> bool:
+    async def is_wanted(abort: Abort, seen: Snapshot) -> bool:
         now = clock.now()
         await rulebook.refresh(ledger, now)
-        verdicts = rulebook.evaluator.verdicts(seen)
+        verdicts = rulebook.evaluator.verdicts(seen, _margin_of(abort))
         decision = rulebook.decide(seen, verdicts, now, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
         return decision is not None and decision.abort is not None
 
     return is_wanted
+
+
+def _margin_of(abort: Abort) -> Margin:
+    """What an abort that was decided by a projection took the run to use still: the forecast of then holds on."""
+    margin = (abort.projected or 0.0) - (abort.used_at_request or 0.0)
+
+    def of(applied: AppliedLimit) -> float:
+        is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)
+        return margin if is_ours and applied.rule.never_exceed and abort.projected is not None else 0.0
+
+    return of
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

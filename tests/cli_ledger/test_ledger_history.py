@@ -225,8 +225,7 @@ def test_while_another_process_writes(desk: Any, make: Any) -> None:
     desk.save()
     code = """
         import asyncio, sys, msgspec
-        from dataclasses import replace
-        from pathlib import Path
+                from pathlib import Path
         from watchdog.domain.decision import Abort
         from watchdog.ledger.opening import open_exclusively
         async def main():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from watchdog.domain.decision import Response
 from watchdog.domain.override import Override, OverrideKind, Overrides
-from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source, Usage, replace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import string
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.rule import Matched, Selector, glob_matches
-from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source, Usage, replace
 
 MAPS = Source(
     key="compass/maps|maps|id1",

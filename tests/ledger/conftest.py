@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Abort, AbortState, Mode, Transition
+from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.ports import Ledger
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
@@ -53,6 +54,19 @@ class Making:
     def finished(self, run_id: str, ended_s: float, cost_usd: float, **changes: Any) -> Snapshot:
         usage = Usage(credits=None, cost_usd=cost_usd, duration_s=60.0)
         return self.run(run_id, state=RunState.SUCCEEDED, usage=usage, finished_at=self.at(ended_s), **changes)
+
+    def burn(self, run_id: str = "run", ended_s: float = 0.0, **changes: Any) -> BurnRecord:
+        values: dict[str, Any] = {
+            "account": "main",
+            "run_id": run_id,
+            "source_id": "actor:a",
+            "ended_at": self.at(ended_s),
+            "credits_per_s": 0.5,
+            "usd_per_s": None,
+            "final": Usage(30.0, 1.5, 60.0),
+            "ended_by_itself": True,
+        }
+        return BurnRecord(**(values | changes))
 
     def abort(self, abort_id: str = "a1", opened_s: float = 0.0, **changes: Any) -> Abort:
         at = self.at(opened_s)

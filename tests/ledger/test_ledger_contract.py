@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
-from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.ledger.memory import HISTORY_MAX
 
 pytestmark = pytest.mark.anyio
@@ -29,64 +28,71 @@ names = st.one_of(
     st.sampled_from(["HG7ML7M8z78YcAPEB", "a'b\"c", "100%", "x\x00y", "\u202eevil", "\U0001f577\ufe0f", "NULL"]),
 )
 moments = st.datetimes(datetime(1970, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))
-figures = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
-maybe = st.one_of(st.none(), figures)
-usages = st.builds(Usage, maybe, maybe, maybe)
-facets = st.dictionaries(names, st.lists(texts, max_size=3).map(tuple), max_size=3)
-sources = st.builds(Source, names, texts, facets, st.frozensets(names, max_size=2), texts)
-counts = st.one_of(st.none(), st.integers(0, 2**70))
-snapshots = st.builds(
-    Snapshot,
-    account=names,
-    platform=names,
-    run_id=names,
-    source=sources,
-    state=st.sampled_from(RunState),
-    status=texts,
-    usage=usages,
-    seen_at=moments,
-    inspected=st.booleans(),
-    origin=st.one_of(st.none(), texts),
-    started_at=st.one_of(st.none(), moments),
-    finished_at=st.one_of(st.none(), moments),
-    resurrect_count=counts,
-    progress=st.builds(Progress, maybe, counts, counts),
-    cap=st.builds(PlatformCap, maybe, maybe),
-    burn_cap_per_s=st.dictionaries(st.sampled_from(LimitKind), figures, max_size=3),
-    end_reason=st.one_of(st.none(), texts),
-)
-savings = st.builds(Saving, st.one_of(st.none(), st.sampled_from(Basis)), usages, maybe, maybe, texts)
-steps = st.builds(Transition, st.sampled_from(AbortState), moments, texts)
-modes = st.sampled_from(Mode)
-whole_aborts = st.builds(
-    Abort,
-    id=st.uuids().map(lambda uuid: uuid.hex),
-    account=names,
-    platform=names,
-    run_id=names,
-    source=texts,
-    rule=names,
-    limit=st.one_of(st.none(), st.sampled_from(LimitKind)),
-    limit_value=figures,
-    used_at_detection=figures,
-    detected_at=moments,
-    asked_mode=modes,
-    mode=modes,
-    state=st.sampled_from(AbortState),
-    history=st.lists(steps, min_size=1, max_size=4).map(tuple),
-    before=snapshots,
-    requests=st.integers(0, 1000),
-    effective_requests=st.integers(0, 1000),
-    void_requests=st.integers(0, 1000),
-    refusals=st.integers(0, 1000),
-    requested_at=st.one_of(st.none(), moments),
-    stopped_at=st.one_of(st.none(), moments),
-    final=st.one_of(st.none(), snapshots),
-    settled=st.booleans(),
-    saving=st.one_of(st.none(), savings),
-    used_at_request=maybe,
-    reason=texts,
-)
+
+
+def aborts_of(figures: st.SearchStrategy[float]) -> st.SearchStrategy[Abort]:
+    """Records with every field there is, and these figures wherever there is one."""
+    maybe = st.one_of(st.none(), figures)
+    usages = st.builds(Usage, maybe, maybe, maybe)
+    facets = st.dictionaries(names, st.lists(texts, max_size=3).map(tuple), max_size=3)
+    sources = st.builds(Source, names, texts, facets, st.frozensets(names, max_size=2), texts)
+    counts = st.one_of(st.none(), st.integers(0, 2**70))
+    snapshots = st.builds(
+        Snapshot,
+        account=names,
+        platform=names,
+        run_id=names,
+        source=sources,
+        state=st.sampled_from(RunState),
+        status=texts,
+        usage=usages,
+        seen_at=moments,
+        inspected=st.booleans(),
+        origin=st.one_of(st.none(), texts),
+        started_at=st.one_of(st.none(), moments),
+        finished_at=st.one_of(st.none(), moments),
+        resurrect_count=counts,
+        progress=st.builds(Progress, maybe, counts, counts),
+        cap=st.builds(PlatformCap, maybe, maybe),
+        burn_cap_per_s=st.dictionaries(st.sampled_from(LimitKind), figures, max_size=3),
+        end_reason=st.one_of(st.none(), texts),
+    )
+    savings = st.builds(Saving, st.one_of(st.none(), st.sampled_from(Basis)), usages, maybe, maybe, texts)
+    steps = st.builds(Transition, st.sampled_from(AbortState), moments, texts)
+    modes = st.sampled_from(Mode)
+    return st.builds(
+        Abort,
+        id=st.uuids().map(lambda uuid: uuid.hex),
+        account=names,
+        platform=names,
+        run_id=names,
+        source=texts,
+        rule=names,
+        limit=st.one_of(st.none(), st.sampled_from(LimitKind)),
+        limit_value=figures,
+        used_at_detection=figures,
+        detected_at=moments,
+        asked_mode=modes,
+        mode=modes,
+        state=st.sampled_from(AbortState),
+        history=st.lists(steps, min_size=1, max_size=4).map(tuple),
+        before=snapshots,
+        requests=st.integers(0, 1000),
+        effective_requests=st.integers(0, 1000),
+        void_requests=st.integers(0, 1000),
+        refusals=st.integers(0, 1000),
+        requested_at=st.one_of(st.none(), moments),
+        stopped_at=st.one_of(st.none(), moments),
+        final=st.one_of(st.none(), snapshots),
+        settled=st.booleans(),
+        saving=st.one_of(st.none(), savings),
+        used_at_request=maybe,
+        reason=texts,
+    )
+
+
+whole_aborts = aborts_of(st.floats(min_value=0, allow_nan=False, allow_infinity=False))
+odd_aborts = aborts_of(st.floats())
 
 
 def test_any_record_comes_back_exactly(opener: Any, tmp_path: Path) -> None:
@@ -107,6 +113,23 @@ def test_any_record_comes_back_exactly(opener: Any, tmp_path: Path) -> None:
         @given(st.lists(whole_aborts, min_size=1, max_size=4, unique_by=lambda abort: abort.id))
         def every(records: list[Abort]) -> None:
             runner.run(round_trip(records))
+
+        every()
+        runner.run(context.__aexit__(None, None, None))
+
+
+def test_no_odd_figure_costs_a_record_wherever_it_is(opener: Any, tmp_path: Path) -> None:
+    """One row that cannot be read would keep all the others from being read."""
+    with asyncio.Runner() as runner:
+        context: AbstractAsyncContextManager[Ledger] = opener(tmp_path)
+        store = runner.run(context.__aenter__())
+
+        @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(odd_aborts)
+        def every(record: Abort) -> None:
+            runner.run(store.save(record))
+            found = {abort.id: abort for abort in runner.run(store.aborts())}[record.id]
+            assert (found.history, found.reason, found.requests) == (record.history, record.reason, record.requests)
 
         every()
         runner.run(context.__aexit__(None, None, None))
@@ -142,6 +165,7 @@ async def test_an_empty_store_has_nothing(store: Ledger, make: Any) -> None:
     assert await store.overrides(make.t0) == []
     assert await store.orders() == []
     assert await store.finished_usages("x") == []
+    assert await store.burns(["x"]) == {}
     assert await store.prune(make.at(1e6)) == 0
 
 
@@ -320,6 +344,88 @@ async def test_last_known_usage_takes_doubles_and_nothing(store: Ledger, make: A
     assert await store.prune(make.at(9)) == 1, "the run not seen since; the other is one row, seen at 9"
 
 
+async def test_last_known_usage_of_a_great_many_runs(store: Ledger, make: Any) -> None:
+    await store.save_runs(make.run(f"r{number}") for number in range(2_345))
+    assert await store.prune(make.at(1)) == 2_345
+
+
+# --- burn rates ------------------------------------------------------------------------------------------------------
+
+
+async def test_burn_rates_come_back_exactly_oldest_first(store: Ledger, make: Any) -> None:
+    unknown = make.burn("u", 15.25, credits_per_s=None, final=Usage(), ended_by_itself=False)
+    new = make.burn("n", 20, usd_per_s=0.001, account="other", final=Usage(1.0, None, 0.0))
+    old = make.burn("o", 10.000001, credits_per_s=0.0, usd_per_s=3e-9)
+    elsewhere = make.burn("e", 5, source_id="actor:b")
+    for record in (new, elsewhere, unknown, old):
+        await store.add_burn(record)
+    assert await store.burns(["actor:a", "actor:c", "actor:b"]) == {
+        "actor:a": [old, unknown, new],
+        "actor:b": [elsewhere],
+    }
+    assert await store.burns({"actor:b"}) == {"actor:b": [elsewhere]}
+    assert await store.burns(["actor:c"]) == await store.burns([]) == {}
+    assert await store.burns(["actor:b", "actor:b"]) == {"actor:b": [elsewhere]}
+
+
+async def test_the_end_of_a_run_elsewhere_on_earth_is_the_same_moment(store: Ledger, make: Any) -> None:
+    first, second = make.burn("a", 0), make.burn("b", 1)
+    tokyo = timezone(timedelta(hours=9))
+    await store.add_burn(replace(second, ended_at=second.ended_at.astimezone(UTC)))
+    await store.add_burn(replace(first, ended_at=first.ended_at.astimezone(tokyo)))
+    assert await store.burns(["actor:a"]) == {"actor:a": [first, second]}
+
+
+async def test_a_run_has_one_burn_rate_the_latest(store: Ledger, make: Any) -> None:
+    """One that was resurrected ends a second time; and the same id may be a run of another account."""
+    await store.add_burn(make.burn("r", 10, credits_per_s=1.0, ended_by_itself=False))
+    again = make.burn("r", 30, credits_per_s=2.0, usd_per_s=0.1, final=Usage(9.0, 9.0, 9.0))
+    other = make.burn("r", 20, account="other")
+    await store.add_burn(other)
+    await store.add_burn(again)
+    assert await store.burns(["actor:a"]) == {"actor:a": [other, again]}
+    renamed = replace(again, source_id="actor:b")
+    await store.add_burn(renamed)
+    assert await store.burns(["actor:a", "actor:b"]) == {"actor:a": [other], "actor:b": [renamed]}
+
+
+async def test_burn_rates_look_back_on_the_latest_of_each_source(store: Ledger, make: Any) -> None:
+    def of(source: str, count: int) -> list[Any]:
+        return [make.burn(f"{source}{number:03}", number // 2, source_id=source) for number in range(count)]
+
+    many, some, few = of("many", HISTORY_MAX + 7), of("some", HISTORY_MAX), of("few", 3)
+    await asyncio.gather(*(store.add_burn(record) for record in reversed(many + some + few)))
+    found = await store.burns(["few", "many", "none", "some"])
+    assert found == {"few": few, "many": many[7:], "some": some}
+
+
+async def test_burn_rates_of_a_thousand_sources_at_once(store: Ledger, make: Any) -> None:
+    records = {f"s{number}": make.burn(f"r{number}", number, source_id=f"s{number}") for number in range(1_200)}
+    await asyncio.gather(*(store.add_burn(record) for record in records.values()))
+    wanted = [*records][:1_100]
+    found = await store.burns([*wanted, "unheard of"])
+    assert found == {source_id: [records[source_id]] for source_id in wanted}
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf"), -1.0, -1e-12, 10**400])
+async def test_a_figure_that_cannot_be_is_unknown(store: Ledger, make: Any, odd: float) -> None:
+    await store.add_burn(make.burn("o", 0, credits_per_s=odd, usd_per_s=odd, final=Usage(odd, odd, odd)))
+    await store.add_burn(make.burn("p", 1, usd_per_s=odd))
+    expected = [make.burn("o", 0, credits_per_s=None, usd_per_s=None, final=Usage()), make.burn("p", 1, usd_per_s=None)]
+    assert await store.burns(["actor:a"]) == {"actor:a": expected}
+
+
+async def test_an_odd_source_costs_no_other_its_history(store: Ledger, make: Any) -> None:
+    odd = ["half \ud800", "nul \0", "'; DROP TABLE burn_rates; --", "%", ""]
+    for number, source_id in enumerate(odd):
+        await store.add_burn(make.burn(f"r{number}", number, source_id=source_id))
+    await store.add_burn(make.burn("sane"))
+    found = await store.burns([*odd, "actor:a"])
+    assert {source_id: [record.run_id for record in records] for source_id, records in found.items()} == {
+        "actor:a": ["sane"]
+    } | {source_id: [f"r{number}"] for number, source_id in enumerate(odd)}
+
+
 # --- pruning ---------------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +436,8 @@ async def test_pruning_deletes_what_is_old_and_never_an_abort(store: Ledger, mak
     await store.save_runs([make.run("old", seen_at=make.at(-10)), make.run("new")])
     await store.add_finished(make.finished("old", -10, 1.0))
     await store.add_finished(make.finished("new", 0, 2.0))
+    await store.add_burn(make.burn("old", -1e-6))
+    await store.add_burn(make.burn("new", 0))
     await store.add_override(Override("over", OverrideKind.HOLD, make.at(-99), "r", until=make.at(-1)))
     await store.add_override(Override("ended", OverrideKind.PROTECT, make.at(-99), "s"))
     await store.end_overrides([OverrideKind.PROTECT], "s", make.at(-1))
@@ -337,8 +445,9 @@ async def test_pruning_deletes_what_is_old_and_never_an_abort(store: Ledger, mak
     await store.add_order(Order("waiting", "r", Mode.GRACEFUL, make.at(-99)))
     await store.add_order(Order("answered", "r", Mode.GRACEFUL, make.at(-99)))
     await store.answer_order("answered", "done")
-    assert await store.prune(make.t0) == 5
+    assert await store.prune(make.t0) == 6
     assert await store.aborts() == aborts
+    assert await store.burns(["actor:a"]) == {"actor:a": [make.burn("new", 0)]}
     assert await store.finished_usages("actor:a") == [Usage(None, 2.0, 60.0)]
     assert [each.id for each in await store.overrides(make.at(-50))] == ["lasting"]
     assert [each.id for each in await store.orders()] == ["waiting"]

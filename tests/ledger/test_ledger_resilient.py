@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.notice import LedgerState, Trouble
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import replace
 from watchdog.errors import LedgerError
-from watchdog.ledger import resilient
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.runtime.clock import SystemClock
@@ -284,12 +283,111 @@ async def test_a_save_that_is_cancelled_is_not_lost(notices: Any, make: Any) -> 
     assert len(await MemoryLedger.aborts(inner)) == 1
 
 
+# --- together --------------------------------------------------------------------------------------------------------
+
+
+class Counting(MemoryLedger):
+    """A store that writes down how many saves it is asked for at once, in all and of one record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: list[str] = []
+        self.most = self.most_of_one = 0
+        self.broken = False
+
+    async def save(self, abort: Abort) -> None:
+        self.under_way.append(abort.id)
+        self.most = max(self.most, len(self.under_way))
+        self.most_of_one = max(self.most_of_one, self.under_way.count(abort.id))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        self.under_way.remove(abort.id)
+        if self.broken:
+            raise LedgerError("on fire")
+        await super().save(abort)
+
+
+async def test_what_is_saved_at_once_is_handed_on_at_once(notices: Any, make: Any) -> None:
+    """Else the store could not write it together. Versions of one record go one at a time."""
+    inner = Counting()
+    ledger = ResilientLedger(inner, notices, SystemClock())
+    records = [make.abort(f"a{number:03}", number) for number in range(100)]
+    await asyncio.gather(*(ledger.save(make.version(record, step)) for step in range(3) for record in records))
+    assert inner.most == 100
+    assert inner.most_of_one == 1
+    assert await inner.aborts() == [make.version(record, 2) for record in records]
+    assert ledger.pending == 0
+
+
+async def test_a_flush_tries_one_and_hands_the_others_on_at_once(notices: Any, make: Any) -> None:
+    inner = Counting()
+    ledger = ResilientLedger(inner, notices, SystemClock())
+    inner.broken = True
+    for number in range(100):
+        await ledger.save(make.abort(f"a{number:03}", number))
+    inner.most = 0
+    await ledger.flush()
+    assert (inner.most, ledger.pending) == (1, 100), "while the disk is gone, one write finds that out"
+    inner.broken = False
+    await ledger.flush()
+    assert (inner.most, ledger.pending) == (99, 0)
+    assert told(notices) == [True, False]
+
+
+async def test_a_flush_writes_all_there_is_in_portions(notices: Any, make: Any) -> None:
+    inner = Counting()
+    ledger = ResilientLedger(inner, notices, SystemClock())
+    inner.broken = True
+    for number in range(1_000):
+        await ledger.save(make.abort(f"a{number:03}", number))
+    inner.broken, inner.most = False, 0
+    await ledger.flush()
+    assert ledger.pending == 0
+    assert 10 < inner.most < 1_000
+
+
+async def test_the_next_save_writes_some_of_what_waits_at_once(notices: Any, make: Any) -> None:
+    inner = Counting()
+    ledger = ResilientLedger(inner, notices, SystemClock())
+    inner.broken = True
+    for number in range(50):
+        await ledger.save(make.abort(f"a{number:03}", number))
+    inner.broken, inner.most = False, 0
+    await ledger.save(make.abort("new"))
+    assert (inner.most, ledger.pending) == (20, 30)
+
+
+async def test_a_save_does_not_wait_for_one_of_another_record(notices: Any, make: Any) -> None:
+    stuck, gate = asyncio.Event(), asyncio.Event()
+
+    class Stuck(MemoryLedger):
+        async def save(self, abort: Abort) -> None:
+            if abort.id == "stuck":
+                stuck.set()
+                await gate.wait()
+            await super().save(abort)
+
+    ledger = ResilientLedger(Stuck(), notices, SystemClock())
+    saving = asyncio.create_task(ledger.save(make.abort("stuck")))
+    await stuck.wait()
+    await ledger.save(make.abort("other"))
+    assert not saving.done()
+    closing = asyncio.create_task(ledger.close())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not closing.done(), "closing does"
+    gate.set()
+    await closing
+    assert saving.done()
+    assert ledger.pending == 0
+    assert notices.told == []
+
+
 # --- a disk that hangs -----------------------------------------------------------------------------------------------
 
 
-async def test_a_disk_that_hangs_holds_no_abort_up(notices: Any, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_hangs_holds_no_abort_up(notices: Any, make: Any) -> None:
     """A hundred aborts at once wait for it once together, not one after the other."""
-    monkeypatch.setattr(resilient, "_SLOW_S", 0.05)
     answers = asyncio.Event()
 
     async def hang(_: str) -> None:
@@ -311,6 +409,28 @@ async def test_a_disk_that_hangs_holds_no_abort_up(notices: Any, make: Any, monk
     await ledger.flush()
     assert ledger.pending == 0
     assert len(await MemoryLedger.aborts(inner)) == 101
+    assert told(notices) == [True, False]
+
+
+async def test_a_flush_does_not_wait_for_a_disk_that_hangs_more_than_once(notices: Any, make: Any) -> None:
+    answers = asyncio.Event()
+
+    async def hang(_: str) -> None:
+        await answers.wait()
+
+    inner = Failing(hang)
+    ledger = ResilientLedger(inner, notices, SystemClock(), patience_s=0.05)
+    await ledger.save(make.abort("a"))
+    await ledger.save(make.abort("b"))
+    await ledger.answer_order("1", "done")
+    await ledger.add_finished(make.finished("r", 1, 1.0))
+    await ledger.add_burn(make.burn("r"))
+    inner.calls.clear()
+    await ledger.flush()
+    assert inner.calls == ["save"]
+    answers.set()
+    await ledger.flush()
+    assert sorted(inner.calls[1:]) == ["add_burn", "add_finished", "answer_order", "save", "save"]
     assert told(notices) == [True, False]
 
 
@@ -361,17 +481,37 @@ async def test_what_is_lost_at_the_end_is_said(
 # --- runs, overrides, orders -----------------------------------------------------------------------------------------
 
 
-async def test_finished_runs_wait_too_and_the_newest_counts(
-    ledger: ResilientLedger, inner: Failing, make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resilient, "_FINISHED_MAX", 3)
+async def test_finished_runs_wait_too_and_the_newest_counts(inner: Failing, make: Any, notices: Any) -> None:
+    ledger = ResilientLedger(inner, notices, SystemClock(), waiting_max=3)
     inner.break_down("add_finished")
     for number in range(5):
         await ledger.add_finished(make.finished(f"r{number}", number, float(number)))
     await ledger.add_finished(make.finished("r4", 9, 9.0))
+    inner.calls.clear()
+    await ledger.flush()
+    assert inner.calls == ["add_finished"], "what is forgotten is not tried any more"
     inner.mend()
     await ledger.flush()
     assert [usage.cost_usd for usage in await ledger.finished_usages("actor:a")] == [2.0, 3.0, 9.0]
+
+
+async def test_burn_rates_wait_too_but_a_history_that_cannot_be_read_is_not_none(
+    inner: Failing, make: Any, notices: Any
+) -> None:
+    """An estimate can do without; a forecast would take a source without history for a new one."""
+    ledger = ResilientLedger(inner, notices, SystemClock(), waiting_max=3)
+    inner.break_down()
+    for number in range(5):
+        await ledger.add_burn(make.burn(f"r{number}", number))
+    await ledger.add_burn(make.burn("r4", 9))
+    assert told(notices) == [True]
+    with pytest.raises(LedgerError, match="on fire"):
+        await ledger.burns(["actor:a"])
+    inner.mend()
+    await ledger.flush()
+    found = await ledger.burns(["actor:a"])
+    assert found == {"actor:a": [make.burn("r2", 2), make.burn("r3", 3), make.burn("r4", 9)]}
+    assert told(notices) == [True, False]
 
 
 async def test_a_hold_does_not_lapse_with_the_disk(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,41 @@ async def test_from_every_revision_to_the_schema(tmp_path: Path, start: str | No
     store = open_sqlite(path)
     await store.close()
     assert differences(path) == []
+
+
+#: What 0001 could hold, a row for each of its tables.
+OLD_ROWS = {
+    "aborts": "'a', '2026', 'main', 'apify', 'r', 's', 'cap', 'max_cost_usd', 1.0, 1.5, NULL, 'graceful', 'intended',"
+    " 0, 'why', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, '{}'",
+    "runs": "'main', 'r', 'apify', 's', 'acme/s', 'running', 1.0, NULL, 2.0, NULL, '2026'",
+    "finished_runs": "'main', 'r', 's', 'succeeded', 1.0, NULL, 2.0, '2026'",
+    "overrides": "'o', 'hold', 'r', NULL, '2026', NULL, NULL, ''",
+    "orders": "'o', 'r', NULL, 'graceful', '2026', '', NULL",
+}
+
+
+def rows_of(path: Path, tables: Iterable[str]) -> dict[str, list[Any]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+
+
+async def test_a_ledger_of_the_first_version_keeps_everything(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "ledger.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        upgrade(connection, "0001")
+        for table, values in OLD_ROWS.items():
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({values})")
+    engine.dispose()
+    before = rows_of(path, OLD_ROWS)
+    assert all(len(rows) == 1 for rows in before.values())
+    with pytest.raises(LedgerError, match="brings it up to date"):
+        open_sqlite(path, read_only=True)
+    store = open_sqlite(path)
+    await store.add_burn(make.burn())
+    assert await store.burns(["actor:a"]) == {"actor:a": [make.burn()]}
+    await store.close()
+    assert rows_of(path, OLD_ROWS) == before
 
 
 async def test_a_crash_at_any_step_of_a_migration_leaves_nothing_half_done(tmp_path: Path) -> None:
@@ -572,8 +607,8 @@ async def test_what_is_saved_survives_sigkill(ledger: Path, make: Any) -> None:
     code = """
         import msgspec
         from watchdog.domain.decision import Abort
+        from watchdog.domain.run import replace
         from watchdog.ledger.sqlite import open_sqlite
-        from dataclasses import replace
         async def main():
             store = open_sqlite(Path(argv[0]))
             record = msgspec.json.decode(argv[2], type=Abort)
@@ -599,6 +634,35 @@ async def test_what_is_saved_survives_sigkill(ledger: Path, make: Any) -> None:
         assert set(range(1, last + 1)) <= set(saved)
         last = max(saved)
         assert saved == list(range(1, last + 1))
+
+
+async def test_what_was_saved_together_survives_sigkill(ledger: Path, make: Any) -> None:
+    """The child saves two hundred at once and is killed at the word of the first that is done."""
+    code = """
+        import msgspec
+        from watchdog.domain.decision import Abort
+        from watchdog.domain.run import replace
+        from watchdog.ledger.sqlite import open_sqlite
+        async def main():
+            store = open_sqlite(Path(argv[0]))
+            record = msgspec.json.decode(argv[1], type=Abort)
+            async def save(number):
+                await store.save(replace(record, id=f"{number:06}"))
+                os.write(1, b"%06d\\n" % number)
+            await asyncio.gather(*(save(number) for number in range(200)))
+            await asyncio.sleep(3600)
+        asyncio.run(main())
+    """
+    from watchdog.ledger.store import record_text
+
+    with child(code, ledger, record_text(make.abort())) as process:
+        said = [line_of(process)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        said += [line for line in process.stdout.read().split("\n") if len(line) == 6]
+    assert said[0].isdecimal()
+    assert set(said) <= set(await ids_in(ledger))
 
 
 def test_a_lock_on_a_removed_file_is_no_lock(ledger: Path) -> None:
@@ -635,7 +699,7 @@ async def test_a_command_does_not_migrate_under_a_running_daemon(
 ) -> None:
     await write(ledger, make.abort())
     before = ledger.read_bytes()
-    monkeypatch.setattr(ledger_sqlite, "HEAD", "0002")
+    monkeypatch.setattr(ledger_sqlite, "HEAD", "9999")
     with child(HOLDER, ledger) as daemon:
         assert line_of(daemon) == "open"
         with pytest.raises(LedgerError, match=f"older version of budget-watchdog is running.*schema {HEAD}.*restart"):

@@ -114,6 +114,64 @@ async def test_items_that_move_between_pages(account: Any, shelf: Any, connect: 
     assert sorted(ids(await connect("apify", shelf.url).sweep())) == [each["id"] for each in a.runs]
 
 
+class Shrinking:
+    """A list that becomes shorter while it is read: at each page that is asked for, so many of the newest runs end."""
+
+    def __init__(self, account: Account, ending: int) -> None:
+        self.account, self.ending, self.ended = account, ending, set[str]()
+        account.shown, account.total = self.shown, lambda offset: len(account.runs)
+
+    def shown(self, offset: int) -> list[dict[str, Any]]:
+        runs = self.account.runs
+        if offset:
+            self.ended |= {each["id"] for each in runs[: self.ending]}
+            del runs[: self.ending]
+        return runs[offset : offset + self.account.limit]
+
+
+@pytest.mark.parametrize("ending", [1, 7, 90])
+@pytest.mark.parametrize("limit", [100, 1000])
+async def test_no_run_slips_between_two_pages(account: Any, shelf: Any, connect: Any, ending: int, limit: int) -> None:
+    """Runs that end move those behind them up, onto pages that have been read already."""
+    a = account(limit * 4 + limit // 2)
+    a.limit = limit
+    shrinking = Shrinking(a, ending)
+    found = ids(await connect("apify", shelf.url).sweep())
+    assert {each["id"] for each in a.runs} <= set(found)
+    assert len(found) == len(set(found)), "each once"
+    assert shrinking.ended
+
+
+async def test_pages_are_handed_over_as_they_are_read(account: Any, shelf: Any, connect: Any) -> None:
+    a = account(3500)
+    batches: list[int] = []
+    sweep = await connect("apify", shelf.url).sweep(lambda runs: batches.append(len(runs)), watched=["run000001"])
+    assert batches == [1000, 1000, 1000, 500]
+    assert (ids(sweep), list(sweep.unread), sweep.pages, a.pages) == ([], [], 4, 4)
+
+
+async def test_the_same_names_are_the_same_source(account: Any, shelf: Any, connect: Any) -> None:
+    """Who remembers a run can tell by identity that nothing about its source has changed."""
+    account(3)
+    adapter = connect("apify", shelf.url)
+    first, again = (await adapter.sweep()).snapshots, (await adapter.sweep()).snapshots
+    assert first[0].source is first[1].source is again[2].source
+
+
+async def test_a_figure_that_is_not_as_documented_costs_only_that_figure(
+    account: Any, shelf: Any, connect: Any
+) -> None:
+    a = account(4)
+    a.runs[1] |= {"startedAt": "yesterday", "usageTotalUsd": "much", "meta": "none"}
+    a.runs[2] |= {"usageTotalUsd": -1, "startedAt": "2026-03-01T11:00:00"}
+    found = {each.run_id: each for each in (await connect("apify", shelf.url).sweep()).snapshots}
+    odd, negative, good = found["run000001"], found["run000002"], found["run000003"]
+    assert (odd.started_at, odd.usage.cost_usd, odd.usage.duration_s, odd.origin) == (None, None, None, None)
+    assert negative.usage.cost_usd is None
+    assert negative.started_at == good.started_at, "without an offset it is UTC"
+    assert (good.usage.cost_usd, good.origin) == (0.5, "API")
+
+
 async def test_a_server_that_ignores_the_offset(account: Any, shelf: Any, connect: Any) -> None:
     a = account(30)
     a.shown, a.total = lambda offset: a.runs, lambda offset: None

@@ -154,6 +154,36 @@ async def test_the_rate_limit_of_the_platform_is_never_met(connect: Any, squids:
     assert lobstr.too_many_requests_count == 0
 
 
+async def test_runs_that_are_watched_cost_no_call(account: Any, shelf: Any, connect: Any) -> None:
+    """They are looked at one by one; the squid list shows whether they go on, and whether a newer run has begun."""
+    a = account(3)
+    for each in a.squids:
+        each["last_run_at"] = "2026-03-01T11:00:00Z"
+    adapter = connect("lobstr", shelf.url)
+    watched = {each.run_id for each in (await adapter.sweep()).snapshots}
+    assert len(watched) == 3
+
+    async def swept() -> tuple[set[str], set[str], int]:
+        asked = len(shelf.paths("/v1/runs"))
+        sweep = await adapter.sweep(watched=watched)
+        return {each.run_id for each in sweep.snapshots}, set(sweep.unread), len(shelf.paths("/v1/runs")) - asked
+
+    assert await swept() == (set(), watched, 0)
+    # Another run of the same squid, between two sweeps.
+    a.squids[0]["last_run_at"] = "2026-03-01T12:00:00Z"
+    a.runs["squid000"] = run_of("squid000", id="run-new")
+    assert await swept() == ({"run-new"}, watched - {"run-squid000"}, 1)
+    # Over, as the list says: asked for once more, as it may be wrong.
+    watched.add("run-new")
+    a.squids[1]["last_run_status"] = "DONE"
+    a.runs["squid001"] = run_of("squid001", status="done")
+    assert await swept() == (set(), {"run-new", "run-squid002"}, 1)
+    assert await swept() == (set(), {"run-new", "run-squid002"}, 0)
+    # Nobody looks at it any more: the sweep reads it again.
+    watched.discard("run-squid002")
+    assert await swept() == ({"run-squid002"}, {"run-new"}, 1)
+
+
 async def test_a_run_that_was_active_is_asked_for_once_more(account: Any, shelf: Any, connect: Any) -> None:
     a = account(2)
     adapter = connect("lobstr", shelf.url)

@@ -116,7 +116,7 @@ async def test_the_example_works(shelf: Any, connect: Any, reply: Any) -> None:
 
 
 SPEC = """
-from dataclasses import replace
+from watchdog.domain.run import replace
 from watchdog.platforms.registry import LOBSTR
 SPEC = replace(LOBSTR, traits=replace(LOBSTR.traits, name={name!r}), base_url="http://mine.invalid")
 """

@@ -41,6 +41,7 @@ rules:
     match: {platform: apify, account: "apify-*", actor: "compass/*", origin: [SCHEDULER, API]}
     limits: {max_cost_usd: 5.00, max_duration: 1h30m, max_credits: 40}
     resurrect: true
+    never_exceed: true
     action: notify
 protect:
   - match: {run_id: HG7ML7M8z78YcAPEB}
@@ -60,7 +61,7 @@ resurrect:
     loaded = load_rules(file)
     assert loaded.files == (file,)
     assert loaded.rules == RuleSet(
-        rules=(Rule("maps-cap", Selector(globs), limits, Action.NOTIFY, True, str(file), 3),),
+        rules=(Rule("maps-cap", Selector(globs), limits, Action.NOTIFY, True, True, str(file), 3),),
         protect=(
             Protection(Selector({"run_id": ("HG7ML7M8z78YcAPEB",)}), "quarterly crawl, signed off"),
             Protection(Selector({"squid": ("s",)})),
@@ -240,6 +241,12 @@ def test_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
         assert [problem.message for problem in load(tmp_path, text % match, APIFY, LOBSTR).warnings] == expected
     for match in ("platform: apify", "", "account: apify-main", 'platform: "*"'):
         assert load(tmp_path, text % match, APIFY, LOBSTR).warnings == ()
+
+
+def test_never_exceed_is_of_no_use_with_notify(tmp_path: Path) -> None:
+    text = "rules: [{name: x, limits: {max_credits: 1}, never_exceed: true, action: notify}]"
+    [warning] = load_rules(write(tmp_path, text)).warnings
+    assert str(warning).endswith("never_exceed has no effect with action: notify, which aborts nothing")
 
 
 def test_resurrect_is_of_no_use_with_notify(tmp_path: Path) -> None:

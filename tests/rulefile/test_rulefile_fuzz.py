@@ -34,6 +34,7 @@ RULES = st.fixed_dictionaries(
         "match": MATCHES | VALUES,
         "limits": st.dictionaries(st.sampled_from(LIMIT_KEYS), SCALARS, max_size=3) | VALUES,
         "resurrect": SCALARS,
+        "never_exceed": SCALARS,
         "action": SCALARS,
     },
 )

@@ -196,10 +196,10 @@ async def test_an_internal_error_about_one_run_hurts_only_that_run(world: Any, m
         plain = evaluator.verdicts
         curse = [True]
 
-        def verdicts(snapshot: Any, usage: Any = None) -> Any:
+        def verdicts(snapshot: Any, margin: Any = None) -> Any:
             if snapshot.run_id == cursed.id and curse:
                 raise ZeroDivisionError("a fault of ours")
-            return plain(snapshot, usage)
+            return plain(snapshot, margin)
 
         monkeypatch.setattr(evaluator, "verdicts", verdicts)
         await w.start()
@@ -223,10 +223,10 @@ async def test_an_internal_error_in_a_sweep_is_a_failed_sweep(world: Any, monkey
         plain = platform.sweep
         broken = [True]
 
-        async def sweep(seen: Any) -> Any:
+        async def sweep(seen: Any, watched: Any) -> Any:
             if broken:
                 raise KeyError("a fault of ours")
-            return await plain(seen)
+            return await plain(seen, watched)
 
         monkeypatch.setattr(platform, "sweep", sweep)
         starting = asyncio.create_task(w.start())

@@ -51,7 +51,7 @@ async def test_a_run_that_is_over_but_still_listed_is_left_alone_for_a_while(wor
         stale = await w.app.platforms["apify"].sweep()
         w.apify.finish(run, "SUCCEEDED")
         for _ in range(5):
-            await poller._take_in(stale)
+            poller._take_in(stale.snapshots)
             await poller.drain()
         looks = [each for each in w.sim.requests if each.endpoint == "run"]
         assert len(looks) == 1, "one look, not one a sweep"

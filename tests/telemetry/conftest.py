@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,7 +23,7 @@ from watchdog.domain.decision import (
 )
 from watchdog.domain.notice import AccountInfo, LimitBreached, RulesLoaded, SweepDone
 from watchdog.domain.rule import Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
 
 
 class Make:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from watchdog.domain.rule import Action, Rule
-from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage
+from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage, replace
 
 
 class VerdictKind(StrEnum):
@@ -25,7 +25,8 @@ class Verdict:
     """A run against one limit. `limit` and `used` in the unit of the kind; `used` is None for `unknown`.
 
     `why_unknown` says what is missing (`usage`: the figure; `source`: names or the origin, needed to tell if the rule
-    applies).
+    applies). `projected`, of a breach that has not happened yet: what the run may have used by the time it could be
+    stopped, under a rule that is never to be exceeded.
     """
 
     rule: Rule
@@ -34,6 +35,7 @@ class Verdict:
     used: float | None
     verdict: VerdictKind
     why_unknown: str = ""
+    projected: float | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -143,8 +145,9 @@ class Abort:
     were lost. `refusals` counts those since the last accepted one. `asked_mode` is the mode first decided on, `mode`
     the one in force (an escalation changes it). `before` is the snapshot that proved the breach, `final` the last one
     seen after the stop, `settled` whether its figures are final. `used_at_detection` is what raised the suspicion,
-    `used_at_request` what the inspection right before the first request showed. An abort by hand has the rule `manual`
-    and no `limit`. `reason` says why, for people.
+    `used_at_request` what the inspection right before the first request showed. `projected` is what the run might have
+    used by the time it could be stopped, if that and not its usage broke the limit. An abort by hand has the rule
+    `manual` and no `limit`. `reason` says why, for people.
     """
 
     id: str
@@ -172,6 +175,7 @@ class Abort:
     settled: bool = False
     saving: Saving | None = None
     used_at_request: float | None = None
+    projected: float | None = None
     reason: str = ""
 
     @property
@@ -199,13 +203,16 @@ class Abort:
         if self.history:
             at = max(at, self.history[-1].at)
         history = (*self.history, Transition(state, at, note))
-        return replace(self, state=state, history=history, **changes)  # type: ignore[arg-type]  # fields by name
+        return replace(self, state=state, history=history, **changes)
 
 
 def reason_text(verdict: Verdict) -> str:
     """One sentence for people on why a run was stopped, without units guessed: rule, limit, used."""
     used, limit = (describe(verdict.kind, figure) for figure in (verdict.used, verdict.limit))
-    return f"rule '{verdict.rule.name}': {used} of {limit} allowed"
+    text = f"rule '{verdict.rule.name}': {used} of {limit} allowed"
+    if verdict.projected is None:
+        return text
+    return f"projected, {text}: {describe(verdict.kind, verdict.projected)} by the time it could be stopped"
 
 
 def describe(kind: LimitKind | None, value: float | None) -> str:

@@ -60,10 +60,11 @@ class SweepDone:
 
 @dataclass(frozen=True, slots=True)
 class InspectionDone:
-    """One run was looked at in detail."""
+    """One run was looked at in detail, `late_s` seconds after the look was due."""
 
     account: AccountInfo
     snapshot: Snapshot
+    late_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,13 @@ class UsageUnknown:
 
 @dataclass(frozen=True, slots=True)
 class LimitNear:
-    """A run comes close to a limit; told once per run and limit."""
+    """A run comes close to a limit; told once per run and limit. By the forecast it breaks it in `expected_s` seconds,
+    and would have used `projected` at its own end; None: nothing can be said."""
 
     snapshot: Snapshot
     verdict: Verdict
+    expected_s: float | None = None
+    projected: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from watchdog.domain.decision import Abort, Mode
+from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.run import Snapshot, Usage
@@ -17,13 +18,17 @@ from watchdog.domain.run import Snapshot, Usage
 class Sweep:
     """What one list call (all its pages) showed: every active run it could read.
 
-    `bad_items` holds one sentence for each item that could not be read. `sure` is whether the whole list was seen,
-    so that a run not in it was really not listed; even then it has not thereby ended.
+    `snapshots` are the runs that were not handed over earlier (see `Platform.sweep`). `unread` are ids of runs that the
+    list shows to be active still, though their usage was not read this time. `bad_items` holds one sentence for each
+    item that could not be read. `sure` is whether the whole list was seen, so that a run not in it was really not
+    listed; even then it has not thereby ended. `pages` is how many calls the bare list takes.
     """
 
-    snapshots: Sequence[Snapshot]
+    snapshots: Sequence[Snapshot] = ()
     bad_items: Sequence[str] = ()
     sure: bool = True
+    unread: Collection[str] = ()
+    pages: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class PlatformTraits:
 
     `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
     `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
+    `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
+    the runtime looks at them one by one, each when its time has come.
     """
 
     name: str
@@ -39,9 +46,10 @@ class PlatformTraits:
     graceful_window_s: float
     settle_s: float
     default_poll_interval_s: float | None
+    sweep_shows_usage: bool = True
 
 
-Seen = Callable[[Snapshot], None]
+Seen = Callable[[Sequence[Snapshot]], None]
 
 
 class Platform(Protocol):
@@ -50,9 +58,10 @@ class Platform(Protocol):
     @property
     def traits(self) -> PlatformTraits: ...
 
-    async def sweep(self, seen: Seen | None = None) -> Sweep:
-        """List every active run of the account. Where that takes many calls, `seen` is told of each run as soon as it
-        is read: a breach must not wait for the rest of the list."""
+    async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
+        """List every active run of the account, each once: handed to `seen` as soon as it is read (a breach must not
+        wait for the rest of a long list), or in the answer. Runs in `watched` are looked at one by one anyway: where
+        reading one would cost a call of its own, it is enough to name it in `Sweep.unread`."""
         ...
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
@@ -111,6 +120,14 @@ class Ledger(Protocol):
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used that ended by themselves, oldest first."""
+        ...
+
+    async def add_burn(self, record: BurnRecord) -> None:
+        """Remember how fast a run that is over used up what it used; the latest record of a run counts."""
+        ...
+
+    async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
+        """The latest records of each of these sources, oldest first; sources without any are left out."""
         ...
 
     async def add_override(self, override: Override) -> None:

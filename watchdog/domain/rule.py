@@ -87,7 +87,8 @@ def _matches_facet(key: str, patterns: tuple[str, ...], source: Source) -> Match
 class Rule:
     """Limits for the runs a selector means. Limits: credits, seconds or US dollars by kind; `used >= limit` breaks it.
 
-    `resurrect`: its runs are to be resumed later, so aborts are graceful where the platform can.
+    `resurrect`: its runs are to be resumed later, so aborts are graceful where the platform can. `never_exceed`: abort
+    so early that the run stays within the limits until it has really stopped, by the forecast.
     `file`, `line`: where it was written, for messages.
     """
 
@@ -96,6 +97,7 @@ class Rule:
     limits: Mapping[LimitKind, float] = field(hash=False)
     action: Action = Action.ABORT
     resurrect: bool = False
+    never_exceed: bool = False
     file: str = ""
     line: int = 0
 

@@ -1,11 +1,29 @@
-"""What is watched: a run, its source, its usage, and how it looked at one moment."""
+"""What is watched: a run, its source, its usage, and how it looked at one moment.
+
+Values that are made for every run of every sweep are msgspec Structs: frozen like the dataclasses beside them, but
+made ten times faster, smaller, and not followed by the garbage collector (nothing in them refers back), which is what
+lets one process watch 100,000 runs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+V = TypeVar("V")
+
+
+def replace(value: V, **changes: Any) -> V:
+    """A frozen value of the domain with some fields changed, whichever of the two kinds it is."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **changes)
+    return dataclasses.replace(value, **changes)  # type: ignore[type-var]  # not every V is a dataclass; ours are
 
 
 class RunState(StrEnum):
@@ -28,6 +46,9 @@ class RunState(StrEnum):
     TIMED_OUT = "timed_out"
     ABORTED = "aborted"
 
+    # Equality is that of the text; so may its hash be, which is C and not Python: these are keys in every sweep.
+    __hash__ = str.__hash__
+
     @property
     def is_active(self) -> bool:
         """Whether the run can still spend."""
@@ -47,9 +68,10 @@ class LimitKind(StrEnum):
     MAX_DURATION = "max_duration"
     MAX_COST_USD = "max_cost_usd"
 
+    __hash__ = str.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """What a run has used so far. `None` means the platform does not say, which is never the same as zero.
 
     credits: what the platform itself meters (lobstr credits, Apify compute units); cost_usd: US dollars;
@@ -90,8 +112,7 @@ class Source:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True, gc=False):
     """How far a run says it has come, for projections: share done from 0 to 1, results done and expected."""
 
     share: float | None = None
@@ -99,16 +120,17 @@ class Progress:
     results_total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformCap:
+NO_PROGRESS = Progress()
+
+
+class PlatformCap(msgspec.Struct, frozen=True, gc=False):
     """The stops that the platform itself would make: seconds of running time and US dollars; `None`: no such stop."""
 
     timeout_s: float | None = None
     max_total_charge_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """A run as seen at one moment.
 
     `inspected` tells the detail call from the list call of a sweep. A figure that is `None` in a swept snapshot may
@@ -130,9 +152,9 @@ class Snapshot:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     resurrect_count: int | None = None
-    progress: Progress = Progress()
+    progress: Progress = NO_PROGRESS
     cap: PlatformCap = PlatformCap()
-    burn_cap_per_s: Mapping[LimitKind, float] = field(default_factory=dict, hash=False)
+    burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
     end_reason: str | None = None
 
     @property

@@ -15,13 +15,13 @@ any request had an effect end the pursuit of a run that may still spend.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode, reason_text
 from watchdog.domain.override import MANUAL
-from watchdog.domain.run import RunState, Snapshot
+from watchdog.domain.run import RunState, Snapshot, replace
 from watchdog.errors import PlatformError, Unreachable
 
 #: Longest wait that a platform's "slow down" is taken at its word for, in seconds; no shorter than `net` pauses for.
@@ -111,6 +111,7 @@ def open_abort(
         history=(),
         before=run,
         used_at_request=used,
+        projected=verdict.projected,
         reason=reason_text(verdict),
     ).advance(AbortState.INTENDED, now)
 

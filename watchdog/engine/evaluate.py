@@ -7,7 +7,7 @@ that is not known gives the verdict `unknown`, which is never a reason to abort 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,11 +33,13 @@ class AppliedLimit:
 
 @dataclass(frozen=True, slots=True)
 class LimitsOfSource:
-    """Every limit on the runs of one source, and the lowest sure one of each kind for a quick look."""
+    """Every limit on the runs of one source, and the lowest sure one of each kind for a quick look. `careful`: some are
+    never to be exceeded, so that they take effect earlier."""
 
     limits: tuple[AppliedLimit, ...]
     lowest: tuple[tuple[LimitKind, float], ...]
     unsure: bool
+    careful: bool = False
 
     @staticmethod
     def of(limits: Iterable[AppliedLimit]) -> LimitsOfSource:
@@ -46,7 +48,12 @@ class LimitsOfSource:
         for limit in kept:
             if limit.sure:
                 lowest[limit.kind] = min(limit.limit, lowest.get(limit.kind, limit.limit))
-        return LimitsOfSource(kept, tuple(lowest.items()), any(not limit.sure for limit in kept))
+        unsure = any(not limit.sure for limit in kept)
+        return LimitsOfSource(kept, tuple(lowest.items()), unsure, any(limit.rule.never_exceed for limit in kept))
+
+
+#: How much a run may still use, in the unit of the limit, before it can be stopped; 0 for limits that may be exceeded.
+Margin = Callable[[AppliedLimit], float]
 
 
 class Evaluator:
@@ -73,10 +80,13 @@ class Evaluator:
         own = tuple(_applied(self._by_run, snapshot))
         return LimitsOfSource.of((*known.limits, *own)) if own else known
 
-    def verdicts(self, snapshot: Snapshot, usage: Usage | None = None) -> list[Verdict]:
-        """How the run stands to every limit on it. `usage` replaces the snapshot's own figures if given."""
-        used = usage or snapshot.usage
-        return [judge(limit, used) for limit in self.limits(snapshot).limits]
+    def verdicts(self, snapshot: Snapshot, margin: Margin | None = None) -> list[Verdict]:
+        """How the run stands to every limit on it; `margin` tells how much earlier those take effect that are never to
+        be exceeded."""
+        limits = self.limits(snapshot)
+        if margin is None or not limits.careful:
+            return [judge(limit, snapshot.usage) for limit in limits.limits]
+        return [judge(limit, snapshot.usage, margin(limit)) for limit in limits.limits]
 
     def forget_sources(self) -> None:
         """Drop what was worked out per source, to bound memory over months of changing sources."""
@@ -94,21 +104,23 @@ def _applied(rules: Iterable[Rule], snapshot: Snapshot) -> Iterable[AppliedLimit
                 yield AppliedLimit(rule, kind, limit, sure=matched is Matched.YES)
 
 
-def judge(applied: AppliedLimit, usage: Usage) -> Verdict:
-    """One limit against one usage."""
+def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0) -> Verdict:
+    """One limit against one usage, and the `margin` that it takes effect earlier by."""
     used = usage.of(applied.kind)
-    why = ""
+    why, projected = "", None
     if not applied.sure:
         kind, why = VerdictKind.UNKNOWN, "source"
     elif used is None or math.isnan(used):
         kind, why = VerdictKind.UNKNOWN, "usage"
     elif used >= applied.limit:
         kind = VerdictKind.BREACH
+    elif margin > 0 and used + margin >= applied.limit:
+        kind, projected = VerdictKind.BREACH, used + margin
     elif used >= WARNING_RATIO * applied.limit:
         kind = VerdictKind.WARNING
     else:
         kind = VerdictKind.WITHIN
-    return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why)
+    return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why, projected)
 
 
 def decide(

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from watchdog.domain.decision import Abort
+from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import RunKey, Snapshot, Usage
+from watchdog.domain.run import RunKey, Snapshot, Usage, replace
 
-#: Finished runs remembered for each source.
+V = TypeVar("V")
+
+#: Finished runs, and burn rates, remembered for each source.
 HISTORY_MAX = 100
+
+
+class _History(Generic[V]):
+    """The latest of each source, one for each run."""
+
+    def __init__(self, ended_at: Callable[[V], datetime]) -> None:
+        self._ended_at = ended_at
+        self._of_source: defaultdict[str, dict[RunKey, V]] = defaultdict(dict)
+        self._source: dict[RunKey, str] = {}
+
+    def add(self, source_id: str, key: RunKey, value: V) -> None:
+        self._forget(key)  # its source may have been known by another id
+        self._source[key] = source_id
+        of_source = self._of_source[source_id]
+        of_source[key] = value
+        if len(of_source) > HISTORY_MAX:
+            self._forget(min(of_source, key=lambda each: (self._ended_at(of_source[each]), each)))
+
+    def _forget(self, key: RunKey) -> None:
+        if (source_id := self._source.pop(key, None)) is not None:
+            del self._of_source[source_id][key]
+
+    def of(self, source_id: str) -> list[V]:
+        """Oldest first."""
+        found = self._of_source.get(source_id, {})
+        return [found[key] for key in sorted(found, key=lambda each: (self._ended_at(found[each]), each))]
+
+    def prune(self, before: datetime) -> int:
+        """How many were forgotten since they ended earlier."""
+        old = [key for key, source in self._source.items() if self._ended_at(self._of_source[source][key]) < before]
+        for key in old:
+            self._forget(key)
+        return len(old)
 
 
 class MemoryLedger:
@@ -22,7 +58,8 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._aborts: dict[str, Abort] = {}
         self._runs: dict[RunKey, Snapshot] = {}
-        self._finished: defaultdict[str, dict[RunKey, Snapshot]] = defaultdict(dict)
+        self._finished = _History[Snapshot](_ended_at)
+        self._burns = _History[BurnRecord](lambda record: record.ended_at)
         self._overrides: dict[str, Override] = {}
         self._orders: dict[str, Order] = {}
 
@@ -45,16 +82,19 @@ class MemoryLedger:
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember what a run used that ended by itself."""
-        for others in self._finished.values():  # its source may have been known by another id
-            others.pop(snapshot.key, None)
-        of_source = self._finished[snapshot.source.id]
-        of_source[snapshot.key] = snapshot
-        while len(of_source) > HISTORY_MAX:
-            del of_source[min(of_source, key=lambda key: _end(of_source[key]))]
+        self._finished.add(snapshot.source.id, snapshot.key, snapshot)
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used, oldest first."""
-        return [run.usage for run in sorted(self._finished.get(source_id, {}).values(), key=_end)]
+        return [run.usage for run in self._finished.of(source_id)]
+
+    async def add_burn(self, record: BurnRecord) -> None:
+        """Remember how fast a run that is over used up what it used."""
+        self._burns.add(record.source_id, record.key, _with_plausible_figures(record))
+
+    async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
+        """The latest records of each of these sources, oldest first; sources without any are left out."""
+        return {source_id: found for source_id in source_ids if (found := self._burns.of(source_id))}
 
     async def add_override(self, override: Override) -> None:
         """Keep an override."""
@@ -91,23 +131,18 @@ class MemoryLedger:
         return order.answer if order else None
 
     async def prune(self, before: datetime) -> int:
-        """Forget runs, finished runs, overrides and orders older than this."""
+        """Forget runs, finished runs, burn rates, overrides and orders older than this."""
         runs = {key for key, run in self._runs.items() if run.seen_at < before}
         orders = {key for key, order in self._orders.items() if order.answer is not None and order.created_at < before}
         overrides = {key for key, override in self._overrides.items() if _over_before(override, before)}
-        finished = 0
-        for of_source in self._finished.values():
-            old = [key for key, run in of_source.items() if _ended_at(run) < before]
-            finished += len(old)
-            for key in old:
-                del of_source[key]
+        histories = self._finished.prune(before) + self._burns.prune(before)
         for key in runs:
             del self._runs[key]
         for order_id in orders:
             del self._orders[order_id]
         for override_id in overrides:
             del self._overrides[override_id]
-        return len(runs) + len(orders) + len(overrides) + finished
+        return len(runs) + len(orders) + len(overrides) + histories
 
     async def close(self) -> None:
         """Nothing to do."""
@@ -127,8 +162,15 @@ def _ended_at(run: Snapshot) -> datetime:
     return run.finished_at or run.seen_at
 
 
-def _end(run: Snapshot) -> tuple[datetime, RunKey]:
-    return _ended_at(run), run.key
+def _with_plausible_figures(record: BurnRecord) -> BurnRecord:
+    """As it would come back from a database."""
+    final = record.final
+    return replace(
+        record,
+        credits_per_s=plausible(record.credits_per_s),
+        usd_per_s=plausible(record.usd_per_s),
+        final=Usage(plausible(final.credits), plausible(final.cost_usd), plausible(final.duration_s)),
+    )
 
 
 def _over_before(override: Override, before: datetime) -> bool:

@@ -1,6 +1,7 @@
 """The ledger over a SQL database, by SQLAlchemy Core.
 
-Every call runs in one thread of its own: the event loop never waits for a disk, and writes keep their order.
+Every call runs in one thread of its own: the event loop never waits for a disk, and writes keep their order. Those that
+wait for the thread share a transaction (`together`).
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -21,19 +22,26 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from watchdog.domain.decision import Abort, Mode
+from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import Snapshot, Usage
+from watchdog.domain.run import Snapshot, Usage, replace
 from watchdog.errors import LedgerError
 from watchdog.ledger import schema
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
+from watchdog.ledger.together import GroupCommit
 
 T = TypeVar("T")
 
 #: An execution option of connections that are going to write.
 WRITES = "ledger_writes"
-#: What a database, its driver, or the executor raise; the ValueErrors are values that cannot be bound.
-_FAULTS = (SQLAlchemyError, OSError, RuntimeError, ValueError, OverflowError)
+#: Sources asked for in one query: few enough bound variables for any database, and few enough rows that a record of an
+#: abort does not wait long for the thread.
+_SOURCES_MAX = 20
+#: Rows of runs written in one transaction, for the same reason.
+_RUNS_MAX = 1_000
+#: What a database, its driver, or the executor raise; the others are values that cannot be bound or written as JSON.
+_FAULTS = (SQLAlchemyError, OSError, RuntimeError, ValueError, OverflowError, msgspec.MsgspecError)
 
 
 def as_text(at: datetime) -> str:
@@ -54,14 +62,13 @@ class SqlLedger:
 
     def __init__(self, engine: sa.Engine, where: str, guard: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(**{WRITES: True})
         self._where = where
-        self._guard = guard
+        self._writes = GroupCommit(engine.execution_options(**{WRITES: True}), guard)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._closing = False
 
     async def close(self) -> None:
-        """Finish what is being written and let go of the file. Closing it again does nothing."""
+        """Finish what waits to be written and let go of the file. Closing it again does nothing."""
         if self._closing:
             return
         self._closing = True
@@ -74,7 +81,7 @@ class SqlLedger:
 
     async def save(self, abort: Abort) -> None:
         """Write this version of the record; it is on disk when this returns."""
-        await self._write(lambda connection: self._upsert(connection, schema.aborts, [abort_row(abort)]))
+        await self._write(lambda connection: _upsert(connection, schema.aborts, [abort_row(abort)]))
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
@@ -93,7 +100,7 @@ class SqlLedger:
         return await self._read(lambda connection: [self._record(row) for row in connection.execute(query).scalars()])
 
     def _record(self, row: str) -> Abort:
-        return self._legible("a record of an abort", lambda: msgspec.json.decode(row, type=Abort))
+        return self._legible("a record of an abort", lambda: _DECODER.decode(row))
 
     def _legible(self, what: str, read: Callable[[], T]) -> T:
         """A row that cannot be read must not pass for none: behind it may be an open abort, or a hold."""
@@ -105,15 +112,17 @@ class SqlLedger:
     # Runs
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
-        """Write the last known usage of these runs."""
+        """Write the last known usage of these runs; in portions, since each row stands for itself, and the record of an
+        abort must not wait for ten thousand of them."""
         rows = list({snapshot.key: _run_row(snapshot) for snapshot in snapshots}.values())
-        if rows:
-            await self._write(lambda connection: self._upsert(connection, schema.runs, rows))
+        for start in range(0, len(rows), _RUNS_MAX):
+            portion = rows[start : start + _RUNS_MAX]
+            await self._write(partial(_upsert, table=schema.runs, rows=portion))
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember how much a run that ended by itself used."""
         row = _finished_row(snapshot)
-        await self._write(lambda connection: self._upsert(connection, schema.finished_runs, [row]))
+        await self._write(lambda connection: _upsert(connection, schema.finished_runs, [row]))
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """What the latest runs of this source used that ended by themselves, oldest first."""
@@ -126,6 +135,29 @@ class SqlLedger:
         )
         rows = await self._read(lambda connection: connection.execute(query).all())
         return [Usage(*row) for row in reversed(rows)]
+
+    async def add_burn(self, record: BurnRecord) -> None:
+        """Remember how fast a run that is over used up what it used; figures that cannot be are stored as unknown."""
+        row = _burn_row(record)
+        await self._write(lambda connection: _upsert(connection, schema.burn_rates, [row]))
+
+    async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
+        """The latest records of each of these sources, oldest first; sources without any are left out."""
+        wanted = list(dict.fromkeys(source_ids))
+        found: dict[str, list[BurnRecord]] = {}
+        for start in range(0, len(wanted), _SOURCES_MAX):
+            # A portion at a time, so that writes come between them.
+            portion = wanted[start : start + _SOURCES_MAX]
+            found |= await self._read(partial(self._burns, source_ids=portion))
+        return found
+
+    def _burns(self, connection: sa.Connection, source_ids: Sequence[str]) -> dict[str, list[BurnRecord]]:
+        stored = {source_id: _storable(source_id) for source_id in source_ids}
+        rows = connection.execute(_burns_of([*stored.values()])).all()
+        of_source = defaultdict(list)
+        for record in self._legible("a burn rate", lambda: [_burn(row) for row in rows]):
+            of_source[record.source_id].append(record)
+        return {source_id: of_source[text][-HISTORY_MAX:] for source_id, text in stored.items() if text in of_source}
 
     # Overrides and orders
 
@@ -141,7 +173,7 @@ class SqlLedger:
             "ended_at": _text_or_none(override.ended_at),
             "reason": override.reason,
         }
-        await self._write(lambda connection: self._upsert(connection, schema.overrides, [row]))
+        await self._write(lambda connection: _upsert(connection, schema.overrides, [row]))
 
     async def overrides(self, now: datetime) -> list[Override]:
         """Those that hold now, oldest first."""
@@ -177,7 +209,7 @@ class SqlLedger:
             "reason": order.reason,
             "answer": order.answer,
         }
-        await self._write(lambda connection: self._upsert(connection, schema.orders, [row]))
+        await self._write(lambda connection: _upsert(connection, schema.orders, [row]))
 
     async def orders(self) -> list[Order]:
         """Those that nobody has taken on, oldest first."""
@@ -201,13 +233,14 @@ class SqlLedger:
     # Upkeep
 
     async def prune(self, before: datetime) -> int:
-        """Delete runs, finished runs, overrides and orders older than this; never an abort, since the counters of the
-        metrics are sums over them. How many rows there were."""
+        """Delete runs, finished runs, burn rates, overrides and orders older than this; never an abort, since the
+        counters of the metrics are sums over them. How many rows there were."""
         limit = as_text(before)
         over = schema.overrides.c
         deletions = (
             sa.delete(schema.runs).where(schema.runs.c.seen_at < limit),
             sa.delete(schema.finished_runs).where(schema.finished_runs.c.finished_at < limit),
+            sa.delete(schema.burn_rates).where(schema.burn_rates.c.ended_at < limit),
             sa.delete(schema.orders).where(schema.orders.c.created_at < limit, schema.orders.c.answer.is_not(None)),
             sa.delete(schema.overrides).where(sa.or_(over.ended_at < limit, over.until < limit)),
         )
@@ -216,31 +249,45 @@ class SqlLedger:
     # The thread
 
     async def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        return await self._run(self._engine, work)
+        """Sees every write that was awaited before; waits for no more than what already stands in the line."""
 
-    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        def guarded(connection: sa.Connection) -> T:
-            self._guard()
-            return work(connection)
-
-        return await self._run(self._writer, guarded)
-
-    async def _run(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         def in_transaction() -> T:
-            with engine.begin() as connection:
+            with self._engine.begin() as connection:
                 return work(connection)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, in_transaction)
         except _FAULTS as error:
-            raise LedgerError(f"{self._where}: {sentence(error)}") from error
+            raise self._fault(error) from error
 
-    def _upsert(self, connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-        insert = _insert(connection.dialect.name)(table)
-        keys = [column.name for column in table.primary_key]
-        changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
-        clean = [{name: _storable(value) for name, value in row.items()} for row in rows]
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), clean)
+    async def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        """On disk when this returns, and even if its caller does not wait for that."""
+        try:
+            # Each write asks for the thread; the first that gets it takes all the others along.
+            done = self._writes.add(work, lambda: self._thread.submit(self._writes.carry_out))
+            return await asyncio.wrap_future(done)
+        except LedgerError as error:
+            # Of the guard, and shared by all that were written together: everybody raises one of his own.
+            raise LedgerError(str(error)) from error
+        except _FAULTS as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> LedgerError:
+        return LedgerError(f"{self._where}: {sentence(error)}")
+
+
+def _upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    clean = [{name: _storable(value) for name, value in row.items()} for row in rows]
+    connection.execute(_upsert_into(table, connection.dialect.name), clean)
+
+
+@cache
+def _upsert_into(table: sa.Table, dialect: str) -> Any:
+    """Made once: making it takes ten times as long as carrying it out."""
+    insert = _insert(dialect)(table)
+    keys = [column.name for column in table.primary_key]
+    changed = {column.name: insert.excluded[column.name] for column in table.columns if column.name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
 
 
 def _insert(dialect: str) -> Any:
@@ -269,7 +316,7 @@ def abort_row(abort: Abort) -> dict[str, Any]:
     abort = _with_finite_figures(abort)
     final = abort.final.usage if abort.final else Usage()
     saving = abort.saving
-    row = {
+    row: dict[str, Any] = {
         "id": abort.id,
         "opened_at": as_text(opened_at(abort)),
         "account": abort.account,
@@ -298,54 +345,66 @@ def abort_row(abort: Abort) -> dict[str, Any]:
         "complete": abort.is_complete,
         "record": record_text(abort),
     }
-    return {name: _cut(value, schema.aborts.c[name]) for name, value in row.items()}
+    for name, length in _LENGTHS.items():
+        if (value := row[name]) is not None:
+            row[name] = value[:length]
+    return row
 
 
-def _cut(value: Any, column: sa.Column[Any]) -> Any:
-    """What a column has room for, where the database minds (PostgreSQL); the record has the whole."""
-    length = getattr(column.type, "length", None)
-    return value[:length] if isinstance(value, str) and length is not None and not column.primary_key else value
+#: What the columns of text have room for, where the database minds (PostgreSQL); the record has the whole.
+_LENGTHS: dict[str, int] = {
+    column.name: column.type.length
+    for column in schema.aborts.columns
+    if isinstance(column.type, sa.String) and column.type.length is not None and not column.primary_key
+}
+
+
+_DECODER = msgspec.json.Decoder(Abort)
 
 
 def record_text(abort: Abort) -> str:
     """The whole record as JSON. Whatever a platform or a person may have put into it, it can be stored and read again:
-    an odd figure or text must not cost the record of an abort."""
+    an odd figure or text must not cost the record of an abort. Raises MsgspecError for what is no record at all: one
+    row that cannot be read would keep all the others from being read."""
     try:
-        text = msgspec.json.encode(abort).decode()
-        if msgspec.json.decode(text, type=Abort) == abort:
-            return text
+        return _legible_text(msgspec.json.encode(abort))
     except (ValueError, msgspec.MsgspecError):
-        pass
-    return msgspec.json.encode(_storable(msgspec.to_builtins(abort))).decode()
+        return _legible_text(msgspec.json.encode(_storable(msgspec.to_builtins(abort))))
+
+
+def _legible_text(record: bytes) -> str:
+    _DECODER.decode(record)
+    return record.decode()
 
 
 def _with_finite_figures(abort: Abort) -> Abort:
     """JSON knows no infinity. Where a figure may be missing, one that is not finite is written as missing; these must
     be there."""
-    return replace(
-        abort,
-        limit_value=_finite(abort.limit_value),
-        used_at_detection=_finite(abort.used_at_detection),
-        before=_with_finite_caps(abort.before),
-        final=None if abort.final is None else _with_finite_caps(abort.final),
-    )
+    figures = {"limit_value": abort.limit_value, "used_at_detection": abort.used_at_detection}
+    odd: dict[str, Any] = {name: _finite(figure) for name, figure in figures.items() if not math.isfinite(figure)}
+    for name, run in (("before", abort.before), ("final", abort.final)):
+        if run is not None and not all(map(math.isfinite, run.burn_cap_per_s.values())):
+            odd[name] = _with_finite_caps(run)
+    return replace(abort, **odd) if odd else abort
 
 
 def _finite(figure: float) -> float:
-    if math.isfinite(figure):
-        return figure
     return 0.0 if math.isnan(figure) else math.copysign(sys.float_info.max, figure)
 
 
 def _with_finite_caps(run: Snapshot) -> Snapshot:
     finite = {kind: rate for kind, rate in run.burn_cap_per_s.items() if math.isfinite(rate)}
-    return run if len(finite) == len(run.burn_cap_per_s) else replace(run, burn_cap_per_s=finite)
+    return replace(run, burn_cap_per_s=finite)
 
 
 def _storable(value: Any) -> Any:
     """The nearest thing to it that JSON and every database can hold: no half surrogates, no NUL, no infinity."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if value is None or isinstance(value, int):
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -395,6 +454,48 @@ def _finished_row(run: Snapshot) -> dict[str, Any]:
         "duration_s": run.usage.duration_s,
         "finished_at": as_text(run.finished_at or run.seen_at),
     }
+
+
+def _burn_row(record: BurnRecord) -> dict[str, Any]:
+    return {
+        "account": record.account,
+        "run_id": record.run_id,
+        "source_id": record.source_id,
+        "ended_at": as_text(record.ended_at),
+        "credits_per_s": plausible(record.credits_per_s),
+        "usd_per_s": plausible(record.usd_per_s),
+        "credits": plausible(record.final.credits),
+        "cost_usd": plausible(record.final.cost_usd),
+        "duration_s": plausible(record.final.duration_s),
+        "ended_by_itself": record.ended_by_itself,
+    }
+
+
+def _burn(row: Sequence[Any]) -> BurnRecord:
+    account, run_id, source_id, ended_at, credits_per_s, usd_per_s, used, cost_usd, duration_s, ended_by_itself = row
+    final = Usage(used, cost_usd, duration_s)
+    at = datetime.fromisoformat(ended_at)
+    return BurnRecord(account, run_id, source_id, at, credits_per_s, usd_per_s, final, ended_by_itself)
+
+
+def _burns_of(source_ids: Sequence[str]) -> sa.Select[Any]:
+    """The latest records of each of these sources, oldest first; some more where several ended at one instant. For each
+    source two looks into the index, for the oldest end that counts and from there on: a window function (row_number)
+    reads all there ever were, which takes ten times as long."""
+    table = schema.burn_rates
+    wanted = sa.values(sa.column("id", sa.Text), name="wanted").data([(source_id,) for source_id in source_ids]).cte()
+    each = table.alias("each_rate")
+    oldest = (
+        sa.select(each.c.ended_at)
+        .where(each.c.source_id == wanted.c.id)
+        .order_by(each.c.ended_at.desc())
+        .limit(1)
+        .offset(HISTORY_MAX - 1)
+        .correlate(wanted)
+        .scalar_subquery()
+    )
+    latest = sa.and_(table.c.source_id == wanted.c.id, table.c.ended_at >= sa.func.coalesce(oldest, ""))
+    return sa.select(table).join(wanted, latest).order_by(table.c.ended_at, table.c.account, table.c.run_id)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -9,16 +9,16 @@ changing list, so an item may appear twice or slip between pages.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
@@ -40,6 +40,10 @@ TRAITS = PlatformTraits(
 )
 
 PAGE_MAX = 1000
+#: So many pages are asked for ahead of the one that is being read.
+_AHEAD_MAX = 3
+#: How often we run after items that slip between two pages.
+_SLIPPED_TRIES = 3
 #: 10 million runs: more pages than this is a list that never ends.
 _PAGES_MAX = 10_000
 #: So many pages may fail, after all their retries, before a sweep makes do with what it has.
@@ -57,6 +61,26 @@ _STATES = {
 }
 _ACTIVE_STATUSES = ",".join(status for status, state in _STATES.items() if state.is_active)
 _GIGABYTE_HOURS_PER_MB_SECOND = 1 / 1024 / 3600
+
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Meta(msgspec.Struct, gc=False):
+    origin: str | None = None
+
+
+class _Listed(msgspec.Struct, rename="camel"):
+    """A run in a list as documented: a thousand of these are decoded without a line of Python."""
+
+    id: str
+    status: str
+    act_id: str | None = None
+    actor_task_id: str | None = None
+    started_at: _Moment | None = None
+    finished_at: _Moment | None = None
+    meta: _Meta | None = None
+    usage_total_usd: float | None = None
 
 
 class _RunShort(msgspec.Struct, rename="camel"):
@@ -82,7 +106,7 @@ class _RunAnswer(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    items: list[_RunShort]
+    items: list[_Listed]
     total: int | None = None
 
 
@@ -109,9 +133,23 @@ class _NamedAnswer(msgspec.Struct):
     data: _Named
 
 
+_decode_page = msgspec.json.Decoder(_PageAnswer).decode
+
+
+#: The ids of an Actor and a task.
+_Pair = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    actor: _Named | None
+    task: _Named | None
+    source: Source
+
+
 @dataclass(frozen=True, slots=True)
 class _PageRead:
-    runs: Sequence[_RunShort]
+    runs: Sequence[_Listed]
     bad_items: Sequence[str]
     items: int
     total: int | None
@@ -119,27 +157,49 @@ class _PageRead:
 
 
 class _Listing:
-    """What a sweep has read so far."""
+    """How far a sweep has come."""
 
     def __init__(self) -> None:
-        self.runs: dict[str, tuple[_RunShort, datetime]] = {}
+        self.ids: set[str] = set()
         self.bad_items: list[str] = []
         self.sure = True
         self.next_offset = 0
+        self.pages = 0
         self._bad_pages = 0
+        self._total: int | None = None
 
-    def add(self, page: _PageRead) -> bool:
-        """Take a page in; whether there is another. Pages get their length from the server, which may give less than
-        asked for, and the total may be missing; a page that brings nothing new is the end of any list."""
-        known = len(self.runs)
-        self.runs.update((run.id, (run, page.received_at)) for run in page.runs)
-        self.bad_items.extend(page.bad_items)
+    def add(self, page: _PageRead) -> tuple[Collection[_Listed], bool]:
+        """Take a page in: what is new in it, and whether there is another. Pages get their length from the server,
+        which may give less than asked for, and the total may be missing; a page that brings nothing new is the end of
+        any list."""
+        self._total = page.total
+        new = self.add_between(page)
         self.next_offset += page.items
+        self.pages += 1
         if page.total is not None and self.next_offset >= page.total:
-            return False
-        goes_on = page.items > 0 and (len(self.runs) > known or not page.runs)
+            return new, False
+        goes_on = page.items > 0 and (bool(new) or not page.runs)
         self.sure = self.sure and (goes_on or page.total is None)
-        return goes_on
+        return new, goes_on
+
+    def miss(self, offset: int, error: PlatformError) -> None:
+        """Take down that a part of the list could not be read."""
+        self.bad_items.append(f"the list of runs from item {offset} on: {error}")
+        self.sure = False
+
+    def add_between(self, page: _PageRead) -> Collection[_Listed]:
+        """Take in items that are not the next ones of the list; those among them that are new."""
+        new = {run.id: run for run in page.runs if run.id not in self.ids}
+        self.ids |= new.keys()
+        self.bad_items.extend(page.bad_items)
+        return new.values()
+
+    def shrunk_by(self, page: _PageRead) -> int:
+        """By how many items the list has become shorter between the last page and this one. Items of this page have
+        moved up by no more than that, since new runs are listed first."""
+        if self._total is None or page.total is None:
+            return 0
+        return min(max(0, self._total - page.total), self.next_offset, PAGE_MAX)
 
     def skip(self, error: PlatformError) -> bool:
         """A page that cannot be read hurts only itself; whether to try the next one. Not if nothing was read before:
@@ -147,10 +207,36 @@ class _Listing:
         self._bad_pages += 1
         if self.next_offset == 0 or isinstance(error, CredentialsRefused):
             raise error
-        self.bad_items.append(f"the list of runs from item {self.next_offset} on: {error}")
-        self.sure = False
+        self.miss(self.next_offset, error)
         self.next_offset += PAGE_MAX
         return error.retryable and self._bad_pages < _BAD_PAGES_MAX
+
+
+class _Pages:
+    """The pages of the list by offset, with the next ones asked for ahead: over a real network a hundred pages one
+    after the other take longer than the pause between two sweeps."""
+
+    def __init__(self, read: Callable[[int], Awaitable[_PageRead]]) -> None:
+        self._read = read
+        self._ahead: dict[int, asyncio.Task[_PageRead]] = {}
+
+    async def at(self, offset: int) -> _PageRead:
+        """The page from this item on."""
+        page = await (self._ahead.pop(offset, None) or self._task(offset))
+        # Only a page of full length says where the next ones begin.
+        if page.items == PAGE_MAX and page.total is not None:
+            following = range(offset + PAGE_MAX, page.total, PAGE_MAX)[:_AHEAD_MAX]
+            self._ahead |= {each: self._task(each) for each in following if each not in self._ahead}
+        return page
+
+    def _task(self, offset: int) -> asyncio.Task[_PageRead]:
+        return asyncio.ensure_future(self._read(offset))
+
+    async def close(self) -> None:
+        """Let go of what nobody came for."""
+        for task in self._ahead.values():
+            task.cancel()
+        await asyncio.gather(*self._ahead.values(), return_exceptions=True)
 
 
 class Apify:
@@ -163,51 +249,79 @@ class Apify:
         self._write_reason = write_reason
         self._actors = NameCache(session.clock, self._look_up_actor)
         self._tasks = NameCache(session.clock, self._look_up_task)
-        self._sources: dict[tuple[str | None, str | None], Source] = {}
+        self._sources: dict[_Pair, _Known] = {}
 
-    async def sweep(self, seen: Seen | None = None) -> Sweep:
-        """Every active run: one call for each 1,000, and one for each Actor or task not seen before. So few calls that
-        `seen` is told of nothing before the end."""
-        listing = _Listing()
-        for _ in range(_PAGES_MAX):
+    async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
+        """Every active run, page by page: one call for each 1,000, and one for each Actor or task not seen before. The
+        list shows what each has used in dollars, so that every run is given, `watched` or not."""
+        listing, pages, snapshots = _Listing(), _Pages(self._list), list[Snapshot]()
+        take = seen or snapshots.extend
+        try:
+            for _ in range(_PAGES_MAX):
+                try:
+                    page = await pages.at(listing.next_offset)
+                except PlatformError as error:
+                    more = listing.skip(error)
+                else:
+                    offset, shrunk_by = listing.next_offset, listing.shrunk_by(page)
+                    runs, more = listing.add(page)
+                    take(await self._swept(runs, page.received_at))
+                    if shrunk_by:
+                        take(await self._slipped(listing, offset, shrunk_by, page.total or 0))
+                if not more:
+                    break
+        finally:
+            await pages.close()
+        return Sweep(snapshots, tuple(listing.bad_items), listing.sure, pages=max(1, listing.pages))
+
+    async def _slipped(self, listing: _Listing, offset: int, count: int, total: int) -> list[Snapshot]:
+        """What moved past us between the last page and the one from `offset` on, when the list had `total` items: runs
+        that end while we read make the list `count` shorter, and what follows them moves up, onto pages that we have
+        read already; and goes on moving until this is answered."""
+        found: list[Snapshot] = []
+        for _ in range(_SLIPPED_TRIES):
+            start = max(0, offset - 2 * count)
             try:
-                more = listing.add(await self._list(listing.next_offset))
+                page = await self._list(start, min(offset - start, PAGE_MAX))
             except PlatformError as error:
-                more = listing.skip(error)
-            if not more:
+                listing.miss(start, error)
                 break
-        active = [(run, received) for run, received in listing.runs.values() if _state(run.status).is_active]
-        await self._resolve(run for run, _ in active)
-        return Sweep([self._swept(run, received) for run, received in active], tuple(listing.bad_items), listing.sure)
+            found += await self._swept(listing.add_between(page), page.received_at)
+            moved = count + max(0, total - (total if page.total is None else page.total))
+            if moved <= offset - start or start == 0:
+                break
+            count = moved
+        return found
 
-    async def _list(self, offset: int) -> _PageRead:
+    async def _list(self, offset: int, limit: int = PAGE_MAX) -> _PageRead:
         call = Call(
             "GET",
             "/v2/actor-runs",
             endpoint="list",
             family="list",
             priority=Priority.SWEEP,
-            params={"status": _ACTIVE_STATUSES, "limit": PAGE_MAX, "offset": offset, "desc": "true"},
+            params={"status": _ACTIVE_STATUSES, "limit": limit, "offset": offset, "desc": "true"},
         )
         return await self._session.read(call, lambda answer: self._read_page(call, answer))
 
     def _read_page(self, call: Call, answer: Answer) -> _PageRead:
         try:
-            page = msgspec.json.decode(answer.body, type=_PageAnswer).data
-            if all(run.id for run in page.items):
-                return _PageRead(page.items, (), len(page.items), count(page.total), answer.received_at)
+            page = _decode_page(answer.body).data
         except UNREADABLE:
-            pass
-        return self._read_item_by_item(call, answer)
+            return self._read_item_by_item(call, answer)
+        if any(not run.id for run in page.items):
+            return self._read_item_by_item(call, answer)
+        return _PageRead(page.items, (), len(page.items), count(page.total), answer.received_at)
 
     def _read_item_by_item(self, call: Call, answer: Answer) -> _PageRead:
-        """A page with something unreadable in it: a bad item hurts only itself."""
+        """A page with something in it that is not as documented: a bad item hurts only itself, a bad figure only that
+        figure."""
         page = self._session.decode(call, answer, _RawPageAnswer).data
-        runs: list[_RunShort] = []
+        runs: list[_Listed] = []
         bad_items: list[str] = []
         for number, raw in enumerate(page.items):
             try:
-                runs.append(_with_id(msgspec.json.decode(raw, type=_RunShort)))
+                runs.append(_as_documented(_with_id(msgspec.json.decode(raw, type=_RunShort))))
             except UNREADABLE as error:
                 bad_items.append(f"item {number} of the list of runs cannot be read: {error}")
         return _PageRead(runs, bad_items, len(page.items), count(page.total), answer.received_at)
@@ -233,9 +347,9 @@ class Apify:
                 account=self._session.account,
             )
         # A look-up of names never holds up an abort, nor the look before it if its source has been seen before.
-        seen_before = (text(run.act_id), text(run.actor_task_id)) in self._sources
-        urgent = call.priority is Priority.URGENT and seen_before
-        await self._resolve([run], wait=call.priority is not Priority.ABORT and not urgent)
+        pair = (text(run.act_id), text(run.actor_task_id))
+        urgent = call.priority is Priority.URGENT and pair in self._sources
+        await self._resolve([pair], wait=call.priority is not Priority.ABORT and not urgent)
         return self._inspected(run, answer.received_at)
 
     async def explain(self, run_id: str, text: str) -> None:
@@ -256,28 +370,24 @@ class Apify:
 
     # Names
 
-    async def _resolve(self, runs: Iterable[_RunShort], *, wait: bool = True) -> None:
-        """Look up the names of every Actor and task among these runs that is not known yet."""
-        pairs = {(text(run.act_id), text(run.actor_task_id)) for run in runs}
+    async def _resolve(self, pairs: Collection[_Pair], *, wait: bool = True) -> None:
+        """Look up the names of every Actor and task among these that is not known yet."""
         await asyncio.gather(
             self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
             self._tasks.fill((task for _, task in pairs if task), wait=wait),
         )
         for pair in pairs:
-            self._sources[pair] = self._make_source(*pair)
+            self._know(pair)
 
-    def _make_source(self, actor_id: str | None, task_id: str | None) -> Source:
+    def _know(self, pair: _Pair) -> None:
+        """Make the source of an Actor and a task, anew only if their names have changed: the same names are the same
+        object."""
+        actor_id, task_id = pair
         actor = self._actors.get(actor_id) if actor_id else None
         task = self._tasks.get(task_id) if task_id else None
-        facets = {"actor": _names(actor, actor_id), "task": _names(task, task_id)}
-        # Every run has an Actor, so one that is not named is not known; a run without a task simply has none.
-        missing = (("actor", actor is None), ("task", bool(task_id) and task is None))
-        unresolved = frozenset(facet for facet, is_missing in missing if is_missing)
-        label = facets["actor"][0] if facets["actor"] else "unknown Actor"
-        if facets["task"]:
-            label += f" ({task.name if task else task_id})"
-        names = "|".join((*facets["actor"], "", *facets["task"]))
-        return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved, id=f"{actor_id}/{task_id or ''}")
+        known = self._sources.get(pair)
+        if known is None or (known.actor, known.task) != (actor, task):
+            self._sources[pair] = _Known(actor, task, _make_source(pair, actor, task))
 
     async def _look_up_actor(self, actor_id: str) -> _Named:
         call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")
@@ -289,13 +399,44 @@ class Apify:
 
     # Snapshots
 
-    def _swept(self, run: _RunShort, received: datetime) -> Snapshot:
-        elapsed = self._elapsed(run, received)
-        if elapsed and self._session.skew_s < 0:
-            # A Date header that is late must not hide a breach: either clock may raise a suspicion.
-            elapsed -= self._session.skew_s
-        usage = Usage(cost_usd=figure(run.usage_total_usd), duration_s=elapsed)
-        return self._snapshot(run, received, usage)
+    async def _swept(self, runs: Iterable[_Listed], received: datetime) -> list[Snapshot]:
+        """The active ones of a page, with their names looked up."""
+        active = [run for run in runs if _state(run.status).is_active]
+        pairs = {(run.act_id, run.actor_task_id) for run in active}
+        await self._resolve(pairs)
+        sources = {pair: self._sources[pair].source for pair in pairs}
+        account = self._session.account
+        skew_s = self._session.skew_s
+        snapshots = []
+        for run in active:
+            state, cost = _state(run.status), run.usage_total_usd
+            if state is RunState.PENDING:
+                elapsed: float | None = 0.0
+            elif run.started_at is None:
+                elapsed = None
+            else:
+                elapsed = max(0.0, (received - run.started_at).total_seconds() + skew_s)
+                if elapsed and skew_s < 0:
+                    # A Date header that is late must not hide a breach: either clock may raise a suspicion.
+                    elapsed -= skew_s
+            snapshots.append(
+                # By position: by name it takes half as long again, ten thousand times a sweep.
+                Snapshot(
+                    account,
+                    NAME,
+                    run.id,
+                    sources[run.act_id, run.actor_task_id],
+                    state,
+                    run.status,
+                    Usage(None, cost if cost is not None and cost >= 0 else None, elapsed),
+                    received,
+                    False,
+                    run.meta.origin or None if run.meta is not None else None,
+                    run.started_at,
+                    run.finished_at,
+                )
+            )
+        return snapshots
 
     def _inspected(self, run: _Run, received: datetime) -> Snapshot:
         stats, options = part(run.stats), part(run.options)
@@ -318,7 +459,7 @@ class Apify:
             account=self._session.account,
             platform=NAME,
             run_id=run.id,
-            source=self._sources[text(run.act_id), text(run.actor_task_id)],
+            source=self._sources[text(run.act_id), text(run.actor_task_id)].source,
             state=_state(run.status),
             status=run.status,
             usage=usage,
@@ -377,6 +518,33 @@ def _with_id(run: _RunShort) -> _RunShort:
     if not run.id:
         raise msgspec.ValidationError("its id is empty")
     return run
+
+
+def _as_documented(run: _RunShort) -> _Listed:
+    """The same run with every figure that is not as documented unknown."""
+    return _Listed(
+        id=run.id,
+        status=run.status,
+        act_id=text(run.act_id),
+        actor_task_id=text(run.actor_task_id),
+        started_at=moment(run.started_at),
+        finished_at=moment(run.finished_at),
+        meta=_Meta(text(part(run.meta).get("origin"))),
+        usage_total_usd=figure(run.usage_total_usd),
+    )
+
+
+def _make_source(pair: _Pair, actor: _Named | None, task: _Named | None) -> Source:
+    actor_id, task_id = pair
+    facets = {"actor": _names(actor, actor_id), "task": _names(task, task_id)}
+    # Every run has an Actor, so one that is not named is not known; a run without a task simply has none.
+    missing = (("actor", actor is None), ("task", bool(task_id) and task is None))
+    unresolved = frozenset(facet for facet, is_missing in missing if is_missing)
+    label = facets["actor"][0] if facets["actor"] else "unknown Actor"
+    if facets["task"]:
+        label += f" ({task.name if task else task_id})"
+    names = "|".join((*facets["actor"], "", *facets["task"]))
+    return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved, id=f"{actor_id}/{task_id or ''}")
 
 
 def _names(known: _Named | None, object_id: str | None) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ and `duration` are different things, however alike the documentation's examples 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
@@ -38,6 +38,7 @@ TRAITS = PlatformTraits(
     graceful_window_s=0.0,
     settle_s=10.0,
     default_poll_interval_s=None,
+    sweep_shows_usage=False,
 )
 
 PAGE_MAX = 100
@@ -87,6 +88,7 @@ class _Squid(msgspec.Struct):
     crawler: Any = None
     crawler_name: Any = None
     last_run_status: Any = msgspec.UNSET
+    last_run_at: Any = None
     is_active: Any = None
 
 
@@ -102,11 +104,20 @@ class _Reading:
     """What a sweep has read so far."""
 
     squids: dict[str, _Squid] = field(default_factory=dict)
-    runs: list[tuple[_Squid, _Run, datetime]] = field(default_factory=list)
+    runs: dict[str, tuple[_Squid, _Run]] = field(default_factory=dict)
     bad_items: list[str] = field(default_factory=list)
     bad_pages: int = 0
     failed: dict[str, PlatformError] = field(default_factory=dict)
     sure: bool = True
+    pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Latest:
+    """The newest run of a squid when it was last asked for, and what the squid list said then of when it began."""
+
+    run_id: str
+    listed_at: object
 
 
 class Lobstr:
@@ -121,12 +132,13 @@ class Lobstr:
         self._session = session
         self._usd_per_credit = usd_per_credit
         self._squids = NameCache(session.clock, self._look_up_squid)
-        self._watched_squids: set[str] = set()
+        self._latest: dict[str, _Latest] = {}
+        self._unasked: set[str] = set()
         self._squid_of_run: dict[str, str] = {}
         self._listed: dict[str, _Squid] = {}
 
-    async def sweep(self, seen: Seen | None = None) -> Sweep:
-        """Every active run: the squid list, and one call for each squid with an active run.
+    async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
+        """Every active run: the squid list, and one call for each squid with an active run that is not `watched`.
 
         A squid whose run was active at the last sweep, or could not be asked for, is asked for once more even if the
         list leaves it out or says otherwise.
@@ -134,18 +146,35 @@ class Lobstr:
         reading = _Reading()
         await self._list_squids(reading)
         wanted = {squid.id: squid for squid in reading.squids.values() if _may_be_active(squid)}
-        wanted |= {squid_id: self._squid(squid_id) for squid_id in self._watched_squids - wanted.keys()}
+        goes_on = {squid_id for squid_id, squid in wanted.items() if self._is_watched(squid, watched)}
+        wanted |= {
+            squid_id: self._squid(squid_id)
+            for squid_id in self._latest.keys() | self._unasked
+            if squid_id not in wanted
+        }
         self._listed = reading.squids
         await self._name(reading, wanted.values())
-        await asyncio.gather(*(self._read_newest_run(squid, reading, seen) for squid in wanted.values()))
-        if wanted and len(reading.failed) == len(wanted):
+        asked = [squid for squid_id, squid in wanted.items() if squid_id not in goes_on]
+        found: list[Snapshot] = []
+        take = seen or found.extend
+        await asyncio.gather(*(self._read_newest_run(squid, reading, take) for squid in asked))
+        if asked and len(reading.failed) == len(wanted):
             # Nothing at all could be seen: that is a failed sweep, not an account without runs.
             raise next(iter(reading.failed.values()))
-        active = [(squid, run, at) for squid, run, at in reading.runs if _state(run).is_active]
-        self._watched_squids = {squid.id for squid, _, _ in active} | reading.failed.keys()
-        self._squid_of_run = {run.id: _squid_id(run) or squid.id for squid, run, _ in active}
-        snapshots = {run.id: self._snapshot(run, self._squid_of(run, squid), at) for squid, run, at in active}
-        return Sweep(list(snapshots.values()), tuple(reading.bad_items), reading.sure)
+        unread = {self._latest[squid_id].run_id for squid_id in goes_on}
+        active = [(squid, run) for squid, run in reading.runs.values() if _state(run).is_active]
+        self._latest = {squid_id: self._latest[squid_id] for squid_id in goes_on}
+        self._latest |= {squid.id: _Latest(run.id, squid.last_run_at) for squid, run in reversed(active)}
+        self._unasked = set(reading.failed)
+        kept = {run_id: squid_id for run_id, squid_id in self._squid_of_run.items() if run_id in unread}
+        self._squid_of_run = kept | {run.id: _squid_id(run) or squid.id for squid, run in active}
+        return Sweep(found, tuple(reading.bad_items), reading.sure, unread, max(1, reading.pages))
+
+    def _is_watched(self, squid: _Squid, watched: Collection[str]) -> bool:
+        """Whether the run of this squid is known, and looked at by itself; not if the list shows that a newer one has
+        begun since."""
+        latest = self._latest.get(squid.id)
+        return latest is not None and latest.run_id in watched and latest.listed_at == squid.last_run_at
 
     async def _list_squids(self, reading: _Reading) -> None:
         """Every page of the squid list. A page that cannot be read hurts only itself, unless it is the first."""
@@ -165,6 +194,7 @@ class Lobstr:
                 if not error.retryable or reading.bad_pages >= _BAD_PAGES_MAX:
                     return
                 continue
+            reading.pages += 1
             known = len(reading.squids)
             squids: Sequence[_Squid] = _read_items(envelope, _Squid, "squid", reading.bad_items)
             reading.squids.update((squid.id, squid) for squid in squids)
@@ -179,7 +209,7 @@ class Lobstr:
                 self._squids.put(squid.id, squid)
         await self._squids.fill(squid.id for squid in wanted if not _is_named(squid))
 
-    async def _read_newest_run(self, squid: _Squid, reading: _Reading, seen: Seen | None) -> None:
+    async def _read_newest_run(self, squid: _Squid, reading: _Reading, seen: Seen) -> None:
         """The newest run of a squid. A squid that cannot be asked hurts only itself."""
         params: dict[str, str | int] = {"squid": squid.id, "limit": 1, "page": 1}
         call = Call("GET", "/v1/runs", endpoint="list", family="runs", params=params, priority=Priority.SWEEP)
@@ -193,9 +223,11 @@ class Lobstr:
             reading.sure = False
             return
         for run in _read_items(envelope, _Run, f"run of squid {squid.id}", reading.bad_items):
-            reading.runs.append((squid, run, answer.received_at))
-            if seen is not None and _state(run).is_active:
-                seen(self._snapshot(run, self._squid_of(run, squid), answer.received_at))
+            if run.id in reading.runs:
+                continue
+            reading.runs[run.id] = (squid, run)
+            if _state(run).is_active:
+                seen([self._snapshot(run, self._squid_of(run, squid), answer.received_at)])
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
         """The run in detail; with `progress` also its stats, at the same time. Stats that cannot be read are left

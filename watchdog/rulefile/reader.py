@@ -23,7 +23,7 @@ from watchdog.rulefile.values import (
 )
 
 FILE_KEYS = ("rules", "protect", "resurrect")
-RULE_KEYS = ("name", "match", "limits", "resurrect", "action")
+RULE_KEYS = ("name", "match", "limits", "resurrect", "never_exceed", "action")
 MATCH_KEYS = (*RUN_KEYS, *OWNERS)
 LIMIT_KEYS = (LimitKind.MAX_COST_USD.value, LimitKind.MAX_DURATION.value, LimitKind.MAX_CREDITS.value)
 
@@ -93,13 +93,17 @@ class FileReader:
         selector = self._selector(table.get("match"), desk)
         limits = _limits(table, desk)
         resurrect = _optional_bool(table.get("resurrect"), desk)
+        never_exceed = _optional_bool(table.get("never_exceed"), desk)
         action = _action(table.get("action"), desk)
+        careful = table.get("never_exceed")
+        if careful is not None and never_exceed and action is Action.NOTIFY:
+            desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
             self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
-            self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, *place))
+            self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, never_exceed, *place))
 
     def _name(self, table: Table, desk: Desk) -> str | None:
         entry = table.get("name")

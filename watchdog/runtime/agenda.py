@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from watchdog.domain.ports import Clock
 
+#: So many at a time; a few milliseconds of work.
+BATCH = 100
+
 
 class Agenda:
     """Calls `on_due(key)` for each key once its time has come, earliest first.
@@ -27,6 +30,11 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def late_s(self) -> float:
+        """How long the first of them has been due; 0 if its time is still to come, or there is none."""
+        return max(0.0, self._clock.monotonic() - self._heap[0][0]) if self._heap else 0.0
+
     def set(self, key: str, due_s: float) -> None:
         """Look at this key then, and not at any time set before."""
         if self._due.get(key) == due_s:
@@ -44,17 +52,23 @@ class Agenda:
         """Serve until cancelled."""
         while True:
             self._changed.clear()
-            self.fire()
-            await self._wait()
+            if self.fire():
+                # However many are due at once, everything else gets its turn in between.
+                await asyncio.sleep(0)
+            else:
+                await self._wait()
 
-    def fire(self) -> None:
-        """Call for everything that is due by now."""
+    def fire(self) -> bool:
+        """Call for what is due by now, a batch of it; whether there is more."""
         now = self._clock.monotonic()
-        while self._heap and self._heap[0][0] <= now:
+        for _ in range(BATCH):
+            if not self._heap or self._heap[0][0] > now:
+                return False
             due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:
                 del self._due[key]
                 self._on_due(key)
+        return True
 
     async def _wait(self) -> None:
         """Until the next time, or until an earlier one is set."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import LimitKind, RunKey, RunState, Snapshot, Usage
+from watchdog.domain.run import LimitKind, RunKey, RunState, Snapshot, Usage, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
+from watchdog.engine.forecast import Latency
 from watchdog.engine.savings import estimate
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 
@@ -26,6 +27,11 @@ SETTLE_TRIES = 5
 COOL_DOWN_S = 60.0
 COOL_DOWN_MAX_S = 900.0
 _RATE_LIMIT_PAUSE_S = 5.0
+#: What a request for a stop takes, and the stop after it, before any has been measured; the longest stop that is
+#: believed to be one. In seconds.
+REQUEST_FIRST_S = 1.0
+STOP_FIRST_S = 2.0
+STOP_MAX_S = 60.0
 
 
 def pace_for(platform: Platform) -> Pace:
@@ -39,10 +45,10 @@ class _CoolDown:
     until_s: float
 
 
-Reconsider = Callable[[Snapshot], Awaitable[bool]]
+Reconsider = Callable[[Abort, Snapshot], Awaitable[bool]]
 
 
-async def _always(snapshot: Snapshot) -> bool:
+async def _always(abort: Abort, seen: Snapshot) -> bool:
     return True
 
 
@@ -60,6 +66,19 @@ class Enforcer:
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
         self._still_wanted: Reconsider = _always
+        self._when_stopped: dict[str, Callable[[Snapshot], Awaitable[None]]] = {}
+        self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
+        self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
+
+    def when_stopped(self, account: str, tell: Callable[[Snapshot], Awaitable[None]]) -> None:
+        """Tell of each run of this account whose abort has been proven and settled, as it was seen last."""
+        self._when_stopped[account] = tell
+
+    def stopping_s(self, account: str, mode: Mode) -> float:
+        """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
+        as measured, and the platform's window of a graceful one."""
+        window_s = self._platforms[account].traits.graceful_window_s if mode is Mode.GRACEFUL else 0.0
+        return self._request_s[account].high + self._stop_s[account].high + window_s
 
     def is_busy_with(self, key: RunKey) -> bool:
         """Whether an abort of this run is going on, or has just failed and rests before the next."""
@@ -165,6 +184,7 @@ class Enforcer:
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
             self._rest_if_failed(pursuit.abort)
+            await self._tell_stopped(pursuit.abort)
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
             self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
             self._cool_down(key)
@@ -174,6 +194,11 @@ class Enforcer:
             if not self._current[key].state.is_open:
                 self._current.pop(key, None)
 
+    async def _tell_stopped(self, abort: Abort) -> None:
+        tell = self._when_stopped.get(abort.account)
+        if tell is not None and abort.final is not None and abort.settled:
+            await tell(abort.final)
+
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
         if pursuit.abort.effective_requests:
@@ -181,8 +206,10 @@ class Enforcer:
             self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
         pursuit = await self._advance(escalation.requesting(pursuit, self._clock.now()))
         abort = pursuit.abort
+        began_s = self._clock.monotonic()
         try:
             seen = await platform.abort(abort.run_id, abort.mode)
+            self._request_s[abort.account].took(self._clock.monotonic() - began_s)
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
             return escalation.postponed(pursuit, self._clock.now(), wait, pace)
@@ -231,7 +258,8 @@ class Enforcer:
             return True
         before = abort.before
         source = before.source if seen.source.unresolved else seen.source
-        return await self._still_wanted(replace(seen, source=source, usage=_higher(before.usage, seen.usage)))
+        seen = replace(seen, source=source, usage=_higher(before.usage, seen.usage))
+        return await self._still_wanted(abort, seen)
 
     def _take_back(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
         """Close the record, but not while a request whose answer was lost may still stop the run."""
@@ -264,8 +292,15 @@ class Enforcer:
             await self._store(after)
             self._tell(before, after)
         if after.state is AbortState.CONFIRMED and before.state.is_open:
+            self._measure_stop(after)
             self._explain(after)
         return replace(pursuit, abort=after)
+
+    def _measure_stop(self, abort: Abort) -> None:
+        """How long an immediate stop takes, by the platform's own account; clocks may differ, so never less than 0."""
+        if abort.mode is Mode.IMMEDIATE and abort.stopped_at is not None and abort.requested_at is not None:
+            seconds = (abort.stopped_at - abort.requested_at).total_seconds()
+            self._stop_s[abort.account].took(min(STOP_MAX_S, max(0.0, seconds)))
 
     async def _with_saving(self, abort: Abort) -> Abort:
         final = abort.final or abort.before

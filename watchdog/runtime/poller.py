@@ -7,12 +7,11 @@ can lead to an abort.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import replace
+import math
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from watchdog.domain.decision import Decision, Response, Verdict, VerdictKind
+from watchdog.domain.decision import Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
     AccountInfo,
     InspectionDone,
@@ -23,16 +22,36 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
-from watchdog.engine.cadence import auto_interval_s, seconds_to_next_look
-from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource, judge
-from watchdog.engine.forecast import next_floor, upper_bound, with_floor
-from watchdog.errors import CredentialsRefused, Gone, PlatformError
+from watchdog.domain.run import NO_PROGRESS, LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.engine.cadence import (
+    LISTS_SHARE,
+    ceiling_s,
+    discovery_interval_s,
+    floor_s,
+    next_look,
+    sweep_is_cheaper,
+)
+from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
+from watchdog.engine.forecast import Latency, next_floor, projected_final, with_floor
+from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
 from watchdog.runtime.enforcer import Enforcer, pace_for
+from watchdog.runtime.histories import HISTORY_MIN, Histories
+from watchdog.runtime.looks import Looks, looks_at_once
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.tally import Tally
-from watchdog.runtime.watched import Watched, aged, answered, learn_rates, newest
+from watchdog.runtime.watched import (
+    Calm,
+    Watched,
+    aged,
+    answered,
+    calm_until,
+    learn,
+    most_used,
+    newest,
+    note_pause,
+    outlook_on,
+)
 
 #: A run whose figures are not known, or whose abort is deferred, is inspected again after this many seconds.
 LOOK_AGAIN_S = 30.0
@@ -41,10 +60,10 @@ MISSING_MAX = 2
 #: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
 #: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
-#: How many inspections may be under way at once; those before an abort come on top.
-LOOKS_MAX = 32
 #: Deadlines that are so near are put on the agenda, in seconds; and those within two intervals.
 HORIZON_MIN_S = 120.0
+#: From so close to a limit on, a look goes before all others: one at a deadline may come a moment early.
+SUSPECT_RATIO = 0.999
 #: From so close to a limit on, a look may use the rate budget that is kept for aborts.
 URGENT_RATIO = 0.95
 #: Longest pause after failed polls, in seconds.
@@ -52,9 +71,19 @@ BACKOFF_MAX_S = 60.0
 #: After a look in vain wait at least this long, in seconds, doubled each time up to the second figure.
 VAIN_FIRST_S = 0.05
 VAIN_MAX_S = 5.0
-_RUNNING_RATE = {LimitKind.MAX_DURATION: 1.0}
+#: A sweep that comes early, in place of many looks, keeps at least this distance from the last one, in seconds.
+EARLY_SWEEP_S = 1.0
+#: A limit that is never to be exceeded takes effect earlier by at most this share of it.
+MARGIN_SHARE_MAX = 0.5
+#: The last look before a breach is one that comes so close to it; progress read so long ago still counts. In seconds.
+PROGRESS_AHEAD_S = 2.0
+PROGRESS_KEPT_S = 15.0
+#: What a look takes before any has been measured, in seconds.
+LOOK_FIRST_S = 0.5
 _NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
-_YIELD_EVERY = 500
+#: States in which a run can be calm.
+_GOING_ON = frozenset({RunState.RUNNING, RunState.PENDING})
+_BATCH = 200
 
 
 class Poller:
@@ -72,8 +101,11 @@ class Poller:
         *,
         interval_s: float | None,
         requests_per_minute: float,
+        turn: asyncio.Lock | None = None,
     ) -> None:
+        """`interval_s` None: as the rate budget allows. `turn` is shared by pollers that are to take turns."""
         self.info = info
+        self._turn = turn or asyncio.Lock()
         self.last_error: PlatformError | None = None
         self.last_success_s: float | None = None
         self.started_s = clock.monotonic()
@@ -87,19 +119,37 @@ class Poller:
         self._clock = clock
         self._interval_s = interval_s
         self._requests_per_minute = requests_per_minute
+        self._histories = Histories(ledger)
+        self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
+        self._look_s = Latency(LOOK_FIRST_S)
+        self._floor_s = floor_s(requests_per_minute)
+        enforcer.when_stopped(info.name, self._stopped)
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
+        self._sweeps = 0
+        self._listed = 0
+        self._pages = 1
+        self._swept_at = 0.0
+        self._early_sweep: asyncio.Task[None] | None = None
+        self._tally = Tally()
         self._unknown_statuses: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._queue: deque[Watched] = deque()
 
     @property
     def interval_s(self) -> float:
-        """Seconds between two sweeps: as configured, else as the number of runs and the rate budget allow."""
-        if self._interval_s is not None:
+        """Seconds between two sweeps: as configured, else as the length of the list and the rate budget allow."""
+        if self._interval_s is None:
+            return discovery_interval_s(self._pages, self._requests_per_minute)
+        if self._platform.traits.sweep_shows_usage:
             return self._interval_s
-        return auto_interval_s(len(self.watched), self._requests_per_minute)
+        # The list is not what shows usage: it must leave the rate budget to the looks that do.
+        least_s = self._pages / self._requests_per_minute * 60.0 / LISTS_SHARE
+        return max(self._interval_s, least_s)
+
+    @property
+    def looks_waiting(self) -> int:
+        """Looks that are due and wait for their turn."""
+        return self._looks.waiting
 
     # Sweeping
 
@@ -121,14 +171,64 @@ class Poller:
             self._sweeping = False
 
     async def _sweep(self) -> None:
-        began = self._clock.monotonic()
+        began = self._swept_at = self._clock.monotonic()
         await self._rulebook.refresh(self._ledger, self._clock.now())
-        sweep = await self._platform.sweep(self._take_early)
-        tally = await self._take_in(sweep)
+        self._sweeps, self._listed, self._tally = self._sweeps + 1, 0, Tally()
+        sweep = await self._read_list()
+        self._take_unread(sweep)
+        self._note_missing(self._clock.monotonic())
+        self._pages = sweep.pages
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
-        self._observer.notice(tally.notice(self.info, self._clock.now(), self.last_success_s - began, sweep))
+        self._observer.notice(self._tally.notice(self.info, self._clock.now(), self.last_success_s - began, sweep))
         self._rulebook.tidy()
+        await self._load_histories()
+
+    def _looked_at(self) -> Collection[str]:
+        """The runs that are looked at one by one, so that the sweep need not read them."""
+        if self._platform.traits.sweep_shows_usage:
+            return ()
+        return {run_id for run_id, watched in self.watched.items() if not watched.over and not watched.missing}
+
+    async def _read_list(self) -> Sweep:
+        """Sweep, and take each batch of runs in while the next one is read."""
+        inbox: asyncio.Queue[Sequence[Snapshot] | None] = asyncio.Queue()
+        taking = asyncio.create_task(self._take_all(inbox), name=f"sweep of {self.info.name}")
+        try:
+            sweep = await self._platform.sweep(inbox.put_nowait, self._looked_at())
+            inbox.put_nowait(sweep.snapshots)
+        except asyncio.CancelledError:
+            taking.cancel()
+            raise
+        except BaseException:
+            inbox.put_nowait(None)
+            await taking
+            raise
+        inbox.put_nowait(None)
+        await taking
+        return sweep
+
+    async def _take_all(self, inbox: asyncio.Queue[Sequence[Snapshot] | None]) -> None:
+        """A few runs at each turn of the event loop, whichever account they are of: aborts and answers to whoever asks
+        do not wait for a long list."""
+        while (snapshots := await inbox.get()) is not None:
+            for start in range(0, len(snapshots), _BATCH):
+                async with self._turn:
+                    self._take_in(snapshots[start : start + _BATCH])
+                    await asyncio.sleep(0)
+
+    async def _load_histories(self) -> None:
+        """Read what is known of new sources. Runs that nobody sweeps get their next look by it."""
+        try:
+            found = await self._histories.load()
+        except LedgerError as error:
+            self._observer.notice(Trouble(f"forecasts do without history: {error}", account=self.info.name))
+            return
+        if found and not self._platform.traits.sweep_shows_usage:
+            now_s = self._clock.monotonic()
+            for watched in list(self.watched.values()):
+                if watched.swept.source.id in found and not watched.over:
+                    self._plan_again(watched, now_s)
 
     async def _sweep_failed(self, error: PlatformError) -> None:
         self._failures += 1
@@ -143,9 +243,11 @@ class Poller:
         """No list to be had: judge each known run by what it can have used since it was last seen, and look at those
         that may be over a limit, and at a few that were not seen for long. The detail call may work all the same."""
         now_s = self._clock.monotonic()
-        looks = ENDED_LOOKS_MAX - len(self._tasks) - len(self._queue)
+        looks = ENDED_LOOKS_MAX - len(self._looks) - self._looks.waiting
         for number, watched in enumerate(list(self.watched.values())):
-            limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept))
+            if watched.calm is not None and now_s < watched.calm.until_s:
+                continue
+            limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept), now_s)
             if not limits:
                 continue
             used, age_s = aged(watched, now_s)
@@ -156,40 +258,56 @@ class Poller:
                 self._look_now(watched, now_s)
             else:
                 self._plan(watched, limits, used, now_s)
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
+            if number % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
 
-    def _take_early(self, snapshot: Snapshot) -> None:
-        """One run of a sweep that still goes on: a breach does not wait for the rest of the list."""
-        self._take_one(snapshot, self._clock.now(), self._clock.monotonic(), Tally())
+    def _take_in(self, snapshots: Sequence[Snapshot]) -> None:
+        """Runs of a sweep, as soon as they are read: a breach does not wait for the rest of the list."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        seen_at, at_s = now, now_s
+        for snapshot in snapshots:
+            if snapshot.seen_at is not seen_at:
+                # Judge a run as it was when its answer came, which may be a while ago.
+                seen_at = snapshot.seen_at
+                at_s = now_s - max(0.0, (now - seen_at).total_seconds())
+            self._take_one(snapshot, at_s, now_s)
 
-    def _take_one(self, snapshot: Snapshot, now: datetime, now_s: float, tally: Tally) -> None:
-        """Judge a run as it was when its answer came, which may be a while ago."""
-        age_s = max(0.0, (now - snapshot.seen_at).total_seconds())
-        watched = self._see(snapshot, now_s - age_s)
+    def _take_unread(self, sweep: Sweep) -> None:
+        """Those that the list only named."""
+        now_s = self._clock.monotonic()
+        for run_id in sweep.unread:
+            watched = self.watched.get(run_id)
+            if watched is not None and watched.sweep != self._sweeps:
+                self._mark_listed(watched)
+                limits = self._rulebook.evaluator.limits(watched.swept)
+                self._tally.add(watched, limits, most_used(watched, now_s))
+
+    def _take_one(self, snapshot: Snapshot, at_s: float, now_s: float) -> None:
+        watched = self.watched.get(snapshot.run_id)
+        if watched is not None and watched.calm is not None:
+            calm, changes = watched.calm, self._rulebook.changes
+            if watched.sweep != self._sweeps and calm.holds(watched.swept, snapshot, now_s, changes):
+                watched.swept, watched.swept_at = snapshot, at_s
+                self._mark_listed(watched)
+                self._tally.add_calm(watched, calm.limits)
+                return
+        watched = self._see(watched, snapshot, at_s)
         try:
-            self._consider(watched, now_s, tally)
+            self._consider(watched, at_s, now_s)
         except Exception as error:  # noqa: BLE001  # one run that cannot be judged must not stop the sweep
             self._went_wrong(watched, error)
 
-    async def _take_in(self, sweep: Sweep) -> Tally:
-        now, now_s = self._clock.now(), self._clock.monotonic()
-        tally = Tally()
-        for number, snapshot in enumerate(sweep.snapshots):
-            self._take_one(snapshot, now, now_s, tally)
-            if number % _YIELD_EVERY == _YIELD_EVERY - 1:
-                await asyncio.sleep(0)
-        self._note_missing(sweep, now_s)
-        return tally
+    def _mark_listed(self, watched: Watched) -> None:
+        watched.missing = 0
+        watched.sweep = self._sweeps
+        self._listed += 1
 
-    def _see(self, snapshot: Snapshot, at_s: float) -> Watched:
+    def _see(self, watched: Watched | None, snapshot: Snapshot, at_s: float) -> Watched:
         """Remember a swept run as it was at this time of the monotonic clock."""
-        watched = self.watched.get(snapshot.run_id)
         if watched is None:
-            watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s)
+            watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, since=at_s)
         else:
-            learn_rates(watched, snapshot, at_s)
-            watched.swept, watched.swept_at, watched.missing = snapshot, at_s, 0
+            watched.swept, watched.swept_at = snapshot, at_s
         if snapshot.state is RunState.UNKNOWN:
             self._tell_status(snapshot)
         if snapshot.state is not RunState.ABORTING:
@@ -201,33 +319,75 @@ class Poller:
         if watched.generation != self._rulebook.generation:
             watched.generation, watched.decision, watched.verdicts = self._rulebook.generation, None, ()
             watched.not_before = watched.unknown_until = 0.0
-            watched.told.clear()
+            watched.told = None
         return watched
 
-    def _consider(self, watched: Watched, now_s: float, tally: Tally) -> None:
+    def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
         limits = self._rulebook.evaluator.limits(watched.swept)
-        used = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
-        tally.add(watched, limits, used)
+        used = most_used(watched, now_s)
+        if watched.sweep != self._sweeps:
+            self._mark_listed(watched)
+            self._tally.add(watched, limits, used)
+        watched.calm = None
         if not limits.limits:
+            watched.calm = Calm.for_ever(limits, self._rulebook.changes)
             return
+        self._learn(watched, watched.swept, limits, at_s)
         if limits.unsure:
             unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
             self._tell_verdicts(watched, watched.swept, unsure)
-        open_limits = self._open_limits(watched, limits)
+        open_limits = self._open_limits(watched, limits, now_s)
         if self._calls_for_look(watched, open_limits, used, now_s):
             self._look_now(watched, now_s)
-        else:
-            self._plan(watched, open_limits, used, now_s)
+            return
+        self._looks.drop(watched)
+        wait_s = self._plan(watched, open_limits, used, now_s)
+        if watched.decision is None and watched.swept.state in _GOING_ON:
+            watched.calm = calm_until(limits, open_limits, used, wait_s, now_s, self._rulebook.changes)
 
-    def _open_limits(self, watched: Watched, limits: LimitsOfSource) -> Mapping[LimitKind, float]:
-        """The lowest limit of each kind that is not dealt with yet. A limit whose breach has been answered for good
-        (notified, protected, dry run) needs no more looks."""
+    def _learn(self, watched: Watched, seen: Snapshot, limits: LimitsOfSource, at_s: float) -> None:
+        note_pause(watched, seen.state, at_s)
+        learn(watched, seen, limits, at_s)
+
+    def _open_limits(self, watched: Watched, limits: LimitsOfSource, now_s: float) -> Mapping[LimitKind, float]:
+        """The lowest limit of each kind that is not dealt with yet, as it takes effect. A limit whose breach has been
+        answered for good (notified, protected, dry run) needs no more looks."""
         settled = answered(watched)
-        if not settled:
+        if not settled and not limits.careful:
             return dict(limits.lowest)
-        rest = [limit for limit in limits.limits if (limit.rule.name, limit.kind) not in settled]
-        return dict(LimitsOfSource.of(rest).lowest)
+        margin = self._margin(watched, most_used(watched, now_s), now_s)
+        lowest: dict[LimitKind, float] = {}
+        for limit in limits.limits:
+            if limit.sure and (limit.rule.name, limit.kind) not in settled:
+                effective = limit.limit - margin(limit)
+                lowest[limit.kind] = min(effective, lowest.get(limit.kind, effective))
+        return lowest
+
+    def _margin(self, watched: Watched, used: Usage, now_s: float) -> Margin:
+        """By how much limits take effect earlier that are never to be exceeded: what the run may use, at the fastest
+        rate that is plausible, until the next look, for that look and the request that follows, and until it has really
+        stopped; and what it has used already where its figure lags behind."""
+        history = self._histories.of(watched.swept.source.id)
+
+        def margin(applied: AppliedLimit) -> float:
+            if not applied.rule.never_exceed:
+                return 0.0
+            outlook = outlook_on(watched, applied.kind, applied.limit, used, history, now_s)
+            if outlook is None or not outlook.fast:
+                return 0.0
+            seconds = self._look_s.high + self._enforcer.stopping_s(self.info.name, self._mode(watched, applied))
+            if not outlook.exact:
+                seconds += max(self._floor_s, outlook.period_s) + outlook.age_s
+            return min(outlook.fast * seconds, MARGIN_SHARE_MAX * applied.limit)
+
+        return margin
+
+    def _mode(self, watched: Watched, applied: AppliedLimit) -> Mode:
+        """How the run would be asked to stop for this limit."""
+        book, run = self._rulebook, watched.swept
+        by_hand = book.overrides.resurrects(run, self._clock.now())
+        return choose_mode(run, [applied.rule], book.rules.resurrect, self.info.modes, flagged_by_hand=by_hand)
 
     @staticmethod
     def _calls_for_look(watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> bool:
@@ -242,33 +402,57 @@ class Poller:
                 return True
         return False
 
-    def _plan(self, watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> None:
-        """Set the next look if it must come before the next sweep shows the run again. After looks in vain (a figure
-        just short of its limit that does not move) the next ones come at growing distance."""
-        exact: dict[LimitKind, float] = dict(_RUNNING_RATE)
-        if watched.inspected is not None:
-            exact.update(watched.inspected.burn_cap_per_s)
-        if watched.swept.state is RunState.PAUSED:
-            exact = {}
-        # The next sweep may come later than planned: a deadline that is near is kept all the same.
-        horizon_s = max(HORIZON_MIN_S, 2 * self.interval_s)
-        wait = seconds_to_next_look(
-            used, limits, exact_rates_per_s=exact, seen_rates_per_s=watched.rates or {}, ceiling_s=horizon_s
-        )
+    def _plan(self, watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> float:
+        """Set the next look, unless the next sweeps show the run again before it is due; the seconds until then. After
+        looks in vain (a figure just short of its limit that does not move) the next ones come at growing distance."""
+        history = self._histories.of(watched.swept.source.id)
+        known = history.runs >= HISTORY_MIN
+        outlooks = []
+        for kind, limit in limits.items():
+            figure = used.of(kind)
+            if figure is None or figure >= limit:
+                continue
+            outlook = outlook_on(watched, kind, limit, used, history, now_s)
+            if outlook is not None:
+                outlooks.append(outlook)
+        ceiling = self._ceiling_s(known=known, watched_s=now_s - watched.since)
+        look = next_look(outlooks, known=known, ceiling_s=ceiling, floor_s=self._floor_s)
+        wait_s = look.wait_s
         if watched.vain_looks:
-            wait = max(wait, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
-        if wait < horizon_s:
-            self.agenda.set(watched.swept.run_id, max(now_s + wait, watched.not_before))
-        else:
-            self.agenda.drop(watched.swept.run_id)
+            wait_s = max(wait_s, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
+        watched.breach_at, watched.turn_at = now_s + look.breach_s, now_s + look.turn_s
+        watched.deadline_at = now_s + look.deadline_s
+        if self._platform.traits.sweep_shows_usage:
+            watched.by_sweep = LimitKind.MAX_CREDITS not in limits or watched.swept.usage.credits is not None
+            if wait_s >= ceiling:
+                self.agenda.drop(watched.swept.run_id)
+                return wait_s
+        watched.due_at = max(now_s + wait_s, watched.not_before)
+        self.agenda.set(watched.swept.run_id, watched.due_at)
+        return wait_s
 
-    def _note_missing(self, sweep: Sweep, now_s: float) -> None:
+    def _plan_again(self, watched: Watched, now_s: float) -> None:
+        limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept), now_s)
+        if limits and not watched.looking:
+            self._plan(watched, limits, most_used(watched, now_s), now_s)
+
+    def _ceiling_s(self, *, known: bool, watched_s: float) -> float:
+        """The longest time to the next look. Where sweeps show every run they are looks enough, but the next one may
+        come later than planned: a deadline that is near is kept all the same."""
+        if self._platform.traits.sweep_shows_usage:
+            return max(HORIZON_MIN_S, 2 * self.interval_s)
+        if self._interval_s is not None:
+            return self._interval_s
+        return ceiling_s(len(self.watched), self._requests_per_minute, known=known, watched_s=watched_s)
+
+    def _note_missing(self, now_s: float) -> None:
         """A run not in the list has not thereby ended: it is looked at after a while, a few at a time. So is one that
         is not in the list because a part of the list could not be read (a failing squid)."""
-        listed = {snapshot.run_id for snapshot in sweep.snapshots}
+        if self._listed == len(self.watched):
+            return
         looks = ENDED_LOOKS_MAX
         for run_id, watched in list(self.watched.items()):
-            if run_id in listed:
+            if watched.sweep == self._sweeps:
                 continue
             watched.missing += 1
             if watched.over:
@@ -295,63 +479,62 @@ class Poller:
             self._look_now(watched, self._clock.monotonic())
 
     def _look_now(self, watched: Watched, now_s: float) -> None:
-        if watched.looking or now_s < watched.not_before:
+        if now_s < watched.not_before:
             return
         if self._enforcer.is_busy_with(watched.swept.key):
             # It is seen to; but should that fail, the run is not left to the next sweep, which may be far off.
             self.agenda.set(watched.swept.run_id, now_s + LOOK_AGAIN_S)
             return
-        if self._closest(watched) >= 1.0:
-            self._begin_look(watched)
-        elif not watched.queued:
-            watched.queued = True
-            self._queue.append(watched)
-            self._serve_queue()
+        if self._closest(watched, now_s) >= SUSPECT_RATIO:
+            self._looks.add_suspect(watched)
+            return
+        if watched.looking:
+            return
+        self._looks.add(watched)
+        if now_s < watched.deadline_at < now_s + HORIZON_MIN_S:
+            # The look may have to wait for its turn; a deadline does not.
+            self.agenda.set(watched.swept.run_id, watched.deadline_at)
+        if sweep_is_cheaper(self._looks.waiting_for_swept_figures, self._pages):
+            self._sweep_early(now_s)
 
-    def _serve_queue(self) -> None:
-        """Looks that are not before an abort wait their turn: ten thousand tasks at once cost 40 MB and get nothing
-        done sooner."""
-        while self._queue and len(self._tasks) < LOOKS_MAX:
-            watched = self._queue.popleft()
-            watched.queued = False
-            if not watched.looking and self.watched.get(watched.swept.run_id) is watched:
-                self._begin_look(watched)
+    def _sweep_early(self, now_s: float) -> None:
+        """Many runs are due at once: one sweep shows them all, and drops those that can wait."""
+        if self._sweeping or self._early_sweep is not None or now_s - self._swept_at < EARLY_SWEEP_S:
+            return
+        self._early_sweep = asyncio.create_task(self.sweep(), name=f"early sweep {self.info.name}")
+        self._early_sweep.add_done_callback(self._swept_early)
 
-    def _begin_look(self, watched: Watched) -> None:
-        watched.looking = True
-        task = asyncio.create_task(self._inspect(watched))
-        self._tasks.add(task)
-        task.add_done_callback(self._look_done)
-
-    def _look_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._serve_queue()
+    def _swept_early(self, task: asyncio.Task[None]) -> None:
+        self._early_sweep = None
 
     async def drain(self) -> None:
         """Wait for the inspections under way, and for those that wait their turn."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._looks.drain()
 
     def cancel(self) -> None:
         """Stop inspecting."""
-        self._queue.clear()
-        for task in self._tasks:
-            task.cancel()
+        self._looks.cancel()
+        if self._early_sweep is not None:
+            self._early_sweep.cancel()
 
     async def _inspect(self, watched: Watched) -> None:
         run_id = watched.swept.run_id
         try:
-            closest = self._closest(watched) if watched.missing == 0 else 0.0
+            began_s = self._clock.monotonic()
+            closest = self._closest(watched, began_s) if watched.missing == 0 else 0.0
             suspected = closest >= 1.0
             if not suspected:
                 watched.suspected_at = None
             elif watched.suspected_at is None:
-                watched.suspected_at, watched.suspected = self._clock.now(), self._most_used(watched)
-            # An abort needs to know how far the run had come, and after it nobody can tell.
-            near = closest >= WARNING_RATIO
+                watched.suspected_at, watched.suspected = self._clock.now(), most_used(watched, began_s)
             # A look at a deadline comes a moment early, and is one before an abort all the same.
             urgent = closest >= URGENT_RATIO
-            snapshot = await self._platform.inspect(run_id, urgent=urgent, progress=near)
+            progress = self._wants_progress(watched, closest, began_s)
+            snapshot = self._with_progress(
+                watched, await self._platform.inspect(run_id, urgent=urgent, progress=progress)
+            )
+            if urgent:
+                self._look_s.took(self._clock.monotonic() - began_s)
             watched.vain_looks = watched.vain_looks + 1 if suspected else 0
             watched.failures = 0
             await self._take_inspection(watched, snapshot)
@@ -368,8 +551,23 @@ class Poller:
             )
         except Exception as error:  # noqa: BLE001  # a fault of ours must hurt this run only, and must be seen
             self._went_wrong(watched, error)
-        finally:
-            watched.looking = False
+
+    @staticmethod
+    def _wants_progress(watched: Watched, closest: float, now_s: float) -> bool:
+        """Whether this look may be the one before an abort, which needs to know how far the run had come: after it
+        nobody can tell. Where that is a call of its own, not at each of many looks in a row."""
+        last = watched.breach_at <= now_s + PROGRESS_AHEAD_S or closest >= 1.0
+        return last and closest >= WARNING_RATIO and now_s - watched.progress_at >= PROGRESS_KEPT_S
+
+    def _with_progress(self, watched: Watched, seen: Snapshot) -> Snapshot:
+        """The snapshot with the progress of a moment ago, if it was not read this time."""
+        now_s = self._clock.monotonic()
+        if seen.progress != NO_PROGRESS:
+            watched.progress, watched.progress_at = seen.progress, now_s
+            return seen
+        if now_s - watched.progress_at > 2 * PROGRESS_KEPT_S:
+            return seen
+        return replace(seen, progress=watched.progress)
 
     def _went_wrong(self, watched: Watched, error: Exception) -> None:
         """An error of our own about one run: told, and its next look pushed on."""
@@ -378,23 +576,16 @@ class Poller:
         run = watched.swept
         self._observer.notice(Trouble(text, account=run.account, run_id=run.run_id, level="error"))
 
-    def _closest(self, watched: Watched) -> float:
+    def _closest(self, watched: Watched, now_s: float) -> float:
         """How close the run may be to any limit that is not answered yet: from 1 on, the look is one before an
         abort."""
-        limits = self._rulebook.evaluator.limits(watched.swept)
-        settled = answered(watched)
-        used = self._most_used(watched)
-        ratios = (
-            judge(limit, used).ratio
-            for limit in limits.limits
-            if limit.sure and (limit.rule.name, limit.kind) not in settled
-        )
-        return max((ratio for ratio in ratios if ratio is not None), default=0.0)
-
-    def _most_used(self, watched: Watched) -> Usage:
-        now_s = self._clock.monotonic()
-        ages = now_s - watched.inspected_at, now_s - watched.swept_at
-        return upper_bound(watched.swept, watched.inspected, *ages)
+        used = most_used(watched, now_s)
+        limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept), now_s)
+        closest = 0.0
+        for kind, limit in limits.items():
+            if (figure := used.of(kind)) is not None:
+                closest = max(closest, figure / limit if limit > 0 else 1.0)
+        return closest
 
     def _look_later(self, watched: Watched, seconds: float) -> None:
         watched.not_before = self._clock.monotonic() + seconds
@@ -408,31 +599,54 @@ class Poller:
         if seen.resurrect_count is not None:
             # A figure that was unreadable once is no resurrection.
             if watched.resurrections not in (None, seen.resurrect_count):
-                watched.told.clear()
+                watched.told = None
+                for burn in (watched.burns or {}).values():
+                    # How long it stood still in between is not known.
+                    burn.anchor = None
             watched.resurrections = seen.resurrect_count
         watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
-        watched.over = False
-        watched.inspected, watched.inspected_at, watched.missing = snapshot, now_s, 0
-        self._observer.notice(InspectionDone(self.info, snapshot))
-        if any(verdict.verdict is VerdictKind.BREACH for verdict in self._rulebook.evaluator.verdicts(snapshot)):
+        watched.over, watched.calm = False, None
+        late_s = max(0.0, now_s - watched.due_at) if watched.due_at else 0.0
+        watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
+        self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
+        self._observer.notice(InspectionDone(self.info, snapshot, late_s))
+        if any(verdict.verdict is VerdictKind.BREACH for verdict in self._verdicts(watched, snapshot, now_s)):
             # What people have decided counts up to the last moment.
             await self._rulebook.refresh(self._ledger, now)
         self._decide(watched, snapshot, now, now_s)
 
-    async def _ended(self, watched: Watched, seen: Snapshot) -> None:
+    def _verdicts(self, watched: Watched, snapshot: Snapshot, now_s: float) -> tuple[Verdict, ...]:
+        margin = self._margin(watched, snapshot.usage, now_s)
+        return tuple(self._rulebook.evaluator.verdicts(snapshot, margin))
+
+    async def _ended(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
+        known, by_itself = watched.over, seen.state in _NATURAL_ENDS
         if watched.missing:
             self._forget(seen.run_id)
         else:
             # The list still has it, and may for a while: it is over until a later look says otherwise.
             watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + LOOK_AGAIN_S
+            watched.calm = None
             self.agenda.drop(seen.run_id)
-        self._observer.notice(InspectionDone(self.info, seen))
-        if seen.state in _NATURAL_ENDS:
+        if inspected:
+            self._observer.notice(InspectionDone(self.info, seen))
+        if known:
+            return
+        await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
+        if by_itself:
             await self._ledger.add_finished(seen)
 
+    async def _stopped(self, seen: Snapshot) -> None:
+        """An abort is done with: that the run is over needs no look of its own."""
+        watched = self.watched.get(seen.run_id)
+        if watched is not None and not watched.over and not seen.state.is_active:
+            await self._ended(watched, seen, inspected=False)
+
     def _forget(self, run_id: str) -> None:
-        self.watched.pop(run_id, None)
+        watched = self.watched.pop(run_id, None)
+        if watched is not None:
+            self._looks.drop(watched)
         self.agenda.drop(run_id)
 
     # Deciding
@@ -440,7 +654,7 @@ class Poller:
     def _decide(self, watched: Watched, snapshot: Snapshot, now: datetime, now_s: float) -> None:
         """One decision from one inspection, with one `now`."""
         rulebook = self._rulebook
-        verdicts = watched.verdicts = tuple(rulebook.evaluator.verdicts(snapshot))
+        verdicts = watched.verdicts = self._verdicts(watched, snapshot, now_s)
         self._tell_verdicts(watched, snapshot, verdicts)
         overdue = self._is_overdue(watched, now_s)
         decision = watched.decision = rulebook.decide(snapshot, verdicts, now, modes=self.info.modes, overdue=overdue)
@@ -460,7 +674,8 @@ class Poller:
                 self._look_later(watched, LOOK_AGAIN_S)
                 return
         # Within its limits, or over such as only ask for a notice: the next one may be an abort's.
-        self._plan(watched, self._open_limits(watched, rulebook.evaluator.limits(snapshot)), snapshot.usage, now_s)
+        limits = self._open_limits(watched, rulebook.evaluator.limits(snapshot), now_s)
+        self._plan(watched, limits, snapshot.usage, now_s)
 
     def _is_overdue(self, watched: Watched, now_s: float) -> bool:
         """Whether an abort that is not ours should long have stopped the run."""
@@ -481,7 +696,19 @@ class Poller:
             if verdict.verdict is VerdictKind.UNKNOWN and self._first(watched, verdict, "unknown"):
                 self._observer.notice(UsageUnknown(snapshot, verdict))
             elif verdict.verdict is VerdictKind.WARNING and self._first(watched, verdict, "near"):
-                self._observer.notice(LimitNear(snapshot, verdict))
+                self._observer.notice(self._near(watched, snapshot, verdict))
+
+    def _near(self, watched: Watched, snapshot: Snapshot, verdict: Verdict) -> LimitNear:
+        """With the forecast: when it will be broken, and what the run would use until its own end."""
+        history, kind, now_s = self._histories.of(snapshot.source.id), verdict.kind, self._clock.monotonic()
+        outlook = outlook_on(watched, kind, verdict.limit, snapshot.usage, history, now_s)
+        burn = watched.burns.get(kind) if watched.burns else None
+        return LimitNear(
+            snapshot,
+            verdict,
+            expected_s=None if outlook is None or math.isinf(outlook.expected_s) else outlook.expected_s,
+            projected=projected_final(kind, snapshot, burn, history),
+        )
 
     def _tell_breaches(self, watched: Watched, decision: Decision) -> None:
         for breach in decision.breaches:
@@ -490,8 +717,4 @@ class Poller:
 
     @staticmethod
     def _first(watched: Watched, verdict: Verdict, what: str) -> bool:
-        told = (verdict.rule.name, verdict.kind, what)
-        if told in watched.told:
-            return False
-        watched.told.add(told)
-        return True
+        return watched.first_time((verdict.rule.name, verdict.kind, what))

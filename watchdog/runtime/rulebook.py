@@ -21,13 +21,14 @@ _SOURCES_MAX = 100_000
 @dataclass(slots=True)
 class Rulebook:
     """Rules and overrides ready for use. `generation` rises with every change of rules, `edition` with every change of
-    overrides, for those who remember what they did under the old ones."""
+    overrides, and `changes` with either, for those who remember what they did under the old ones."""
 
     rules: RuleSet
     dry_run: bool = False
     overrides: Overrides = NO_OVERRIDES
     generation: int = 0
     edition: int = 0
+    changes: int = 0
     evaluator: Evaluator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -38,6 +39,7 @@ class Rulebook:
         self.rules = rules
         self.evaluator = Evaluator(rules)
         self.generation += 1
+        self.changes += 1
 
     async def refresh(self, ledger: Ledger, now: datetime) -> None:
         """Read what people have decided, from the ledger."""
@@ -45,6 +47,7 @@ class Rulebook:
         if found != self.overrides:
             self.overrides = found
             self.edition += 1
+            self.changes += 1
 
     def decide(
         self,

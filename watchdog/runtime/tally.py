@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.notice import AccountInfo, SweepDone
@@ -12,33 +12,71 @@ from watchdog.domain.run import LimitKind, RunState, Usage
 from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, judge
 from watchdog.runtime.watched import Watched
 
+_NONE = -1.0
+
+
+@dataclass(slots=True)
+class _Closest:
+    """The most that any run under the same limits has used; `_NONE` if there is no run with such a figure."""
+
+    limits: LimitsOfSource
+    credits: float = _NONE
+    cost_usd: float = _NONE
+    duration_s: float = _NONE
+
+    def see(self, used: Usage) -> None:
+        if used.credits is not None and used.credits > self.credits:
+            self.credits = used.credits
+        if used.cost_usd is not None and used.cost_usd > self.cost_usd:
+            self.cost_usd = used.cost_usd
+        if used.duration_s is not None and used.duration_s > self.duration_s:
+            self.duration_s = used.duration_s
+
+    @property
+    def used(self) -> Usage:
+        figures = (self.credits, self.cost_usd, self.duration_s)
+        return Usage(*(None if figure == _NONE else figure for figure in figures))
+
 
 class Tally:
     """What a sweep adds up to, for metrics: runs by state, unknown figures, and the closest run to each limit."""
 
     def __init__(self) -> None:
-        self._active: Counter[RunState] = Counter()
+        self._active: dict[RunState, int] = {}
         self._unknown: Counter[LimitKind] = Counter()
-        self._groups: dict[int, tuple[LimitsOfSource, dict[LimitKind, float]]] = {}
+        self._groups: dict[int, _Closest] = {}
 
     def add(self, watched: Watched, limits: LimitsOfSource, used: Usage) -> None:
-        """Count one run. Suspicions count as just under the limit: only inspections prove more."""
-        self._active[watched.swept.state] += 1
+        """Count one run that was judged. Suspicions count as just under the limit: only inspections prove more."""
+        self._count(watched.swept.state)
         if not limits.limits:
             return
         if limits.unsure:
             self._unknown.update({limit.kind for limit in limits.limits if not limit.sure})
-        closest = self._groups.setdefault(id(limits), (limits, {}))[1]
+        shown = {LimitKind.MAX_CREDITS: used.credits, LimitKind.MAX_COST_USD: used.cost_usd}
+        shown[LimitKind.MAX_DURATION] = used.duration_s
         for kind, lowest in limits.lowest:
-            figure = used.of(kind)
+            figure = shown[kind]
             if figure is None:
                 if watched.inspected is not None:
                     self._unknown[kind] += 1
-                continue
-            if figure >= lowest and not _proven(watched, kind, lowest):
-                figure = lowest * 0.999
-            if figure > closest.get(kind, -1.0):
-                closest[kind] = figure
+            elif figure >= lowest and not _proven(watched, kind, lowest):
+                shown[kind] = lowest * 0.999
+        watched.shown = Usage(*shown.values())
+        self._group(limits).see(watched.shown)
+
+    def add_calm(self, watched: Watched, limits: LimitsOfSource) -> None:
+        """Count a run far from its limits by its newest figures, and by those of its last judging where the list has
+        none."""
+        self._count(watched.swept.state)
+        closest = self._group(limits)
+        if watched.inspected is None:
+            closest.see(watched.swept.usage)
+            return
+        closest.see(watched.shown)
+        cost = watched.swept.usage.cost_usd
+        if cost is not None and cost > closest.cost_usd:
+            closest.cost_usd = cost
 
     def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep) -> SweepDone:
         """The sum."""
@@ -52,11 +90,21 @@ class Tally:
             bad_items=tuple(sweep.bad_items),
         )
 
+    def _count(self, state: RunState) -> None:
+        self._active[state] = self._active.get(state, 0) + 1
+
+    def _group(self, limits: LimitsOfSource) -> _Closest:
+        group = self._groups.get(id(limits))
+        if group is None:
+            group = self._groups[id(limits)] = _Closest(limits)
+        return group
+
     def _ratios(self) -> dict[tuple[str, LimitKind], float]:
         ratios: dict[tuple[str, LimitKind], float] = {}
-        for limits, closest in self._groups.values():
-            for limit in limits.limits:
-                ratio = _ratio(limit, closest)
+        for closest in self._groups.values():
+            used = closest.used
+            for limit in closest.limits.limits:
+                ratio = _ratio(limit, used)
                 if ratio is not None:
                     key = (limit.rule.name, limit.kind)
                     ratios[key] = max(ratio, ratios.get(key, 0.0))
@@ -68,15 +116,5 @@ def _proven(watched: Watched, kind: LimitKind, limit: float) -> bool:
     return figure is not None and figure >= limit
 
 
-def _ratio(limit: AppliedLimit, closest: Mapping[LimitKind, float]) -> float | None:
-    figure = closest.get(limit.kind)
-    if figure is None or not limit.sure:
-        return None
-    return judge(limit, Usage(**{_FIELD[limit.kind]: figure})).ratio
-
-
-_FIELD = {
-    LimitKind.MAX_CREDITS: "credits",
-    LimitKind.MAX_COST_USD: "cost_usd",
-    LimitKind.MAX_DURATION: "duration_s",
-}
+def _ratio(limit: AppliedLimit, closest: Usage) -> float | None:
+    return judge(limit, closest).ratio if limit.sure and closest.of(limit.kind) is not None else None

@@ -2,12 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from watchdog.domain.decision import Decision, Response, Verdict
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
-from watchdog.engine.forecast import RunningFloor, upper_bound
+from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, Progress, RunState, Snapshot, Usage, replace
+from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource
+from watchdog.engine.forecast import (
+    Burn,
+    Outlook,
+    RunningFloor,
+    SourceHistory,
+    exact_outlook,
+    outlook,
+    upper_bound,
+)
+
+Told = tuple[str, LimitKind, str]
+
+#: A run far from every limit is not judged anew for so many seconds, nor while a figure has come no further than this
+#: share of what is left.
+CALM_S = 30.0
+CALM_SHARE = 0.25
+_NEVER = float("inf")
+
+
+class Calm(msgspec.Struct, gc=False):
+    """Until when, and up to which figures, a run needs no judging: so far is it from every limit. `changes` are those
+    of the rulebook that this was found under."""
+
+    until_s: float
+    credits: float
+    cost_usd: float
+    duration_s: float
+    changes: int
+    limits: LimitsOfSource
+
+    @staticmethod
+    def for_ever(limits: LimitsOfSource, changes: int) -> Calm:
+        """Of a run that no rule is about."""
+        return Calm(_NEVER, _NEVER, _NEVER, _NEVER, changes, limits)
+
+    def holds(self, before: Snapshot, now: Snapshot, now_s: float, changes: int) -> bool:
+        """Whether nothing has happened since that calls for more than taking the new figures down."""
+        if now_s >= self.until_s or changes != self.changes:
+            return False
+        if now.state is not before.state or now.source is not before.source:
+            return False
+        # A figure that is missing all at once is news too, if there is a limit on it.
+        used = now.usage
+        if used.cost_usd is None:
+            if self.cost_usd != _NEVER:
+                return False
+        elif used.cost_usd >= self.cost_usd:
+            return False
+        if used.duration_s is not None and used.duration_s >= self.duration_s:
+            return False
+        return used.credits is None or used.credits < self.credits
 
 
 @dataclass(slots=True)
@@ -16,15 +71,28 @@ class Watched:
 
     swept: Snapshot
     swept_at: float
+    since: float = 0.0
+    sweep: int = 0
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
     floor: RunningFloor | None = None
     resurrections: int | None = None
-    rates: dict[LimitKind, float] | None = None
+    burns: dict[LimitKind, Burn] | None = None
+    paused_at: float | None = None
+    calm: Calm | None = None
+    shown: Usage = NOTHING_KNOWN
     missing: int = 0
     failures: int = 0
     looking: bool = False
-    queued: bool = False
+    look: asyncio.Task[None] | None = None
+    ticket: int = 0
+    due_at: float = 0.0
+    breach_at: float = _NEVER
+    deadline_at: float = _NEVER
+    turn_at: float = _NEVER
+    progress: Progress = NO_PROGRESS
+    progress_at: float = -_NEVER
+    by_sweep: bool = False
     not_before: float = 0.0
     unknown_until: float = 0.0
     vain_looks: int = 0
@@ -34,10 +102,19 @@ class Watched:
     aborting_since: float | None = None
     verdicts: tuple[Verdict, ...] = ()
     decision: Decision | None = None
-    told: set[tuple[str, LimitKind, str]] = field(default_factory=set)
+    told: set[Told] | None = None
     generation: int = 0
     edition: int = 0
     written: tuple[RunState, Usage] | None = None
+
+    def first_time(self, told: Told) -> bool:
+        """Whether this has not been told of the run before; from now on it has."""
+        if self.told is None:
+            self.told = set()
+        if told in self.told:
+            return False
+        self.told.add(told)
+        return True
 
 
 def answered(watched: Watched) -> set[tuple[str, LimitKind]]:
@@ -51,6 +128,11 @@ def answered(watched: Watched) -> set[tuple[str, LimitKind]]:
     }
 
 
+def most_used(watched: Watched, now_s: float) -> Usage:
+    """The most that a run can have used by now, as far as figures with a fastest growth tell: a suspicion."""
+    return upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
+
+
 def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
     """The most that a run can have used by now, as far as its rates so far tell, and the seconds since it was seen."""
     inspected = watched.inspected
@@ -60,16 +142,21 @@ def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
         used = upper_bound(watched.swept, inspected, watched.swept_at - watched.inspected_at)
         seen_at = watched.swept_at
     age_s = now_s - seen_at
-    rates = {**(watched.rates or {}), **(inspected.burn_cap_per_s if inspected is not None else {})}
+    caps = inspected.burn_cap_per_s if inspected is not None else {}
+    burns = watched.burns or {}
 
-    def grown(kind: LimitKind, rate_per_s: float) -> float | None:
+    def grown(kind: LimitKind) -> float | None:
         figure = used.of(kind)
-        return None if figure is None else figure + rate_per_s * age_s
+        if figure is None:
+            return None
+        if (cap := caps.get(kind)) is not None:
+            return figure + cap * age_s
+        return figure + burns[kind].fast * age_s if kind in burns else figure
 
     return Usage(
-        credits=grown(LimitKind.MAX_CREDITS, rates.get(LimitKind.MAX_CREDITS, 0.0)),
-        cost_usd=grown(LimitKind.MAX_COST_USD, rates.get(LimitKind.MAX_COST_USD, 0.0)),
-        duration_s=grown(LimitKind.MAX_DURATION, 1.0),
+        credits=grown(LimitKind.MAX_CREDITS),
+        cost_usd=grown(LimitKind.MAX_COST_USD),
+        duration_s=None if used.duration_s is None else used.duration_s + age_s,
     ), age_s
 
 
@@ -87,14 +174,67 @@ def newest(watched: Watched) -> Snapshot:
     return replace(watched.swept, usage=usage)
 
 
-def learn_rates(watched: Watched, snapshot: Snapshot, now_s: float) -> None:
-    """Keep the highest rate seen between two sweeps, for each metered figure."""
-    seconds = now_s - watched.swept_at
-    if seconds <= 0:
-        return
-    for kind in (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD):
-        before, after = watched.swept.usage.of(kind), snapshot.usage.of(kind)
-        if before is None or after is None or after <= before:
+def learn(watched: Watched, seen: Snapshot, limits: LimitsOfSource, at_s: float) -> None:
+    """Take the metered figures of a look into the run's rates, where a limit asks for them."""
+    exact = watched.inspected.burn_cap_per_s if watched.inspected is not None else {}
+    for kind, _ in limits.lowest:
+        figure = seen.usage.of(kind)
+        if kind is LimitKind.MAX_DURATION or figure is None or kind in exact:
             continue
-        rates = watched.rates = watched.rates or {}
-        rates[kind] = max(rates.get(kind, 0.0), (after - before) / seconds)
+        if watched.burns is None:
+            watched.burns = {}
+        burn = watched.burns.get(kind)
+        if burn is None:
+            watched.burns[kind] = Burn.at(figure, at_s)
+        else:
+            burn.look(figure, at_s)
+
+
+def note_pause(watched: Watched, state: RunState, at_s: float) -> None:
+    """While a run is paused it uses nothing, which says nothing about how fast it goes on later."""
+    if state is RunState.PAUSED:
+        watched.paused_at = at_s if watched.paused_at is None else watched.paused_at
+    elif watched.paused_at is not None:
+        for burn in (watched.burns or {}).values():
+            burn.pause(at_s - watched.paused_at)
+        watched.paused_at = None
+
+
+def outlook_on(
+    watched: Watched, kind: LimitKind, limit: float, used: Usage, history: SourceHistory, now_s: float
+) -> Outlook | None:
+    """One limit of a run as it stands; None if nothing can be said, or the run must go on first."""
+    figure = used.of(kind)
+    if figure is None:
+        return None
+    paused = watched.swept.state is RunState.PAUSED
+    if kind is LimitKind.MAX_DURATION:
+        return None if paused else exact_outlook(limit, figure, 1.0)
+    inspected = watched.inspected
+    if inspected is not None and (cap := inspected.burn_cap_per_s.get(kind)) is not None:
+        return None if paused else exact_outlook(limit, figure, cap)
+    burn = watched.burns.get(kind) if watched.burns else None
+    return outlook(kind, limit, used, burn, history, now_s)
+
+
+def calm_until(
+    limits: LimitsOfSource, lowest: Mapping[LimitKind, float], used: Usage, wait_s: float, now_s: float, changes: int
+) -> Calm | None:
+    """How long a run that was just judged can be left alone by the sweeps; None if it is not far from every limit."""
+    if limits.unsure or limits.careful:
+        return None
+    ceilings = dict.fromkeys(LimitKind, _NEVER)
+    for kind, limit in lowest.items():
+        figure = used.of(kind)
+        if figure is None or figure >= WARNING_RATIO * limit:
+            return None
+        ceilings[kind] = min(WARNING_RATIO * limit, figure + CALM_SHARE * (limit - figure))
+    until_s = now_s + min(CALM_S, wait_s / 2)
+    return Calm(
+        until_s,
+        ceilings[LimitKind.MAX_CREDITS],
+        ceilings[LimitKind.MAX_COST_USD],
+        ceilings[LimitKind.MAX_DURATION],
+        changes,
+        limits,
+    )

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import structlog
 
-from watchdog.domain.decision import Abort, AbortState, Response, Verdict
+from watchdog.domain.decision import Abort, AbortState, Response, Verdict, describe, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -65,7 +65,9 @@ class LogObserver:
                 fields = _of_run(notice.snapshot) | _of_verdict(notice.verdict)
                 self._log.warning("limit cannot be judged", **fields, missing=notice.verdict.why_unknown)
             case LimitNear():
-                self._log.info("limit near", **_of_run(notice.snapshot), **_of_verdict(notice.verdict))
+                self._log.info(
+                    "limit near", **_of_run(notice.snapshot), **_of_verdict(notice.verdict), **_of_forecast(notice)
+                )
             case LimitBreached():
                 self._tell_breach(notice)
             case AbortChanged():
@@ -172,6 +174,16 @@ class LogObserver:
 
 def _of_run(run: Snapshot) -> dict[str, object]:
     return {"platform": run.platform, "account": run.account, "run_id": run.run_id, "source": run.source.label}
+
+
+def _of_forecast(notice: LimitNear) -> dict[str, object]:
+    """When the limit is going to be broken, and what the run is headed for; nothing where nothing can be said."""
+    told: dict[str, object] = {}
+    if notice.expected_s is not None:
+        told["expected_in"] = format_duration(notice.expected_s)
+    if notice.projected is not None:
+        told["projected_final"] = describe(notice.verdict.kind, notice.projected)
+    return told
 
 
 def _of_verdict(verdict: Verdict) -> dict[str, object]:
