@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 
+from starlette.types import ASGIApp
+
 from watchdog.domain.decision import Abort, Mode
-from watchdog.domain.notice import AccountInfo, Notice, RulesLoaded, RulesRejected, Trouble
+from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.evaluate import AppliedLimit, Margin
@@ -24,17 +27,18 @@ from watchdog.ledger.rescue import take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
-from watchdog.rulefile import AccountView, LoadedRules, load_rules
+from watchdog.rulefile import AccountView, LoadedRules, RuleFiles, load_rules, parse_rules, read_rule_files
 from watchdog.runtime import collector
 from watchdog.runtime.clock import SystemClock
-from watchdog.runtime.daemon import Chore, Daemon
+from watchdog.runtime.daemon import Chore, Daemon, Service
 from watchdog.runtime.desk import Desk
 from watchdog.runtime.enforcer import Enforcer, Reconsider
 from watchdog.runtime.poller import Poller
+from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
-from watchdog.web import Check, WebServer, bind, create_app
+from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")
 
@@ -90,6 +94,15 @@ class App:
     observer: Observer
     accounts: tuple[AccountInfo, ...]
     rulebook: Rulebook
+    reloader: Reloader = field(init=False)
+    tls: ssl.SSLContext | None = field(default=None, init=False)
+    seen_settings: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        digest = self.loaded.digest
+        self.reloader = Reloader(
+            self._read_draft, self.rulebook, self.observer, self.clock, self.accounts, digest, self._beside_reload
+        )
 
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
@@ -97,26 +110,40 @@ class App:
         for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
             self.observer.notice(Trouble(warning))
 
-    def reload(self) -> None:
+    async def reload(self, trigger: Trigger = Trigger.SIGNAL) -> Reloaded:
         """Read the rules again and put them in force. Mistakes are told, and the last good ones stay; aborts that are
         going on are not disturbed."""
-        try:
-            self.loaded = read_rules(self.settings, known_platforms())
-        except ConfigurationError as error:
-            self.observer.notice(RulesRejected(error, self.clock.now()))
-            return
-        self.rulebook.replace(self.loaded.rules)
-        self.announce()
+        return await self.reloader.reload(trigger)
 
     def daemon(self, *, listen: bool = True) -> Daemon:
-        """The daemon over it, with the web server unless told otherwise. Binds the port now, so that a port in use is
-        known before anything runs."""
-        health = _Health()
-        services = [self._web(health)] if listen else []
+        """The daemon over it, with the web server and the watch of the rule files unless told otherwise. Binds the port
+        now, so that a port in use is known before anything runs."""
+        health = _Health(self.reloader)
+        services: list[Service] = [*self._web(health), *self._watch()] if listen else []
         daemon = health.daemon = Daemon(
             self.pollers, self.enforcer, self.clock, self.observer, services, self._chores(), self.reload
         )
         return daemon
+
+    def _read_draft(self) -> _Draft:
+        return _Draft(read_rule_files(self.settings.rules), self.settings, known_platforms())
+
+    async def _beside_reload(self) -> list[str]:
+        """What else a reload looks at: the certificate is renewed; the settings are not, which must be said."""
+        notes = [*await asyncio.to_thread(self._stale_settings)]
+        if self.tls is not None:
+            try:
+                self.settings.web.renew_tls(self.tls)
+            except ConfigurationError as error:
+                notes.append(f"the certificate is not renewed and the old one stays: {error}")
+        return notes
+
+    def _stale_settings(self) -> Iterator[str]:
+        """Told once for each new content of the file."""
+        digest = self.settings.file_digest()
+        if digest and digest != self.seen_settings:
+            yield f"{self.settings.file} has changed, and the settings are only read at the start: restart to use it"
+        self.seen_settings = digest
 
     def _chores(self) -> tuple[Chore, ...]:
         desk = Desk(self.platforms, self.enforcer, self.ledger, self.clock)
@@ -144,31 +171,87 @@ class App:
     async def _prune(self) -> None:
         await self.ledger.prune(self.clock.now() - self.settings.retention)
 
-    def _web(self, health: _Health) -> WebServer:
-        app = create_app(health, self.metrics.render)
-        return WebServer(app, bind(self.settings.listen_host, self.settings.listen_port))
+    def _watch(self) -> list[RuleWatch]:
+        is_wanted = self.settings.watch_rules
+        return [RuleWatch(self.reloader, self.settings.rules, self.observer)] if is_wanted else []
+
+    def _web(self, health: _Health) -> list[WebServer]:
+        """The server at `listen`, and the one on the Unix socket if there is to be one."""
+        settings = self.settings
+        self.tls = settings.web.tls_context()
+        token = settings.web.token
+        gate = Gate(
+            None if token is None else token.get_secret_value().encode(), local=settings.is_local, told=self._called
+        )
+        listener = bind(settings.listen_host, settings.listen_port)
+        servers = [WebServer(self._pages(health, gate), listener, tls=self.tls)]
+        if settings.web.socket is not None:
+            try:
+                inside = bind_unix(settings.web.socket)
+            except StartupError:
+                listener.close()
+                raise
+            servers.append(WebServer(self._pages(health, OpenGate(self._called)), inside))
+        return servers
+
+    def _pages(self, health: _Health, gate: Door) -> ASGIApp:
+        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate)
+
+    def _called(self, admission: Admission, client: str, reason: str) -> None:
+        self.observer.notice(AdminCalled(admission, client, reason, self.clock.now()))
+
+    async def _reload_by_http(self) -> Outcome:
+        reloaded = await self.reload(Trigger.HTTP)
+        body: dict[str, object] = {"reloaded": reloaded.error is None, "rules": reloaded.rules}
+        if reloaded.error is not None:
+            body["problems"] = [str(problem) for problem in reloaded.error.problems]
+        else:
+            body |= reloaded.changes.as_lists()
+        return Outcome(reloaded.error is None, body | {"warnings": list(reloaded.warnings)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The rule files as they were at one moment, with what they are checked against."""
+
+    files: RuleFiles
+    settings: Settings
+    specs: Mapping[str, PlatformSpec]
+
+    @property
+    def digest(self) -> str:
+        return self.files.digest
+
+    def judge(self) -> LoadedRules:
+        return parse_rules(self.files, platforms=tuple(self.specs), accounts=_views(self.settings))
 
 
 @dataclass(slots=True)
 class _Health:
     """The daemon's state in the words of the web room."""
 
+    reloader: Reloader
     daemon: Daemon | None = field(default=None)
 
     def alive(self) -> bool:
         return True
 
     def readiness(self) -> list[Check]:
+        """Rules are always in order: while the files on disk are rejected, the last good ones guard all the same."""
         found = self.daemon.readiness() if self.daemon else []
-        return [Check("rules", ok=True, detail="loaded"), *(Check(each.name, each.ok, each.detail) for each in found)]
+        rules = Check("rules", ok=True, detail=self.reloader.describe())
+        return [rules, *(Check(each.name, each.ok, each.detail) for each in found)]
 
 
 def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
     """The rules that the settings name, checked against the accounts there are."""
-    views = [
+    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings))
+
+
+def _views(settings: Settings) -> list[AccountView]:
+    return [
         AccountView(account.name, account.platform, account.usd_per_credit is not None) for account in settings.accounts
     ]
-    return load_rules(settings.rules, platforms=tuple(specs), accounts=views)
 
 
 def build(

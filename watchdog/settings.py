@@ -7,9 +7,12 @@ repeats a value that could be one.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
+import os
 import re
+import ssl
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +41,7 @@ from watchdog.document import (
     Table,
     closest,
     kind_of,
+    parse_document,
     parse_duration,
     plain,
     read_bytes,
@@ -52,6 +56,13 @@ PREFIX = "BUDGET_WATCHDOG_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 SEARCH_PATHS = (Path("budget-watchdog.yaml"), Path("/etc/budget-watchdog/config.yaml"))
 MAX_TOKEN_BYTES = 64 * 1024
+MAX_PEM_BYTES = 1024 * 1024
+#: The name of the systemd credential that holds the admin token.
+WEB_CREDENTIAL = "web-token"
+#: An admin token can be tried as often as one likes, so it must be too long to be guessed.
+MIN_WEB_TOKEN = 16
+#: What `sockaddr_un` holds, less the zero byte at the end.
+MAX_SOCKET_BYTES = 107
 
 #: The variables of the platforms' own tools: platform, token, address.
 IMPLICIT_ACCOUNTS = (
@@ -159,6 +170,14 @@ def _ip_version(text: str) -> int:
         return 0
 
 
+def _check_socket(path: Path) -> Path:
+    if path == Path():
+        raise ValueError("must not be empty")
+    if len(os.fsencode(path)) > MAX_SOCKET_BYTES:
+        raise ValueError(f"must be {MAX_SOCKET_BYTES} bytes or shorter: the system allows no longer path of a socket")
+    return path
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -206,6 +225,40 @@ class AccountSettings(BaseModel):
     write_reason: bool = True
 
 
+class WebSettings(BaseModel):
+    """How the daemon is reached over HTTP, besides `listen`.
+
+    `token` (for admin calls; None: there are none over TCP) is filled while loading, from `token_file`, `token_env` or
+    the systemd credential `web-token`. `tls_cert` and `tls_key` (PEM) come together. `socket`: a Unix socket for admin
+    calls without a token.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    token_env: Annotated[str, AfterValidator(_check_variable)] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    socket: Annotated[Path, AfterValidator(_check_socket)] | None = None
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """TLS 1.2 or later with the certificate; None if there is none. Raises ConfigurationError if the files have
+        become unusable since the settings were loaded."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        try:
+            return _tls_context(self.tls_cert, self.tls_key)
+        except _Fault as fault:
+            raise ConfigurationError(f"web: {fault.key}: {fault.message}") from None
+
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Give new connections the certificate that the files hold now. Raises ConfigurationError, and then leaves the
+        context as it is."""
+        if self.tls_context() is not None and self.tls_cert is not None:
+            context.load_cert_chain(self.tls_cert, self.tls_key, password=_no_pass_phrase)
+
+
 class Settings(BaseSettings):
     """Everything that is configured but the rules. Made by `load_settings`; never reads the environment by itself."""
 
@@ -219,14 +272,17 @@ class Settings(BaseSettings):
 
     accounts: Annotated[tuple[AccountSettings, ...], AfterValidator(_check_accounts)]
     rules: Path = Path("rules/")
+    watch_rules: bool = True
     # Not in the repr: the address of a database server may hold a password.
     ledger: Annotated[str, NonEmpty] = Field(default="auto", repr=False)
     retention: Annotated[timedelta, BeforeValidator(_read_retention)] = timedelta(days=90)
     listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9877"
+    web: WebSettings = WebSettings()
     dry_run: bool = False
     log_format: Literal["auto", "text", "json"] = "auto"
 
     _file: Path | None = PrivateAttr(default=None)
+    _digest: bytes = PrivateAttr(default=b"")
 
     @classmethod
     def settings_customise_sources(
@@ -257,9 +313,30 @@ class Settings(BaseSettings):
         return int(self.listen.rpartition(":")[2])
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect to `listen`."""
+        return _is_loopback(self.listen_host)
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """Every token there is: what must never be printed."""
+        web = () if self.web.token is None else (self.web.token,)
+        return (*(account.token for account in self.accounts), *web)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but doubtful, one sentence each."""
-        return tuple(warning for account in self.accounts for warning in _account_warnings(account))
+        of_accounts = (warning for account in self.accounts for warning in _account_warnings(account))
+        return (*of_accounts, *_web_warnings(self))
+
+    def file_digest(self) -> str:
+        """Tells the content that the configuration file has now from any other; "" for what was loaded, and if there is
+        no file or it cannot be read: what was loaded is then all there is."""
+        try:
+            digest = _digest_of(read_bytes(self._file)) if self._file else self._digest
+        except ConfigurationError:
+            return ""
+        return "" if digest == self._digest else digest.hex()
 
 
 def _account_warnings(account: AccountSettings) -> Iterator[str]:
@@ -268,8 +345,29 @@ def _account_warnings(account: AccountSettings) -> Iterator[str]:
         yield f"account '{account.name}': base_url is http, so the token crosses the network in the clear; use https"
 
 
+def _web_warnings(settings: Settings) -> Iterator[str]:
+    if settings.is_local:
+        return
+    reach = f"listen: {settings.listen} can be reached from other machines"
+    if settings.web.token is None:
+        yield (
+            f"{reach}, where anybody can read metrics and health; there is no admin token, so admin calls are refused: "
+            "listen on 127.0.0.1, or set web.token_file or web.token_env"
+        )
+    elif settings.web.tls_cert is None:
+        yield (
+            f"{reach}, and without web.tls_cert and web.tls_key the admin token crosses the network in the clear; use "
+            "TLS, or make admin calls only from this machine"
+        )
+
+
+def _digest_of(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 #: What a user can write for an account; `token` is ours.
 ACCOUNT_KEYS = tuple(key for key in AccountSettings.model_fields if key != "token")
+WEB_KEYS = tuple(key for key in WebSettings.model_fields if key != "token")
 SETTING_KEYS = tuple(Settings.model_fields)
 
 
@@ -290,12 +388,14 @@ def load_settings(
     mistake found.
     """
     file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
-    document = read_document(file) if file is not None else None
+    data = read_bytes(file) if file is not None else b""
+    document = parse_document(data, str(file)) if file is not None else None
     loader = _Loader(document, file, environ, platforms)
     settings = loader.load()
     if settings is None or loader.problems:
         raise ConfigurationError(loader.problems)
     settings._file = file
+    settings._digest = _digest_of(data)
     return settings
 
 
@@ -395,8 +495,8 @@ def _is_service_link(name: str, value: str) -> bool:
     return _SERVICE_LINK.fullmatch(rest) is not None
 
 
-class _TokenFault(Exception):
-    """A token that cannot be had; `key` is the setting to blame, "" the account."""
+class _Fault(Exception):
+    """Something that a setting names and that cannot be used; `key` is the setting to blame, "" the table."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
@@ -434,6 +534,7 @@ class _Loader:
         self._add_environment()
         self._add_implicit_accounts()
         self._prepare_accounts()
+        self._prepare_web()
         try:
             return Settings(**self._data)
         except ValidationError as error:
@@ -466,6 +567,9 @@ class _Loader:
         """Relative paths of a file are meant from its folder; `rules/` beside it is also the default."""
         self._data.setdefault("rules", "rules/")
         tables = [(self._data, "rules"), *((account, "token_file") for account in self._accounts())]
+        web = self._data.get("web")
+        if isinstance(web, dict):
+            tables += [(web, key) for key in ("token_file", "tls_cert", "tls_key", "socket")]
         for table, key in tables:
             if isinstance(table.get(key), str) and table[key]:
                 table[key] = str(self._folder / table[key])
@@ -551,10 +655,30 @@ class _Loader:
             return SecretStr("")
         try:
             return _find_token(account, self._environ)
-        except _TokenFault as fault:
+        except _Fault as fault:
             key, message = fault.key, fault.message
         self._problem(("accounts", index, key) if key else ("accounts", index), message, at_key=True, whole=True)
         return SecretStr("")
+
+    # --- web ---
+
+    def _prepare_web(self) -> None:
+        """Fill in the admin token, and look at what the section names."""
+        web = self._data.get("web", {})
+        if not isinstance(web, dict):
+            return  # which the model reports
+        if web.pop("token", self) is not self:
+            message = "must not be written here: put it into a file and name that under token_file, or use token_env"
+            self._problem(("web", "token"), message, at_key=True)
+        self._data["web"] = web
+        try:
+            web["token"] = _find_web_token(web, self._environ)
+        except _Fault as fault:
+            self._problem(("web", fault.key) if fault.key else ("web",), fault.message, at_key=True, whole=True)
+        try:
+            _check_tls(web)
+        except _Fault as fault:
+            self._problem(("web", fault.key), fault.message)
 
     # --- problems ---
 
@@ -579,6 +703,8 @@ class _Loader:
         return next((self._from_environment[prefix] for prefix in prefixes if prefix in self._from_environment), None)
 
     def _label(self, loc: Loc) -> str:
+        if loc[:1] == ("web",) and len(loc) > 1:
+            return _WEB_LABEL
         accounts = self._data.get("accounts")
         if len(loc) < 2 or loc[0] != "accounts" or not isinstance(loc[1], int) or not isinstance(accounts, list):
             return ""
@@ -586,10 +712,15 @@ class _Loader:
 
     def _label_in_file(self, loc: Loc) -> str:
         assert self._document is not None
+        if loc[:1] == ("web",):
+            return _WEB_LABEL
         if len(loc) < 2 or loc[0] != "accounts" or not isinstance(loc[1], int):
             return ""
         node = self._document.locate(loc[:2])
         return _account_label(loc[1], plain(node) if isinstance(node, Table) else None)
+
+
+_WEB_LABEL = "web: "
 
 
 def _with_key(key: str | int, message: str) -> str:
@@ -619,7 +750,7 @@ def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def _find_token(account: Mapping[str, Any], environ: Mapping[str, str]) -> SecretStr:
     file, variable = account.get("token_file"), account.get("token_env")
     if file is not None and variable is not None:
-        raise _TokenFault("token_env", "give either token_file or token_env, not both")
+        raise _Fault("token_env", "give either token_file or token_env, not both")
     if isinstance(file, str):
         return _token_of_file(Path(file), "token_file", file)
     if isinstance(variable, str):
@@ -641,8 +772,8 @@ def _token_of_file(path: Path, key: str, text: str) -> SecretStr:
         try:
             return _secret(data.removeprefix(b"\xef\xbb\xbf"))
         except ValueError as error:
-            raise _TokenFault(key, f"the token file{name} {error}; {cure}") from None
-    raise _TokenFault(key, f"cannot read the token file{name}: {reason}; {cure}")
+            raise _Fault(key, f"the token file{name} {error}; {cure}") from None
+    raise _Fault(key, f"cannot read the token file{name}: {reason}; {cure}")
 
 
 def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
@@ -652,12 +783,12 @@ def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
     name = f"environment variable {variable}" if variable.isupper() else "environment variable that token_env names"
     value = environ.get(variable)
     if value is None:
-        raise _TokenFault("token_env", f"the {name} is not set; put the token into it")
+        raise _Fault("token_env", f"the {name} is not set; put the token into it")
     try:
         return _secret(value.encode("utf-8", "surrogateescape"))
     except ValueError as error:
         message = f"the {name} {error}; put the token, and nothing else, into it"
-    raise _TokenFault("token_env", message)
+    raise _Fault("token_env", message)
 
 
 def _token_of_systemd(name: object, environ: Mapping[str, str]) -> SecretStr:
@@ -668,7 +799,36 @@ def _token_of_systemd(name: object, environ: Mapping[str, str]) -> SecretStr:
         if _may_exist(path):
             return _token_of_file(path, "", str(path))
     credential = f"named '{name}'" if usable else "of the account's name"
-    raise _TokenFault("", f"no token: write token_file or token_env, or give systemd a credential {credential}")
+    raise _Fault("", f"no token: write token_file or token_env, or give systemd a credential {credential}")
+
+
+def _find_web_token(web: Mapping[str, Any], environ: Mapping[str, str]) -> SecretStr | None:
+    """The admin token, if there is one: it may come from a file, a variable or a systemd credential, or be left out."""
+    file, variable = web.get("token_file"), web.get("token_env")
+    if file is not None and variable is not None:
+        raise _Fault("token_env", "give either token_file or token_env, not both")
+    key, token = "", None
+    if isinstance(file, str):
+        key, token = "token_file", _token_of_file(Path(file), "token_file", file)
+    elif isinstance(variable, str):
+        key, token = "token_env", _token_of_variable(variable, environ)
+    elif file is None and variable is None:
+        token = _web_credential(environ)
+    if token is not None and len(token) < MIN_WEB_TOKEN and _is_usable(variable):
+        cure = "make one with: openssl rand -hex 32"
+        raise _Fault(key, f"the admin token is shorter than {MIN_WEB_TOKEN} characters and could be guessed; {cure}")
+    return token
+
+
+def _is_usable(variable: object) -> bool:
+    """False for the name of a variable that the model reports as none: there is no token behind it to speak of."""
+    return not isinstance(variable, str) or _VARIABLE.fullmatch(variable) is not None
+
+
+def _web_credential(environ: Mapping[str, str]) -> SecretStr | None:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / WEB_CREDENTIAL if folder else None
+    return _token_of_file(path, "", str(path)) if path is not None and _may_exist(path) else None
 
 
 def _secret(data: bytes) -> SecretStr:
@@ -679,6 +839,52 @@ def _secret(data: bytes) -> SecretStr:
     if any(byte <= 0x20 or byte >= 0x7F for byte in token):
         raise ValueError("holds white space, control or non-ASCII characters, which no token has")
     return SecretStr(token.decode("ascii"))
+
+
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+def _check_tls(web: Mapping[str, Any]) -> None:
+    cert, key = web.get("tls_cert"), web.get("tls_key")
+    if (cert is None) != (key is None):
+        there, missing = ("tls_key", "tls_cert") if cert is None else ("tls_cert", "tls_key")
+        raise _Fault(there, f"is no use without {missing}; give both or none")
+    if isinstance(cert, str) and isinstance(key, str):
+        _tls_context(Path(cert), Path(key))
+
+
+def _tls_context(cert: Path, key: Path) -> ssl.SSLContext:
+    """A server's context. Raises _Fault with the setting to blame: OpenSSL's own words do not say which file it is."""
+    if b"-----BEGIN CERTIFICATE-----" not in _pem(cert, "tls_cert"):
+        raise _Fault("tls_cert", "holds no certificate in PEM form ('-----BEGIN CERTIFICATE-----')")
+    private = _pem(key, "tls_key")
+    if b"PRIVATE KEY-----" not in private:
+        raise _Fault("tls_key", "holds no private key in PEM form ('-----BEGIN PRIVATE KEY-----')")
+    if b"ENCRYPTED" in private:
+        raise _Fault("tls_key", "is protected by a pass phrase that nobody could type in; store it without one")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key, password=_no_pass_phrase)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise _Fault("tls_key", "does not belong to the certificate in tls_cert") from None
+        raise _Fault("tls_cert", f"cannot be used together with tls_key: {error.reason or 'not valid'}") from None
+    except OSError as error:
+        raise _Fault("tls_cert", f"cannot be read: {error.strerror}") from None
+    return context
+
+
+def _pem(path: Path, key: str) -> bytes:
+    try:
+        return read_bytes(path, MAX_PEM_BYTES)
+    except ConfigurationError as error:
+        raise _Fault(key, f"cannot be read: {shown(str(path), limit=200)} {error.problems[0].message}") from None
+
+
+def _no_pass_phrase() -> str:
+    """Without it OpenSSL would ask on the terminal, and wait."""
+    return ""
 
 
 # --- pydantic's errors in our words ----------------------------------------------------------------------------------
@@ -727,6 +933,8 @@ def _known_keys(loc: Loc) -> tuple[str, ...]:
     model = _model_at(loc)
     if model is AccountSettings:
         return ACCOUNT_KEYS
+    if model is WebSettings:
+        return WEB_KEYS
     return tuple(model.model_fields) if model else SETTING_KEYS
 
 

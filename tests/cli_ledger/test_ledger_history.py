@@ -225,7 +225,8 @@ def test_while_another_process_writes(desk: Any, make: Any) -> None:
     desk.save()
     code = """
         import asyncio, sys, msgspec
-                from pathlib import Path
+        from pathlib import Path
+        from watchdog.domain.run import replace
         from watchdog.domain.decision import Abort
         from watchdog.ledger.opening import open_exclusively
         async def main():

@@ -8,7 +8,7 @@ own truth judges the record.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Breach, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.rule import Rule, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import GONE_MAX, REFUSALS_MAX, Do, Pace, Pursuit
 from watchdog.errors import Gone, PlatformError, RateLimited, Refused, ServerFault, Unreachable

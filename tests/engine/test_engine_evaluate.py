@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.domain.decision import Decision, Mode, Response, VerdictKind
+from watchdog.domain.decision import Decision, Mode, Response, VerdictKind, reason_text
 from watchdog.domain.override import Override, OverrideKind, Overrides
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, Snapshot, Source, Usage
-from watchdog.engine.evaluate import Evaluator, decide
+from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.engine.evaluate import AppliedLimit, Evaluator, Margin, decide
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION
@@ -360,10 +359,124 @@ def test_the_lowest_limits_are_a_faithful_quick_look(rules: RuleSet, seen: Snaps
     assert limits.unsure is any(means(each.selector, seen) is None for each in rules.rules)
 
 
-def test_other_figures_than_the_snapshots_can_be_judged() -> None:
-    evaluator = Evaluator(RuleSet((rule(),)))
-    assert evaluator.verdicts(run(), Usage(cost_usd=1.0))[0].verdict is VerdictKind.WITHIN
-    assert evaluator.verdicts(run(), Usage())[0].verdict is VerdictKind.UNKNOWN
+# Limits that are never to be exceeded
+
+CAREFUL = rule("careful", limits={COST: 10.0}, never_exceed=True)
+
+
+def ahead(share: float) -> Margin:
+    """Limits that are never to be exceeded take effect earlier by this share of them; no other does."""
+    return lambda applied: share * applied.limit if applied.rule.never_exceed else 0.0
+
+
+@pytest.mark.parametrize(
+    ("used", "margin", "kind", "projected"),
+    [
+        (6.0, 0.0, VerdictKind.WITHIN, None),
+        (6.0, 0.3, VerdictKind.WITHIN, None),
+        (6.0, 0.4, VerdictKind.BREACH, 10.0),
+        (6.0, 0.5, VerdictKind.BREACH, 11.0),
+        (8.0, 0.1, VerdictKind.WARNING, None),
+        (8.0, 0.2, VerdictKind.BREACH, 10.0),
+        (9.99, 0.2, VerdictKind.BREACH, 11.99),
+        (10.0, 0.2, VerdictKind.BREACH, None),
+        (12.0, 0.2, VerdictKind.BREACH, None),
+        (None, 0.9, VerdictKind.UNKNOWN, None),
+        (float("nan"), 0.9, VerdictKind.UNKNOWN, None),
+    ],
+)
+def test_a_margin_breaks_a_limit_before_it_is_reached(
+    used: float | None, margin: float, kind: VerdictKind, projected: float | None
+) -> None:
+    (verdict,) = Evaluator(RuleSet((CAREFUL,))).verdicts(run(usage=Usage(cost_usd=used)), ahead(margin))
+    assert (verdict.verdict, verdict.limit) == (kind, 10.0)
+    assert verdict.projected == (None if projected is None else pytest.approx(projected))
+    assert verdict.used is used, "the books say what was used, not what was feared"
+
+
+def test_the_reason_says_that_it_is_a_projection() -> None:
+    (verdict,) = Evaluator(RuleSet((CAREFUL,))).verdicts(run(), ahead(0.5))
+    assert reason_text(verdict) == (
+        "projected, rule 'careful': $6.00 of $10.00 allowed: $11.00 by the time it could be stopped"
+    )
+    (plain,) = Evaluator(RuleSet((CAREFUL,))).verdicts(run(usage=Usage(cost_usd=12.0)), ahead(0.5))
+    assert reason_text(plain) == "rule 'careful': $12.00 of $10.00 allowed"
+
+
+def test_a_rule_that_may_not_apply_is_not_projected_either() -> None:
+    named = replace(CAREFUL, selector=Selector({"actor": ("compass/*",)}))
+    (verdict,) = Evaluator(RuleSet((named,))).verdicts(run(source=NAMELESS), ahead(0.9))
+    assert (verdict.verdict, verdict.projected) == (VerdictKind.UNKNOWN, None)
+
+
+def test_a_limit_that_is_broken_counts_before_one_that_only_will_be() -> None:
+    real, notice = rule("real", limits={CREDITS: 9.0}), rule("tell", limits={CREDITS: 1.0}, action=Action.NOTIFY)
+    rules = RuleSet((CAREFUL, real, notice))
+    made = decide(run(), Evaluator(rules).verdicts(run(), ahead(0.9)), rules, modes=BOTH)
+    assert made is not None
+    assert [each.verdict.rule.name for each in made.breaches] == ["tell", "real", "careful"]
+    assert made.abort is not None
+    assert made.abort.verdict.rule is real
+    rules = RuleSet((CAREFUL, notice))
+    made = decide(run(), Evaluator(rules).verdicts(run(), ahead(0.9)), rules, modes=BOTH)
+    assert made is not None
+    assert made.abort is not None
+    assert made.abort.verdict.rule is CAREFUL
+    assert made.abort.verdict.projected == 15.0
+
+
+@pytest.mark.parametrize(
+    ("rules", "options", "expected"),
+    [
+        (RuleSet((CAREFUL,)), {}, Response.ABORT),
+        (RuleSet((CAREFUL,), protect=(PROTECT,)), {}, Response.PROTECTED),
+        (RuleSet((CAREFUL,)), {"dry_run": True}, Response.DRY_RUN),
+        (RuleSet((CAREFUL,)), overridden(OverrideKind.HOLD), Response.HELD),
+        (RuleSet((replace(CAREFUL, action=Action.NOTIFY),)), {}, Response.NOTIFY),
+    ],
+)
+def test_what_stands_between_a_breach_and_an_abort_also_stands_before_a_projected_one(
+    rules: RuleSet, options: dict[str, Any], expected: Response
+) -> None:
+    made = decide(run(), Evaluator(rules).verdicts(run(), ahead(0.9)), rules, **({"modes": BOTH} | options))
+    assert made is not None
+    assert made.breaches[0].response is expected
+    assert (made.abort is not None) is (expected is Response.ABORT)
+    assert made.breaches[0].verdict.projected is not None
+
+
+@given(rules=_RULE_SETS, seen=_SNAPSHOTS, share=st.floats(0, 1), careful=st.lists(st.booleans(), min_size=5))
+def test_a_margin_changes_nothing_but_verdicts_on_limits_never_to_be_exceeded(
+    rules: RuleSet, seen: Snapshot, share: float, careful: list[bool]
+) -> None:
+    own = tuple(
+        replace(each, never_exceed=never) for each, never in zip(rules.rules, careful[: len(rules.rules)], strict=True)
+    )
+    evaluator = Evaluator(replace(rules, rules=own))
+    plain, early = evaluator.verdicts(seen), evaluator.verdicts(seen, ahead(share))
+    assert len(plain) == len(early)
+    for before, after in zip(plain, early, strict=True):
+        assert before.projected is None
+        if after.projected is None:
+            assert after == before
+            if before.rule.never_exceed and before.used is not None and before.why_unknown == "":
+                assert before.verdict is VerdictKind.BREACH or before.used + share * before.limit < before.limit
+            continue
+        assert after.rule.never_exceed
+        assert before.verdict in (VerdictKind.WITHIN, VerdictKind.WARNING)
+        assert after.verdict is VerdictKind.BREACH
+        assert after.used is not None
+        assert after.used < after.limit <= after.projected
+        assert after.projected == pytest.approx(after.used + share * after.limit)
+        assert replace(after, verdict=before.verdict, projected=None) == before
+    assert evaluator.limits(seen).careful is any(each.rule.never_exceed for each in evaluator.limits(seen).limits)
+
+
+def test_where_no_limit_is_never_to_be_exceeded_nobody_is_asked_for_a_margin() -> None:
+    def unwanted(applied: AppliedLimit) -> float:
+        raise AssertionError(applied)
+
+    assert Evaluator(RuleSet((rule(),))).verdicts(run(), unwanted)[0].verdict is VerdictKind.BREACH
 
 
 def test_a_hold_is_judged_by_the_time_of_the_decision() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Basis
-from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.engine.savings import HISTORY_MIN, PROGRESS_FLOOR, estimate, share_done
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

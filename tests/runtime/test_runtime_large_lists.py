@@ -48,12 +48,12 @@ async def test_rules_are_read_again_on_demand_and_bad_ones_are_not_taken(world: 
         file = tmp_path / "rules.yaml"
         w.app.settings = w.app.settings.model_copy(update={"rules": file})
         file.write_text("rules: [{name: cap, match: {platform: apify}, limits: {max_cost: 1}}]")
-        w.app.reload()
+        await w.app.reload()
         [rejected] = [notice for notice in w.notices if isinstance(notice, RulesRejected)]
         assert "did you mean 'max_cost_usd'" in str(rejected.error)
         assert w.app.rulebook.generation == 0, "the last good ones stay"
         file.write_text("rules: [{name: cap, match: {platform: apify}, limits: {max_cost_usd: 0.5}}]")
-        w.app.reload()
+        await w.app.reload()
         assert len([notice for notice in w.notices if isinstance(notice, RulesLoaded)]) == 2
         await w.until_booked(run)
 

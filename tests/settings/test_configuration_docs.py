@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from watchdog.errors import ConfigurationError
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, Settings, load_settings
+from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, Settings, load_settings
 
 DOC = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = [part.split("```")[0] for part in DOC.split("```yaml\n")[1:]]
@@ -36,9 +36,15 @@ def test_every_key_is_explained_with_its_variable(key: str) -> None:
     assert f"| [`{key}`](#{key}) |" in DOC
     assert f"`BUDGET_WATCHDOG_{key.upper()}`" in DOC
     default = Settings.model_fields[key].default
-    assert key in ("accounts", "dry_run", "rules", "retention") or f"`{default}`" in DOC
+    assert key in ("accounts", "dry_run", "rules", "watch_rules", "web", "retention") or f"`{default}`" in DOC
 
 
 @pytest.mark.parametrize("key", ACCOUNT_KEYS)
 def test_every_key_of_an_account_is_explained(key: str) -> None:
     assert f"| `{key}` |" in DOC
+
+
+@pytest.mark.parametrize("key", WEB_KEYS)
+def test_every_key_of_the_web_section_is_explained_with_its_variable(key: str) -> None:
+    assert f"| `{key}` |" in DOC
+    assert f"`BUDGET_WATCHDOG_WEB__{key.upper()}`" in DOC

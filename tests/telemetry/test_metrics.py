@@ -57,7 +57,7 @@ def populate(metrics, make):
     for abort in (make.opened(), make.requested(), make.closed()):
         metrics.notice(AbortChanged(abort, None))
     metrics.notice(SavingBooked(make.booked()))
-    metrics.notice(RequestDone("apify-main", "runs", 200, 0.12))
+    metrics.notice(RequestDone("apify-main", "runs", 200, 0.12, "list", 6000, 0.25))
 
 
 class TestBornAtZero:
@@ -265,6 +265,24 @@ class TestSweeps:
         assert value(metrics, "platform_requests_total", account="apify-main", endpoint="abort", status="0") == 1
         assert value(metrics, "platform_request_seconds_sum", account="apify-main", endpoint="abort") == 1.5
 
+    def test_the_rate_budget(self, metrics):
+        where = {"account": "apify-main", "family": "run"}
+        metrics.notice(RequestDone("apify-main", "run", 200, 0.1, "run", 6000, 0.25))
+        assert value(metrics, "rate_budget_requests", account="apify-main") == 6000
+        assert value(metrics, "rate_budget_used_ratio", **where) == 0.25
+        assert value(metrics, "rate_limited_total", **where) == 0
+        metrics.notice(RequestDone("apify-main", "run", 429, 0.1, "run", 4200, 0.5))
+        metrics.notice(RequestDone("apify-main", "list", 200, 0.1, "list", 4200, 0.125))
+        assert value(metrics, "rate_budget_requests", account="apify-main") == 4200
+        assert value(metrics, "rate_budget_used_ratio", **where) == 0.5
+        assert value(metrics, "rate_limited_total", **where) == 1
+        assert value(metrics, "rate_limited_total", account="apify-main", family="list") == 0
+
+    def test_a_request_that_tells_nothing_of_the_budget(self, metrics):
+        metrics.notice(RequestDone("apify-main", "run", 429, 0.1))
+        for name in ("rate_budget_requests", "rate_budget_used_ratio", "rate_limited_total"):
+            assert series(metrics, name) == []
+
     @pytest.mark.parametrize(
         ("error", "word"),
         [
@@ -293,8 +311,12 @@ class TestReload:
     def test_gauges_of_an_account_that_is_gone_go(self, metrics, make):
         metrics.notice(make.loaded(make.rule(), accounts=(make.apify, make.lobstr)))
         metrics.notice(make.swept(make.lobstr, ratios={("maps-cap", LimitKind.MAX_COST_USD): 0.7}))
+        for account in ("apify-main", "lobstr-growth"):
+            metrics.notice(RequestDone(account, "runs", 200, 0.1, "runs", 120, 0.5))
         metrics.notice(make.loaded(make.rule()))
-        for gauge in ("runs_active", "usage_unknown_runs", "aborts_unconfirmed", "last_success_timestamp_seconds"):
+        budget = ("rate_budget_requests", "rate_budget_used_ratio")
+        of_runs = ("runs_active", "usage_unknown_runs", "aborts_unconfirmed", "last_success_timestamp_seconds")
+        for gauge in (*of_runs, *budget):
             assert {s["account"] for s in series(metrics, gauge)} == {"apify-main"}
         assert value(metrics, "rule_usage_ratio", rule="maps-cap", limit="max_cost_usd") == 0
 

@@ -7,7 +7,7 @@ import contextlib
 import httpx
 import pytest
 
-from watchdog.web import Check, WebServer, bind, create_app
+from watchdog.web import Check, Gate, WebServer, bind, create_app
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,8 @@ def render(accept):
 
 @contextlib.asynccontextmanager
 async def client_of(health=None, metrics=render):
-    server = WebServer(create_app(health or FakeHealth(), metrics), bind("127.0.0.1", 0))
+    app = create_app(health or FakeHealth(), metrics, {}, Gate(None, local=True, told=lambda *_: None))
+    server = WebServer(app, bind("127.0.0.1", 0))
     await server.start()
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:

@@ -18,6 +18,7 @@ VERBS = {
     "run": "Keep watch until told to stop (the daemon).",
     "once": "One sweep: look, stop what breaks a rule, show a table.",
     "check": "Check the configuration and the rules; with --online also the tokens.",
+    "healthcheck": "Ask the running daemon whether it is well, for containers.",
     "history": "The aborts so far, and what they saved.",
     "abort": "Stop one run by hand.",
     "hold": "Exempt a run from aborts for a time.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import click
 from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
 from watchdog.ledger.lock import DAEMON
+from watchdog.runtime.systemd import OPENING_S, Systemd
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -27,15 +29,21 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
     account can be reached at the start it ends with 1, or with 2 if a token was refused; later faults are logged and
     tried again. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
     """
-    loaded = load(config, rules, dry_run=dry_run)
-    redactor = configure_logging(loaded.settings.log_format, level=log_level)
-    for account in loaded.settings.accounts:
-        redactor.add(account.token)
-    asyncio.run(_serve(loaded))
+    systemd = Systemd()
+    with systemd.told_of_the_end():
+        loaded = load(config, rules, dry_run=dry_run)
+        redactor = configure_logging(loaded.settings.log_format, level=log_level)
+        for secret in loaded.settings.secrets:
+            redactor.add(secret)
+        if systemd.watchdog_s is not None:
+            # It ends a hang with SIGABRT: then the journal shows where every thread was.
+            faulthandler.enable()
+        asyncio.run(_serve(loaded, systemd))
 
 
-async def _serve(loaded: Loaded) -> None:
+async def _serve(loaded: Loaded, systemd: Systemd) -> None:
+    systemd.starting("opening the ledger", within_s=OPENING_S)
     async with opened(loaded.settings, loaded.rules, observers=[LogObserver()], role=DAEMON) as app:
         daemon = app.daemon()
         app.announce()
-        await daemon.run()
+        await daemon.run(systemd=systemd)

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Verdict
 from watchdog.domain.rule import RuleSet
+from watchdog.domain.rule_changes import RuleChanges
 from watchdog.domain.run import LimitKind, RunState, Snapshot
 from watchdog.errors import WatchdogError
 
@@ -24,13 +26,24 @@ class AccountInfo:
     modes: frozenset[Mode]
 
 
+class Trigger(StrEnum):
+    """What made the rules be read."""
+
+    START = "start"
+    SIGNAL = "signal"
+    HTTP = "http"
+    FILE = "file"
+
+
 @dataclass(frozen=True, slots=True)
 class RulesLoaded:
-    """A set of rules is in force, for these accounts."""
+    """A set of rules is in force, for these accounts. `changes`: against the rules before it (None at the start)."""
 
     rules: RuleSet
     accounts: tuple[AccountInfo, ...]
     at: datetime
+    trigger: Trigger = Trigger.START
+    changes: RuleChanges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,26 @@ class RulesRejected:
     """New rules were not taken; the last good ones stay in force."""
 
     error: WatchdogError
+    at: datetime
+    trigger: Trigger = Trigger.SIGNAL
+
+
+class Admission(StrEnum):
+    """What became of an admin call at the door."""
+
+    ACCEPTED = "accepted"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminCalled:
+    """Somebody made an admin call over HTTP. `reason` says why it was not let in; `client` is the address it came from
+    ("" for the Unix socket)."""
+
+    admission: Admission
+    client: str
+    reason: str
     at: datetime
 
 
@@ -47,6 +80,7 @@ class SweepDone:
 
     `active`: runs by state. `unknown`: active runs by limit kind whose figure for a limit on them is not known.
     `ratios`: by (rule, kind), used over limit of the closest active run. `bad_items`: a sentence per unreadable item.
+    `waiting`: looks that are due and wait for their turn.
     """
 
     account: AccountInfo
@@ -56,15 +90,18 @@ class SweepDone:
     unknown: Mapping[LimitKind, int]
     ratios: Mapping[tuple[str, LimitKind], float]
     bad_items: tuple[str, ...] = ()
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class InspectionDone:
-    """One run was looked at in detail, `late_s` seconds after the look was due."""
+    """One run was looked at in detail; the answer came `late_s` seconds after the look was due (None: not planned, but
+    called for by a sweep), and `waiting` other looks are due and wait for their turn."""
 
     account: AccountInfo
     snapshot: Snapshot
-    late_s: float = 0.0
+    late_s: float | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +178,20 @@ class LedgerState:
 
 @dataclass(frozen=True, slots=True)
 class RequestDone:
-    """One HTTP request to a platform: `status` 0 if no answer came; `seconds` of the wall clock."""
+    """One HTTP request to a platform: `status` 0 if no answer came; `seconds` of the wall clock.
+
+    Of the rate budget right after it: `family`, the endpoints that share a limit with this one (empty: not told);
+    `allowed_per_minute`, the requests that the account's most limited family may send; `used`, the share that this
+    family has used of its own in the last minute.
+    """
 
     account: str
     endpoint: str
     status: int
     seconds: float
+    family: str = ""
+    allowed_per_minute: int = 0
+    used: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,5 +218,6 @@ Notice = (
     | SavingBooked
     | LedgerState
     | RequestDone
+    | AdminCalled
     | Trouble
 )

@@ -14,16 +14,19 @@ from dataclasses import dataclass
 
 from watchdog.engine.forecast import Outlook
 
-#: Never look at one run more often than this, in seconds; half of it where the rate budget is ample.
+#: Never look at one run more often than this, in seconds; a quarter of it where the rate budget is ample.
 FLOOR_S = 1.0
 AMPLE_REQUESTS_PER_MINUTE = 600
 #: Nor more often than the run can use this share of its limit in between, but at least every so many seconds: what is
 #: lost by that is not worth the calls.
 PRECISION = 0.0003
 PRECISION_MAX_S = 15.0
-#: Share of the time to the earliest plausible breach that is waited: with the history of the source, and without.
+#: Share of the time to the earliest plausible breach that is waited: with the history of the source, and without; and
+#: both where the rate budget is ample.
 WAIT_KNOWN = 0.9
 WAIT_UNKNOWN = 0.5
+WAIT_KNOWN_AMPLE = 0.6
+WAIT_UNKNOWN_AMPLE = 0.4
 #: Longest wait with history, and the shortest that the longest wait without may be, in seconds.
 CEILING_KNOWN_S = 300.0
 CEILING_UNKNOWN_S = 30.0
@@ -54,13 +57,29 @@ class Look:
     deadline_s: float = math.inf
 
 
-def next_look(outlooks: Iterable[Outlook], *, known: bool, ceiling_s: float, floor_s: float = FLOOR_S) -> Look:
-    """The next look at a run by the outlook of each of its limits. `known`: there is a history of its source."""
+@dataclass(frozen=True, slots=True)
+class Haste:
+    """How closely to follow a run: never look sooner than after `floor_s` seconds; wait for this `share` of the time to
+    the earliest plausible breach."""
+
+    floor_s: float
+    share: float
+
+
+def haste(requests_per_minute: float, *, known: bool) -> Haste:
+    """By what the rate budget allows. `known`: there is a history of the run's source."""
+    if requests_per_minute < AMPLE_REQUESTS_PER_MINUTE:
+        return Haste(FLOOR_S, WAIT_KNOWN if known else WAIT_UNKNOWN)
+    return Haste(FLOOR_S / 4, WAIT_KNOWN_AMPLE if known else WAIT_UNKNOWN_AMPLE)
+
+
+def next_look(outlooks: Iterable[Outlook], haste: Haste, ceiling_s: float) -> Look:
+    """The next look at a run by the outlook of each of its limits, after `ceiling_s` seconds at the latest."""
     wait_s, breach_s, turn_s, deadline_s = ceiling_s, math.inf, math.inf, math.inf
     for each in outlooks:
         plausible_s = each.plausible_s
         breach_s = min(breach_s, plausible_s)
-        wait_s = min(wait_s, _wait_s(each, plausible_s, known=known, floor_s=floor_s))
+        wait_s = min(wait_s, _wait_s(each, plausible_s, haste))
         if each.exact:
             deadline_s = min(deadline_s, plausible_s)
         if each.fast:
@@ -68,15 +87,10 @@ def next_look(outlooks: Iterable[Outlook], *, known: bool, ceiling_s: float, flo
     return Look(wait_s, breach_s, min(turn_s, wait_s + PATIENCE_S), deadline_s)
 
 
-def floor_s(requests_per_minute: float) -> float:
-    """The shortest time between two looks at one run, in seconds."""
-    return FLOOR_S if requests_per_minute < AMPLE_REQUESTS_PER_MINUTE else FLOOR_S / 2
-
-
-def _wait_s(outlook: Outlook, plausible_s: float, *, known: bool, floor_s: float) -> float:
+def _wait_s(outlook: Outlook, plausible_s: float, haste: Haste) -> float:
     if outlook.exact or plausible_s == math.inf:
         return plausible_s
-    share = WAIT_KNOWN if known else WAIT_UNKNOWN
+    floor_s, share = haste.floor_s, haste.share
     if outlook.fast:
         floor_s = max(floor_s, min(PRECISION_MAX_S, PRECISION * outlook.limit / outlook.fast))
     # What would be left of the time could not be used for another look: then look at its end.
@@ -90,12 +104,12 @@ def _wait_s(outlook: Outlook, plausible_s: float, *, known: bool, floor_s: float
 
 def ceiling_s(runs: int, requests_per_minute: float, *, known: bool, watched_s: float = 0.0) -> float:
     """The longest time between two looks at a run, where each look is a request: 300 s with history; without, 30 s, or
-    longer once it has been watched for long (`watched_s`), or if that many runs would take more than their share of the
-    rate budget."""
+    longer once it has been watched for long (`watched_s`). Longer than either if that many runs would take more than
+    their share of the rate budget: looks that are no use would keep out those that are."""
+    affordable_s = runs / (LOOKS_SHARE * requests_per_minute / 60.0)
     if known:
-        return CEILING_KNOWN_S
-    least_s = max(CEILING_UNKNOWN_S, min(CEILING_KNOWN_S, OWN_SHARE * watched_s))
-    return max(least_s, runs / (LOOKS_SHARE * requests_per_minute / 60.0))
+        return max(CEILING_KNOWN_S, affordable_s)
+    return max(CEILING_UNKNOWN_S, min(CEILING_KNOWN_S, OWN_SHARE * watched_s), affordable_s)
 
 
 def discovery_interval_s(pages: int, requests_per_minute: float) -> float:

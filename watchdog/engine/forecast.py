@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage, replace
@@ -29,8 +30,10 @@ WINDOW_S = 10.0
 MEMORY_S = 300.0
 #: Relative deviation taken for granted until rates have shown their own.
 FIRST_DEVIATION = 0.5
-#: After so many seconds of running a run has shown an average rate of its own.
-AVERAGE_S = 120.0
+#: So many times do not show yet how much they differ.
+FEW_TIMES = 5
+#: No run is faster than this, in dollars or credits a second: what is, would not fit into a float when squared.
+RATE_MAX = 1e100
 #: A figure lower than before counts as one that really went back once the higher one is so many seconds old; until then
 #: it is an older view of the same figure (a list that lags behind the detail).
 BACK_S = 60.0
@@ -176,6 +179,26 @@ class Refresh:
         return self.late_s + periods * period if periods <= 3 else None
 
 
+class Anchor(NamedTuple):
+    """The change of a figure that its rate is measured from: seen at `at_s` as `used`, and before that last seen at
+    `before_s` as `before`."""
+
+    used: float
+    at_s: float
+    before: float
+    before_s: float
+
+    def rate(self, used: float, at_s: float) -> float:
+        """The growth per second up to this figure, seen at that time.
+
+        A change that was seen late, after a long gap between two looks, says little of when it happened. Then the gap
+        is taken in; two changes of a figure that is renewed once a period cannot be closer than that.
+        """
+        if at_s - self.at_s < (self.at_s - self.before_s) / 2:
+            return (used - self.before) / (at_s - self.before_s)
+        return (used - self.used) / (at_s - self.at_s)
+
+
 @dataclass(slots=True)
 class Burn:
     """How fast one figure of one run grows, learned look by look. Rates are per second of the monotonic clock.
@@ -192,7 +215,8 @@ class Burn:
     variance: float = 0.0
     highest: float = 0.0
     evidence_s: float = 0.0
-    anchor: tuple[float, float] | None = None
+    anchor: Anchor | None = None
+    interrupted: bool = False
     refresh: Refresh | None = None
 
     @staticmethod
@@ -217,15 +241,18 @@ class Burn:
             self.refresh = Refresh(self.seen_s, at_s)
         else:
             self.refresh.change(self.seen_s, at_s)
+        anchor = Anchor(used, at_s, used, at_s) if self.interrupted else Anchor(used, at_s, self.used, self.seen_s)
+        self.interrupted = False
         if self.anchor is None:
-            self.anchor = (used, at_s)
-        elif (seconds := at_s - self.anchor[1]) >= WINDOW_S:
-            self._learn((used - self.anchor[0]) / seconds, seconds)
-            self.anchor = (used, at_s)
+            self.anchor = anchor
+        elif (seconds := at_s - self.anchor.at_s) >= WINDOW_S:
+            self._learn(self.anchor.rate(used, at_s), seconds)
+            self.anchor = anchor
         self.used, self.since_s, self.seen_s = used, at_s, at_s
 
     def _learn(self, rate: float, seconds: float) -> None:
         """Weighted mean and variance: a sample weighs by the time it covers (West's incremental formula)."""
+        rate = min(rate, RATE_MAX)
         self.highest = max(self.highest, rate)
         if self.evidence_s == 0:
             self.mean, self.variance = rate, (FIRST_DEVIATION * rate) ** 2
@@ -241,11 +268,9 @@ class Burn:
         """A rate that is seldom passed: the mean and two deviations, or the highest so far."""
         return max(self.mean + 2 * math.sqrt(self.variance), self.highest)
 
-    def pause(self, seconds: float) -> None:
-        """The run stood still for so long: leave that time out of its rates."""
-        self.since_s += seconds
-        if self.anchor is not None:
-            self.anchor = (self.anchor[0], self.anchor[1] + seconds)
+    def interrupt(self) -> None:
+        """The run stood still for a while (a pause, a resurrection), nobody knows how long: measure anew."""
+        self.anchor, self.refresh, self.interrupted = None, None, True
 
     def age_s(self, now_s: float) -> float:
         """The most that the figure lags behind the truth, as far as its refresh pattern tells; 0 without a pattern."""
@@ -272,8 +297,9 @@ class Latency:
 
     @property
     def high(self) -> float:
-        """A time that is seldom passed."""
-        return self.mean + 2 * math.sqrt(self.variance)
+        """A time that is seldom passed. Until a few have shown how much they differ, they are taken to differ much."""
+        least = FIRST_DEVIATION * self.mean if 0 < self.times < FEW_TIMES else 0.0
+        return self.mean + 2 * max(math.sqrt(self.variance), least)
 
 
 # What earlier runs say
@@ -281,11 +307,10 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class SourceHistory:
-    """What earlier runs of a source did, by kind, sorted: the highest rate of each (per second), how many times its
-    average rate that was (`peaks`), and what those used in the end that ended by themselves. `runs`: how many."""
+    """What earlier runs of a source did, by kind, sorted: the highest rate of each (per second), and what those used in
+    the end that ended by themselves. `runs`: how many there were."""
 
     rates: Mapping[LimitKind, tuple[float, ...]] = field(default_factory=dict)
-    peaks: Mapping[LimitKind, tuple[float, ...]] = field(default_factory=dict)
     finals: Mapping[LimitKind, tuple[float, ...]] = field(default_factory=dict)
     runs: int = 0
 
@@ -294,23 +319,14 @@ class SourceHistory:
         """From the ledger's records."""
         kept = list(records)
         rates = {kind: [_rate(record, kind) for record in kept] for kind in METERED}
-        peaks = {kind: [_peak(record, kind) for record in kept] for kind in METERED}
         natural = [record.final for record in kept if record.ended_by_itself]
         finals = {kind: [final.of(kind) for final in natural] for kind in LimitKind}
-        return SourceHistory(_known(rates), _known(peaks), _known(finals), len(kept))
+        return SourceHistory(_known(rates), _known(finals), len(kept))
 
-    def fast(self, kind: LimitKind, average: float | None, duration_s: float | None) -> float | None:
-        """The highest rate that is plausible of a run of this source; None without any history of it.
-
-        That is the highest ever. Once the run has shown an average rate of its own, it is what that comes to in peaks
-        as high as they ever were: sources have runs of very different size.
-        """
-        rates, peaks = self.rates.get(kind), self.peaks.get(kind)
-        if not rates:
-            return None
-        if not peaks or average is None or duration_s is None or duration_s < AVERAGE_S:
-            return rates[-1]
-        return rates[-1]
+    def fast(self, kind: LimitKind) -> float | None:
+        """The highest rate of any run of this source; None without any history of it."""
+        rates = self.rates.get(kind)
+        return rates[-1] if rates else None
 
     def final(self, kind: LimitKind, used: float) -> float | None:
         """What a run that has used this much typically ends at: the median of those that came further."""
@@ -324,11 +340,6 @@ NO_HISTORY = SourceHistory()
 
 def _rate(record: BurnRecord, kind: LimitKind) -> float | None:
     return record.credits_per_s if kind is LimitKind.MAX_CREDITS else record.usd_per_s
-
-
-def _peak(record: BurnRecord, kind: LimitKind) -> float | None:
-    rate, average = _rate(record, kind), _average(record.final.of(kind), record.final.duration_s)
-    return None if rate is None or average is None else max(1.0, rate / average)
 
 
 def _known(figures: Mapping[LimitKind, list[float | None]]) -> dict[LimitKind, tuple[float, ...]]:
@@ -395,7 +406,7 @@ def outlook(
     average = _average(figure, used.duration_s)
     mean = burn.mean if burn is not None and known else average
     own = burn.fast if burn is not None and known else None if mean is None else mean * (1 + 2 * FIRST_DEVIATION)
-    theirs = history.fast(kind, average, used.duration_s)
+    theirs = history.fast(kind)
     fast = max((rate for rate in (own, theirs) if rate is not None), default=None)
     if burn is None:
         return Outlook(limit, limit - figure, fast, mean)

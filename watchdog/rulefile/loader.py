@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from watchdog.document import os_sentence, read_document
+from watchdog.document import Document, os_sentence, parse_document, read_bytes
 from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.rulefile.reach import AccountView, Surroundings
 from watchdog.rulefile.reader import FileReader, Harvest
 
-__all__ = ["AccountView", "LoadedRules", "load_rules"]
+__all__ = ["AccountView", "LoadedRules", "RuleFiles", "load_rules", "parse_rules", "read_rule_files"]
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -24,6 +25,30 @@ class LoadedRules:
     rules: RuleSet
     files: tuple[Path, ...]
     warnings: tuple[Problem, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFiles:
+    """The rule files as they were at one moment: for each its bytes, or why it could not be read.
+
+    `fault`: why there is not even a list of files. `digest` tells one such moment from another by names and contents.
+    """
+
+    path: Path
+    contents: tuple[tuple[Path, bytes | ConfigurationError], ...] = field(repr=False)
+    fault: ConfigurationError | None = None
+
+    @property
+    def digest(self) -> str:
+        """The same for the same files with the same contents, however they came to be there."""
+        digest = hashlib.sha256()
+        for path, content in self.contents:
+            data = str(content).encode("utf-8", "replace") if isinstance(content, ConfigurationError) else content
+            for part in (str(path).encode("utf-8", "surrogateescape"), type(content).__name__.encode(), data):
+                digest.update(len(part).to_bytes(8, "big") + part)
+        digest.update(str(self.fault).encode("utf-8", "replace"))
+        return digest.hexdigest()
 
 
 def load_rules(
@@ -37,22 +62,53 @@ def load_rules(
     `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. Raises
     ConfigurationError with all mistakes of all files.
     """
-    files = _files(path)
+    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts)
+
+
+def read_rule_files(path: Path) -> RuleFiles:
+    """The rule files that `load_rules` would read, read; never raises."""
+    try:
+        return RuleFiles(path, tuple((file, _read(file)) for file in _files(path)))
+    except ConfigurationError as error:
+        return RuleFiles(path, (), error)
+
+
+def parse_rules(
+    files: RuleFiles,
+    *,
+    platforms: Collection[str] | None = None,
+    accounts: Collection[AccountView] | None = None,
+) -> LoadedRules:
+    """What these files say; otherwise like `load_rules`."""
+    if files.fault is not None:
+        raise ConfigurationError(files.fault.problems)
     harvest = Harvest()
     around = Surroundings(platforms, accounts)
-    for file in files:
+    for path, content in files.contents:
         try:
-            document = read_document(file)
+            FileReader(_document(path, content), harvest, around).read()
         except ConfigurationError as error:
             harvest.findings.errors.extend(error.problems)
-        else:
-            FileReader(document, harvest, around).read()
     if harvest.findings.errors:
         raise ConfigurationError(harvest.findings.errors)
+    paths = tuple(path for path, _ in files.contents)
     if not harvest.rules:
-        raise ConfigurationError(_no_rules(path, files))
+        raise ConfigurationError(_no_rules(files.path, paths))
     rules = RuleSet(tuple(harvest.rules), tuple(harvest.protect), tuple(harvest.resurrect))
-    return LoadedRules(rules, files, tuple(sorted(set(harvest.findings.warnings))))
+    return LoadedRules(rules, paths, tuple(sorted(set(harvest.findings.warnings))), files.digest)
+
+
+def _read(path: Path) -> bytes | ConfigurationError:
+    try:
+        return read_bytes(path)
+    except ConfigurationError as error:
+        return error
+
+
+def _document(path: Path, content: bytes | ConfigurationError) -> Document:
+    if isinstance(content, ConfigurationError):
+        raise content
+    return parse_document(content, str(path))
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -1,8 +1,8 @@
 """Python's garbage collector, kept from holding up the event loop.
 
 A full collection follows every object that may be part of a cycle: with 100,000 runs in mind that is a pause of some
-150 ms, whenever the collector likes. Nothing that is kept per run is part of a cycle, so such a collection finds next to
-nothing. Full collections are therefore left to a chore, and what has survived one is not followed again (`gc.freeze`).
+150 ms, whenever the collector likes. Nothing that is kept per run is part of a cycle, so that it finds next to nothing.
+Full collections are therefore left to a chore, and what has survived one is not followed again (`gc.freeze`).
 """
 
 from __future__ import annotations

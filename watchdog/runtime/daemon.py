@@ -17,14 +17,19 @@ from apscheduler.triggers.interval import IntervalTrigger
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
 from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
+from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
+from watchdog.runtime.systemd import Heartbeat, Systemd
+from watchdog.runtime.vitals import BEAT_S, Vitals
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
 CLOSE_S = 3.0
 #: An account counts as swept recently within this many of its intervals, and at least so many seconds.
 RECENT_INTERVALS = 3.0
 RECENT_MIN_S = 30.0
+#: What keeps the sweeps going, as the vitals call it.
+_SCHEDULER = "scheduler"
 
 
 class Service(Protocol):
@@ -54,6 +59,10 @@ class Chore:
     work: Callable[[], Awaitable[object]]
 
 
+async def _nothing() -> None:
+    """There is nothing to reload."""
+
+
 class Daemon:
     """Sweeps on schedule until told to stop."""
 
@@ -65,7 +74,7 @@ class Daemon:
         observer: Observer,
         services: Sequence[Service] = (),
         chores: Sequence[Chore] = (),
-        reload: Callable[[], None] = lambda: None,
+        reload: Callable[[], Awaitable[object]] = _nothing,
     ) -> None:
         self._reload = reload
         self._observer = observer
@@ -78,20 +87,38 @@ class Daemon:
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._vitals = Vitals(pollers, enforcer, clock)
+        self._heart = self._heart_of(Systemd({}))
 
     def stop(self) -> None:
         """Ask for the end; `run` returns soon after."""
         self._stop.set()
 
-    async def run(self, *, handle_signals: bool = True, close_s: float = CLOSE_S) -> None:
+    async def reload(self) -> None:
+        """Read the rules again, as SIGHUP asks for; systemd is told."""
+        with self._heart.reloading():
+            await self._reload()
+
+    def stuck(self) -> str | None:
+        """What of ours has come to a stand though it should go on, so that only a restart helps; None if all goes on.
+        A platform that does not answer is no such thing."""
+        return self._vitals.stuck()
+
+    async def run(
+        self, *, handle_signals: bool = True, close_s: float = CLOSE_S, systemd: Systemd | None = None
+    ) -> None:
         """Run until `stop` or SIGTERM or SIGINT; at the end open aborts get `close_s` real seconds to be proven.
+        `systemd` is told how it goes.
 
         Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
         platform are told, and tried again.
         """
+        self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
             if handle_signals:
                 self._watch_signals(stack)
+            stack.callback(asyncio.create_task(self._heart.run(), name="heartbeat").cancel)
             for service in self._services:
                 await service.start()
                 stack.push_async_callback(service.stop)
@@ -105,15 +132,22 @@ class Daemon:
             self._scheduler.add_job(
                 self._do, self._trigger(chore.every_s), args=[chore], name=chore.name, misfire_grace_time=None
             )
+        beat = IntervalTrigger(seconds=BEAT_S, timezone=UTC)
+        self._scheduler.add_job(self._beat, beat, name="beat", misfire_grace_time=None)
         self._scheduler.start()
+        self._vitals.expect(_SCHEDULER, BEAT_S)
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
+        collector.settle()
         refuse_if_blind(self._pollers)
 
     async def _begin_with(self, poller: Poller) -> None:
         """An account is watched from its own first sweep on, however long those of the others take."""
         self._tasks.append(asyncio.create_task(poller.agenda.run(), name=f"agenda {poller.info.name}"))
+        self._vitals.expect_agenda(poller, self._tasks[-1])
         await poller.sweep()
         self._schedule(poller)
+        if poller.last_success_s is not None:
+            self._heart.ready()
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do this, but let a stop cut it short."""
@@ -139,8 +173,10 @@ class Daemon:
             coalesce=True,
             misfire_grace_time=None,
         )
+        self._vitals.expect_sweeps(poller)
 
     async def _sweep(self, poller: Poller) -> None:
+        self._vitals.beat_sweeps(poller)
         before = poller.interval_s
         try:
             await poller.sweep()
@@ -151,13 +187,22 @@ class Daemon:
             raise
         if poller.interval_s != before:
             self._jobs[poller.info.name].reschedule(self._every(poller))
+            self._vitals.expect_sweeps(poller)
 
     async def _do(self, chore: Chore) -> None:
         """One chore; a fault of ours in it must be seen, and must end neither the chore nor the daemon."""
         try:
             await chore.work()
+        except asyncio.CancelledError:
+            # As above.
+            if not self._stop.is_set():
+                raise
         except Exception as error:  # noqa: BLE001
             self._observer.notice(Trouble(f"internal error in '{chore.name}': {error!r}", level="error"))
+
+    async def _beat(self) -> None:
+        """Not a plain function: the scheduler would run that in a thread, of which there are only so many."""
+        self._vitals.beat(_SCHEDULER)
 
     def _every(self, poller: Poller) -> IntervalTrigger:
         return self._trigger(poller.interval_s)
@@ -170,19 +215,31 @@ class Daemon:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
             stack.callback(loop.remove_signal_handler, signum)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+
+    def _begin_reload(self) -> None:
+        """Beside everything else: rule files may lie on a file system that takes its time."""
+        task = asyncio.create_task(self._do(Chore("reload", 0.0, self.reload)), name="reload")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
     async def _wind_down(self, close_s: float) -> None:
         """No new looks; then let open aborts finish what they can."""
+        self._stop.set()
+        self._heart.stopping()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        for task in self._tasks:
+        ending = [*self._tasks, *self._reloads]
+        for task in ending:
             task.cancel()
         for poller in self._pollers:
             poller.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._enforcer.close(close_s)
+
+    def _heart_of(self, systemd: Systemd) -> Heartbeat:
+        return Heartbeat(systemd, self._vitals.status, self.stuck)
 
     def readiness(self) -> list[Readiness]:
         """Whether every account was swept recently, one entry each."""

@@ -60,8 +60,10 @@ class Histories:
             final=run.usage,
             ended_by_itself=by_itself,
         )
-        if record.source_id in self._records:
-            self._take(record.source_id, [*self._records[record.source_id], record][-_RECORDS_MAX:])
+        if (known := self._records.get(record.source_id)) is not None:
+            key = (record.account, record.run_id)
+            others = [each for each in known if (each.account, each.run_id) != key]
+            self._take(record.source_id, [*others, record][-_RECORDS_MAX:])
         await self._ledger.add_burn(record)
 
     def _take(self, source_id: str, records: list[BurnRecord]) -> None:

@@ -22,12 +22,13 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
+from watchdog.domain.rule import Action
 from watchdog.domain.run import NO_PROGRESS, LimitKind, RunState, Snapshot, Usage, replace
 from watchdog.engine.cadence import (
     LISTS_SHARE,
     ceiling_s,
     discovery_interval_s,
-    floor_s,
+    haste,
     next_look,
     sweep_is_cheaper,
 )
@@ -122,7 +123,7 @@ class Poller:
         self._histories = Histories(ledger)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
         self._look_s = Latency(LOOK_FIRST_S)
-        self._floor_s = floor_s(requests_per_minute)
+        self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
         enforcer.when_stopped(info.name, self._stopped)
         self._failures = 0
         self._not_before = 0.0
@@ -180,7 +181,8 @@ class Poller:
         self._pages = sweep.pages
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
-        self._observer.notice(self._tally.notice(self.info, self._clock.now(), self.last_success_s - began, sweep))
+        seconds, waiting = self.last_success_s - began, self._looks.waiting
+        self._observer.notice(self._tally.notice(self.info, self._clock.now(), seconds, sweep, waiting))
         self._rulebook.tidy()
         await self._load_histories()
 
@@ -245,7 +247,8 @@ class Poller:
         now_s = self._clock.monotonic()
         looks = ENDED_LOOKS_MAX - len(self._looks) - self._looks.waiting
         for number, watched in enumerate(list(self.watched.values())):
-            if watched.calm is not None and now_s < watched.calm.until_s:
+            calm = watched.calm
+            if calm is not None and now_s < calm.until_s and calm.changes == self._rulebook.changes:
                 continue
             limits = self._open_limits(watched, self._rulebook.evaluator.limits(watched.swept), now_s)
             if not limits:
@@ -347,7 +350,7 @@ class Poller:
             watched.calm = calm_until(limits, open_limits, used, wait_s, now_s, self._rulebook.changes)
 
     def _learn(self, watched: Watched, seen: Snapshot, limits: LimitsOfSource, at_s: float) -> None:
-        note_pause(watched, seen.state, at_s)
+        note_pause(watched, seen.state)
         learn(watched, seen, limits, at_s)
 
     def _open_limits(self, watched: Watched, limits: LimitsOfSource, now_s: float) -> Mapping[LimitKind, float]:
@@ -371,14 +374,14 @@ class Poller:
         history = self._histories.of(watched.swept.source.id)
 
         def margin(applied: AppliedLimit) -> float:
-            if not applied.rule.never_exceed:
+            if not applied.rule.never_exceed or applied.rule.action is Action.NOTIFY:
                 return 0.0
             outlook = outlook_on(watched, applied.kind, applied.limit, used, history, now_s)
             if outlook is None or not outlook.fast:
                 return 0.0
             seconds = self._look_s.high + self._enforcer.stopping_s(self.info.name, self._mode(watched, applied))
             if not outlook.exact:
-                seconds += max(self._floor_s, outlook.period_s) + outlook.age_s
+                seconds += max(self._haste[True].floor_s, outlook.period_s) + outlook.age_s
             return min(outlook.fast * seconds, MARGIN_SHARE_MAX * applied.limit)
 
         return margin
@@ -416,7 +419,7 @@ class Poller:
             if outlook is not None:
                 outlooks.append(outlook)
         ceiling = self._ceiling_s(known=known, watched_s=now_s - watched.since)
-        look = next_look(outlooks, known=known, ceiling_s=ceiling, floor_s=self._floor_s)
+        look = next_look(outlooks, self._haste[known], ceiling)
         wait_s = look.wait_s
         if watched.vain_looks:
             wait_s = max(wait_s, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
@@ -491,7 +494,7 @@ class Poller:
         if watched.looking:
             return
         self._looks.add(watched)
-        if now_s < watched.deadline_at < now_s + HORIZON_MIN_S:
+        if now_s < watched.deadline_at < math.inf:
             # The look may have to wait for its turn; a deadline does not.
             self.agenda.set(watched.swept.run_id, watched.deadline_at)
         if sweep_is_cheaper(self._looks.waiting_for_swept_figures, self._pages):
@@ -601,16 +604,15 @@ class Poller:
             if watched.resurrections not in (None, seen.resurrect_count):
                 watched.told = None
                 for burn in (watched.burns or {}).values():
-                    # How long it stood still in between is not known.
-                    burn.anchor = None
+                    burn.interrupt()
             watched.resurrections = seen.resurrect_count
         watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
         watched.over, watched.calm = False, None
-        late_s = max(0.0, now_s - watched.due_at) if watched.due_at else 0.0
+        late_s = max(0.0, now_s - watched.due_at) if watched.due_at else None
         watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
         self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
-        self._observer.notice(InspectionDone(self.info, snapshot, late_s))
+        self._observer.notice(InspectionDone(self.info, snapshot, late_s, self._looks.waiting))
         if any(verdict.verdict is VerdictKind.BREACH for verdict in self._verdicts(watched, snapshot, now_s)):
             # What people have decided counts up to the last moment.
             await self._rulebook.refresh(self._ledger, now)

@@ -78,7 +78,7 @@ class Tally:
         if cost is not None and cost > closest.cost_usd:
             closest.cost_usd = cost
 
-    def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep) -> SweepDone:
+    def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep, waiting: int = 0) -> SweepDone:
         """The sum."""
         return SweepDone(
             account=info,
@@ -88,6 +88,7 @@ class Tally:
             unknown=dict(self._unknown),
             ratios=self._ratios(),
             bad_items=tuple(sweep.bad_items),
+            waiting=waiting,
         )
 
     def _count(self, state: RunState) -> None:

@@ -53,16 +53,20 @@ class Calm(msgspec.Struct, gc=False):
             return False
         if now.state is not before.state or now.source is not before.source:
             return False
-        # A figure that is missing all at once is news too, if there is a limit on it.
-        used = now.usage
-        if used.cost_usd is None:
-            if self.cost_usd != _NEVER:
-                return False
-        elif used.cost_usd >= self.cost_usd:
-            return False
-        if used.duration_s is not None and used.duration_s >= self.duration_s:
-            return False
-        return used.credits is None or used.credits < self.credits
+        # A figure that is missing all at once is news too.
+        used, then = now.usage, before.usage
+        return (
+            _is_below(used.cost_usd, self.cost_usd, then.cost_usd)
+            and _is_below(used.duration_s, self.duration_s, then.duration_s)
+            and _is_below(used.credits, self.credits, then.credits)
+        )
+
+
+def _is_below(figure: float | None, ceiling: float, before: float | None) -> bool:
+    """Whether the figure is below its ceiling, or is as missing as it was before."""
+    if figure is None:
+        return before is None or ceiling == _NEVER
+    return figure < ceiling
 
 
 @dataclass(slots=True)
@@ -78,7 +82,7 @@ class Watched:
     floor: RunningFloor | None = None
     resurrections: int | None = None
     burns: dict[LimitKind, Burn] | None = None
-    paused_at: float | None = None
+    paused: bool = False
     calm: Calm | None = None
     shown: Usage = NOTHING_KNOWN
     missing: int = 0
@@ -190,14 +194,15 @@ def learn(watched: Watched, seen: Snapshot, limits: LimitsOfSource, at_s: float)
             burn.look(figure, at_s)
 
 
-def note_pause(watched: Watched, state: RunState, at_s: float) -> None:
-    """While a run is paused it uses nothing, which says nothing about how fast it goes on later."""
+def note_pause(watched: Watched, state: RunState) -> None:
+    """While a run is paused it uses nothing, which says nothing about how fast it goes on. When it went on is not known
+    either, so that its rates are measured anew from then."""
     if state is RunState.PAUSED:
-        watched.paused_at = at_s if watched.paused_at is None else watched.paused_at
-    elif watched.paused_at is not None:
+        watched.paused = True
+    elif watched.paused:
+        watched.paused = False
         for burn in (watched.burns or {}).values():
-            burn.pause(at_s - watched.paused_at)
-        watched.paused_at = None
+            burn.interrupt()
 
 
 def outlook_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 import structlog
@@ -12,6 +13,8 @@ from watchdog.domain.decision import Abort, AbortState, Response, Verdict, descr
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
+    AdminCalled,
+    Admission,
     InspectionDone,
     LedgerState,
     LimitBreached,
@@ -23,6 +26,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    Trigger,
     Trouble,
     UsageUnknown,
 )
@@ -31,6 +35,10 @@ from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogErro
 
 #: Responses that somebody asked for beforehand; every other breach deserves a look.
 _EXPECTED = frozenset({Response.PROTECTED, Response.HELD})
+
+
+#: How often refused admin calls are worth a line.
+_REFUSALS_EVERY = timedelta(minutes=1)
 
 
 class LogObserver:
@@ -42,6 +50,8 @@ class LogObserver:
         self._failing: set[str] = set()
         self._bad_items: dict[str, frozenset[str]] = {}
         self._ledger_fails = False
+        self._refused = 0
+        self._refused_told_at: datetime | None = None
 
     def notice(self, notice: Notice) -> None:
         """Write what is to be written. A fault in here is told in a line of its own, never passed on."""
@@ -77,11 +87,13 @@ class LogObserver:
             case SavingBooked():
                 self._log.info("saving booked", **_of_abort(notice.abort), **_of_saving(notice.abort))
             case RulesLoaded():
-                self._log.info(
-                    "rules loaded", rules=len(notice.rules.rules), accounts=[a.name for a in notice.accounts]
-                )
+                self._tell_rules(notice)
             case RulesRejected():
-                self._log.error("rules rejected, the last good ones stay", **_of_error(notice.error))
+                self._log.error(
+                    "rules rejected, the last good ones stay", trigger=notice.trigger, **_of_error(notice.error)
+                )
+            case AdminCalled():
+                self._tell_admin_call(notice)
             case LedgerState():
                 self._tell_ledger(notice)
             case Trouble():
@@ -157,6 +169,25 @@ class LogObserver:
         level = logging.ERROR if abort.state is AbortState.FAILED else logging.INFO
         last = abort.history[-1].note if abort.history else ""
         self._log.log(level, f"abort {abort.state.replace('_', ' ')}", **fields, **_note(last))
+
+    def _tell_rules(self, notice: RulesLoaded) -> None:
+        """At the start all there is; after that what has changed, every kind of change being there also if empty."""
+        fields: dict[str, object] = {"rules": len(notice.rules.rules)}
+        if notice.trigger is Trigger.START or notice.changes is None:
+            self._log.info("rules loaded", **fields, accounts=[account.name for account in notice.accounts])
+            return
+        self._log.info("rules reloaded", trigger=notice.trigger, **fields, **notice.changes.as_lists())
+
+    def _tell_admin_call(self, notice: AdminCalled) -> None:
+        """Who is turned away could fill the disk: one line a minute, with how many calls it stands for."""
+        if notice.admission is Admission.ACCEPTED:
+            self._log.info("admin call", client=notice.client or "socket")
+            return
+        self._refused += 1
+        if self._refused_told_at is not None and notice.at - self._refused_told_at < _REFUSALS_EVERY:
+            return
+        self._log.warning("admin call refused", client=notice.client, error=notice.reason, calls=self._refused)
+        self._refused, self._refused_told_at = 0, notice.at
 
     def _tell_ledger(self, notice: LedgerState) -> None:
         """Only the change: how many records wait is for the metrics."""

@@ -29,7 +29,7 @@ _Event = MutableMapping[str, Any]
 #: They log every URL at INFO, and URLs may hold more than the log should.
 _NEVER_BELOW_WARNING = ("httpx", "httpcore")
 #: They tell of every start and every job; of interest only to those who look for a fault.
-_CHATTY = ("uvicorn", "apscheduler", "asyncio", "alembic")
+_CHATTY = ("uvicorn", "apscheduler", "asyncio", "alembic", "watchfiles")
 
 
 def configure_logging(

@@ -23,6 +23,8 @@ from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
     AccountInfo,
+    AdminCalled,
+    Admission,
     InspectionDone,
     LedgerState,
     LimitBreached,
@@ -34,6 +36,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    Trigger,
     Trouble,
     UsageUnknown,
 )
@@ -57,6 +60,7 @@ MANUAL = "manual"
 
 OVERSHOOT_BOUNDS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 ABORT_SECONDS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 45, 60, 120, 300, 600)
+LOOK_DELAY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 REQUEST_SECONDS_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 _OK = "ok"
@@ -71,6 +75,9 @@ _OUTCOMES: Mapping[type[WatchdogError], str] = {
     WatchdogError: "error",
 }
 _POLL_KINDS = ("sweep", "inspection")
+_CHANGED, _UNCHANGED, _REJECTED = _RELOAD_OUTCOMES = ("changed", "unchanged", "rejected")
+_RELOAD_TRIGGERS = tuple(trigger for trigger in Trigger if trigger is not Trigger.START)
+_TOO_MANY_REQUESTS = 429
 _CLOSED = (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED, AbortState.FAILED)
 
 _log = logging.getLogger("budget_watchdog.telemetry")
@@ -177,6 +184,12 @@ class Metrics:
         self._rule_usage = self._gauge(
             "rule_usage_ratio", "Usage of the active run closest to the limit, over the limit.", "rule", "limit"
         )
+        self._looks_waiting = self._gauge(
+            "looks_waiting", "Looks at runs that are due and wait for their turn.", "account"
+        )
+        self._look_delay = self._histogram(
+            "look_delay_seconds", "From when a look was due to its answer.", LOOK_DELAY_BOUNDS, "account"
+        )
         self._polls = self._counter("polls_total", "Looks at a platform.", "account", "kind", "outcome")
         self._last_success = self._gauge(
             "last_success_timestamp_seconds", "When the last sweep succeeded; 0 before the first.", "account"
@@ -187,11 +200,27 @@ class Metrics:
         self._request_seconds = self._histogram(
             "platform_request_seconds", "Duration of HTTP requests.", REQUEST_SECONDS_BOUNDS, "account", "endpoint"
         )
+        self._budget = self._gauge(
+            "rate_budget_requests",
+            "Requests a minute that the account's most limited endpoint family may send at present.",
+            "account",
+        )
+        self._budget_used = self._gauge(
+            "rate_budget_used_ratio",
+            "Requests of the last minute over those that the family may send, as of its last request.",
+            "account",
+            "family",
+        )
+        self._rate_limited = self._counter(
+            "rate_limited_total", "Requests that the platform answered with 429.", "account", "family"
+        )
 
     def _make_own_families(self, version: str) -> None:
         self._rules = self._gauge("rules", "Rules in force.")
         self._reload_success = self._gauge("reload_success", "Whether the last loading of rules succeeded.")
         self._reload_timestamp = self._gauge("reload_timestamp_seconds", "When rules were last loaded with success.")
+        self._reloads = self._counter("reloads_total", "Reloads of the rules since the start.", "trigger", "outcome")
+        self._admin_calls = self._counter("admin_calls_total", "Admin calls, by what became of them.", "outcome")
         self._observer_errors = self._counter("observer_errors_total", "Notices that the metrics failed to take.")
         self._build_info = self._gauge("build_info", "What is running; always 1.", "version", "python")
         self._build_info.set((version, platform.python_version()), 1)
@@ -201,6 +230,11 @@ class Metrics:
             gauge.born(())
         self._ledger_writable.set((), 1)
         self._observer_errors.born(())
+        for trigger in _RELOAD_TRIGGERS:
+            for outcome in _RELOAD_OUTCOMES:
+                self._reloads.born((trigger, outcome))
+        for admission in Admission:
+            self._admin_calls.born((admission,))
 
     # ---- notices
 
@@ -209,7 +243,7 @@ class Metrics:
             case RequestDone():
                 self._count_request(notice)
             case InspectionDone():
-                self._polls.add((notice.account.name, "inspection", _OK))
+                self._count_look(notice)
             case SweepDone():
                 self._take_sweep(notice)
             case PollFailed():
@@ -224,17 +258,37 @@ class Metrics:
                 self._load_rules(notice)
             case RulesRejected():
                 self._reload_success.set((), 0)
+                self._reloads.add((notice.trigger, _REJECTED))
             case LedgerState():
                 self._ledger_writable.set((), 0 if notice.error else 1)
                 self._ledger_pending.set((), notice.pending)
+            case AdminCalled():
+                self._admin_calls.add((notice.admission,))
             case UsageUnknown() | LimitNear() | AbortTrouble() | Trouble():
                 pass  # The gauges show these as long as they last; the log tells of each one.
             case _:
                 assert_never(notice)
 
+    def _count_look(self, notice: InspectionDone) -> None:
+        name = notice.account.name
+        self._polls.add((name, "inspection", _OK))
+        self._looks_waiting.set((name,), notice.waiting)
+        if notice.late_s is not None:
+            self._look_delay.observe((name,), notice.late_s)
+
     def _count_request(self, notice: RequestDone) -> None:
         self._requests.add((notice.account, notice.endpoint, str(notice.status)))
         self._request_seconds.observe((notice.account, notice.endpoint), max(0.0, notice.seconds))
+        if notice.family:
+            self._show_budget(notice)
+
+    def _show_budget(self, notice: RequestDone) -> None:
+        where = (notice.account, notice.family)
+        self._budget.set((notice.account,), notice.allowed_per_minute)
+        self._budget_used.set(where, notice.used)
+        self._rate_limited.born(where)
+        if notice.status == _TOO_MANY_REQUESTS:
+            self._rate_limited.add(where)
 
     def _take_sweep(self, notice: SweepDone) -> None:
         account = notice.account
@@ -243,6 +297,7 @@ class Metrics:
         for kind in LimitKind:
             self._usage_unknown.set((account.platform, account.name, kind), notice.unknown.get(kind, 0))
         self._unreadable.set((account.name,), len(notice.bad_items))
+        self._looks_waiting.set((account.name,), notice.waiting)
         self._polls.add((account.name, "sweep", _OK))
         self._last_success.set((account.name,), notice.at.timestamp())
         self._ratios[account.name] = notice.ratios
@@ -263,6 +318,8 @@ class Metrics:
 
     def _load_rules(self, notice: RulesLoaded) -> None:
         self._rules.set((), len(notice.rules.rules))
+        if notice.trigger is not Trigger.START:
+            self._reloads.add((notice.trigger, _CHANGED if notice.changes else _UNCHANGED))
         self._reload_success.set((), 1)
         self._reload_timestamp.set((), notice.at.timestamp())
         self._take_accounts(notice.accounts)
@@ -285,7 +342,12 @@ class Metrics:
     def _forget_account(self, account: AccountInfo) -> None:
         self._ratios.pop(account.name, None)
         self._unreadable.drop((account.name,))
+        self._looks_waiting.drop((account.name,))
         self._last_success.drop((account.name,))
+        self._budget.drop((account.name,))
+        for labels in self._budget_used.series():
+            if labels[0] == account.name:
+                self._budget_used.drop(labels)
         for state in ACTIVE_STATES:
             self._runs_active.drop((account.platform, account.name, state))
         for kind in LimitKind:
@@ -302,7 +364,7 @@ class Metrics:
         for poll_kind in _POLL_KINDS:
             for outcome in (_OK, *_OUTCOMES.values()):
                 self._polls.born((account.name, poll_kind, outcome))
-        for family in (self._unreadable, self._last_success):
+        for family in (self._unreadable, self._looks_waiting, self._last_success, self._look_delay):
             family.born((account.name,))
         for of_place in (self._aborts_unconfirmed, self._overshoot, self._abort_seconds):
             of_place.born(where)

@@ -1,4 +1,4 @@
-"""The pages: metrics, health, readiness, and a start page that links them."""
+"""The pages: metrics, health, readiness, a start page that links them, and the door to the admin calls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from watchdog.web.admin import BODY_S, AdminCalls, AdminDoor, Door, answer
 from watchdog.web.health import Health
 
 #: Takes the Accept header, gives body and content type.
@@ -37,8 +38,11 @@ _START_PAGE = """<!doctype html>
 """
 
 
-def create_app(health: Health, render_metrics: RenderMetrics) -> Starlette:
-    """The ASGI application. Nothing in it changes anything: every page is for GET and HEAD only."""
+def create_app(
+    health: Health, render_metrics: RenderMetrics, calls: AdminCalls, door: Door, *, body_s: float = BODY_S
+) -> Starlette:
+    """The ASGI application. Every page is for GET and HEAD only and changes nothing; what changes something are the
+    admin calls, for POST only and for those whom `door` lets in. `body_s`: seconds in which a body must be there."""
 
     async def metrics(request: Request) -> Response:
         body, content_type = render_metrics(request.headers.get("accept", ""))
@@ -53,10 +57,16 @@ def create_app(health: Health, render_metrics: RenderMetrics) -> Starlette:
     async def start_page(request: Request) -> Response:
         return HTMLResponse(_START_PAGE)
 
+    def posted(path: str) -> Route:
+        async def call(request: Request) -> Response:
+            return answer(await calls[path]())
+
+        return Route(path, call, methods=["POST"])
+
     pages = {"/": start_page, "/metrics": metrics, "/healthz": healthz, "/readyz": readyz}
     app = Starlette(
-        routes=[Route(path, page) for path, page in pages.items()],
-        middleware=[Middleware(SecurityHeaders)],
+        routes=[*(Route(path, page) for path, page in pages.items()), *map(posted, calls)],
+        middleware=[Middleware(SecurityHeaders), Middleware(AdminDoor, door, body_s)],
         exception_handlers={Exception: _internal_error},
     )
     # Starlette would send `/metrics/` elsewhere, to a host that the client's Host header names.

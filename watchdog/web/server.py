@@ -7,7 +7,11 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
+import stat
 from collections.abc import Generator
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
@@ -17,7 +21,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from watchdog.errors import StartupError
 
 _BACKLOG = 128
+#: From so many on, requests are answered with 503 ...
 _MAX_CONNECTIONS = 100
+#: ... and beyond so many, connections are cut at once: files left open are what the calls to the platforms need, too.
+_TOO_MANY_CONNECTIONS = 200
+_HANDSHAKE_S = 10.0
 _MAX_HEAD_BYTES = 16 * 1024
 #: Longer than the scrape intervals that matter, so that Prometheus need not connect anew each time.
 _KEEP_ALIVE_S = 65
@@ -92,6 +100,89 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket for its owner only. What an earlier process left behind at this path is removed.
+
+    Raises StartupError with one sentence on what is wrong and what to do.
+    """
+    problem = _parent_problem(path.parent)
+    if problem:
+        raise StartupError(f"cannot listen on the socket {path}: {problem}; change `web.socket`")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        # Nobody can connect before `listen`, so nobody ever finds it open to all.
+        path.chmod(0o600)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StartupError(f"cannot listen on the socket {path}: {reason}; change `web.socket`") from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _parent_problem(folder: Path) -> str:
+    """Why a socket in this folder could not be trusted, or ""."""
+    try:
+        found = folder.stat()
+    except OSError as error:
+        return f"its folder {folder} cannot be used: {os.strerror(error.errno or 0)}"
+    if not stat.S_ISDIR(found.st_mode):
+        return f"{folder} is not a folder"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX:
+        return f"others can write to its folder {folder} and could put a socket of their own in its place"
+    return ""
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise StartupError(f"cannot listen on the socket {path}: there is something else of this name, which is kept")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        with contextlib.suppress(ConnectionRefusedError, FileNotFoundError):
+            probe.connect(str(path))
+            raise StartupError(f"cannot listen on the socket {path}: another process does so already")
+    path.unlink(missing_ok=True)
+
+
+class _SocketFile:
+    """The file of a Unix socket, which does not go with the socket."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._path = Path(listener.getsockname())
+        self._identity = self._found()
+
+    def remove(self) -> None:
+        """Take it away, unless it is the file of a later socket."""
+        if self._identity is not None and self._found() == self._identity:
+            self._path.unlink(missing_ok=True)
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.lstat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+class _Connection(H11Protocol):
+    """A connection that is cut where there are too many."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _TOO_MANY_CONNECTIONS:
+            transport.abort()
+
+
 class _Guest(uvicorn.Server):
     """uvicorn without its signal handlers: in `serve`, they are all that this context sets up."""
 
@@ -99,17 +190,39 @@ class _Guest(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it, but with less patience for a TLS handshake: connections in one are not counted."""
+        loop, context = asyncio.get_running_loop(), self.config.ssl
+        connection = partial(_Connection, config=self.config, server_state=self.server_state, app_state={})
+        patience_s = None if context is None else _HANDSHAKE_S
+        self.servers = [
+            await loop.create_server(
+                connection, sock=listener, ssl=context, backlog=_BACKLOG, ssl_handshake_timeout=patience_s
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
+
 
 class WebServer:
     """Serves an ASGI application on a socket from `bind`, which it owns and closes. For one start and one stop.
 
-    `patience_s`: seconds after which a connection that makes no headway is dropped.
+    `tls`: the context of an HTTPS server; None is plain HTTP. `patience_s`: seconds after which a connection that makes
+    no headway is dropped.
     """
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, *, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        listener: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self._listener = listener
+        self._file = _SocketFile(listener) if listener.family is socket.AF_UNIX else None
         self._patience_s = patience_s
-        self._server = _Guest(_settings(app))
+        self._server = _Guest(_settings(app, tls))
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -143,6 +256,8 @@ class WebServer:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         self._listener.close()
+        if self._file is not None:
+            self._file.remove()
 
     def _connections(self) -> list[H11Protocol]:
         return [each for each in self._server.server_state.connections if isinstance(each, H11Protocol)]
@@ -175,10 +290,11 @@ def _headway(connection: H11Protocol, before: _Headway | None, now: float) -> _H
     return _Headway(cycle, unread, now)
 
 
-def _settings(app: ASGIApp) -> uvicorn.Config:
+def _settings(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=H11Protocol,
+        http=_Connection,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,35 @@
+"""The only door to httpx: one shared client, time-outs, retries, the rate budget, and errors by class.
+
+Waits for the network (time-outs) are in seconds of the wall clock; back-off, pauses and the rate budget go by the
+clock that is given.
+"""
+
+from __future__ import annotations
+
+from watchdog.net.budget import (
+    BACKOFF_MAX_S,
+    PAUSE_MAX_S,
+    BudgetState,
+    Departure,
+    Priority,
+    Quota,
+    RateBudget,
+)
+from watchdog.net.session import IN_FLIGHT_MAX, UNREADABLE, Answer, Call, Net, Session, path_segment
+
+__all__ = [
+    "BACKOFF_MAX_S",
+    "IN_FLIGHT_MAX",
+    "PAUSE_MAX_S",
+    "UNREADABLE",
+    "Answer",
+    "BudgetState",
+    "Call",
+    "Departure",
+    "Net",
+    "Priority",
+    "Quota",
+    "RateBudget",
+    "Session",
+    "path_segment",
+]

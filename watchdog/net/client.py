@@ -1,0 +1,87 @@
+"""The client that all sessions share: which way a request takes, and how long it may take.
+
+It is `httpx.AsyncClient` without what we do not want or pay for at every request: no cookies (one set for one account
+would speak for another on the same host), no redirects (the token belongs to its host), no user name of an address in
+the place of the token.
+"""
+
+from __future__ import annotations
+
+import ssl
+from functools import cache
+from urllib.request import getproxies
+
+import httpx
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 15.0
+_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates costs more than everything else about a client; once is enough."""
+    return httpx.create_ssl_context()
+
+
+class Client:
+    """Sends requests of httpx, within `timeout`, through the proxies of the environment. Close it with `aclose`."""
+
+    def __init__(self) -> None:
+        self.timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self.is_closed = False
+        self._environment = getproxies()
+        self._transports: dict[str | None, httpx.AsyncBaseTransport] = {}
+        self._ways: dict[tuple[bytes, bytes], httpx.AsyncBaseTransport] = {}
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; the body of the answer is still to be read, and the answer to be closed.
+
+        Raises `httpx.RequestError`.
+        """
+        if self.is_closed:
+            raise httpx.ConnectError("the client is closed", request=request)
+        request.extensions["timeout"] = self.timeout.as_dict()
+        where = (request.url.raw_scheme, request.url.netloc)
+        way = self._ways.get(where)
+        if way is None:
+            way = self._ways[where] = self._way(request)
+        return await way.handle_async_request(request)
+
+    def _way(self, request: httpx.Request) -> httpx.AsyncBaseTransport:
+        url = request.url
+        if url.scheme not in ("http", "https") or not url.host:
+            raise httpx.UnsupportedProtocol("not an http:// or https:// address of a host", request=request)
+        proxy = proxy_for(url, self._environment)
+        if proxy and not proxy.startswith(("http://", "https://")):
+            raise httpx.ProxyError(
+                f"a proxy of the kind {proxy.partition('://')[0]}:// cannot be used", request=request
+            )
+        if proxy not in self._transports:
+            # Takes 0.2 s and 12 MB, which verbs that send nothing should not pay.
+            from watchdog.net.transport import AiohttpTransport
+
+            self._transports[proxy] = AiohttpTransport(_tls(), proxy)
+        return self._transports[proxy]
+
+    async def aclose(self) -> None:
+        """Close every connection; nothing more is sent."""
+        self.is_closed = True
+        for transport in self._transports.values():
+            await transport.aclose()
+
+
+def proxy_for(url: httpx.URL, environment: dict[str, str]) -> str | None:
+    """The proxy to a platform by `urllib.request.getproxies`; loopback is never behind one."""
+    if url.host in _LOOPBACK or _is_exempt(url, environment.get("no", "")):
+        return None
+    proxy = environment.get(url.scheme) or environment.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _is_exempt(url: httpx.URL, no_proxy: str) -> bool:
+    names = [name.strip().lower().rpartition("://")[2].strip("[]").lstrip(".") for name in no_proxy.split(",")]
+    forms = (url.host, f"{url.host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme)}")
+    return any(
+        name == "*" or form == name or form.endswith(f".{name}") for name in filter(None, names) for form in forms
+    )

@@ -1,0 +1,379 @@
+"""Requests of one account: what is sent, what is tried again, and what every fault is called.
+
+Facts used: Apify asks clients to back off from 500 ms, by a random time between D and 2D, doubling D each time; lobstr
+and Apify answer 429, lobstr with `Retry-After`. Errors come as `{"error": {"type", "message"}}` from both and as
+`{"detail": "..."}` from lobstr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus, urlsplit
+
+import httpx
+import msgspec
+from pydantic import SecretStr
+
+from watchdog import __version__
+from watchdog.domain.notice import RequestDone
+from watchdog.domain.ports import Clock, Observer
+from watchdog.errors import (
+    BadAnswer,
+    CredentialsRefused,
+    Gone,
+    PlatformError,
+    RateLimited,
+    Refused,
+    ServerFault,
+    Unreachable,
+)
+from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
+from watchdog.net.client import Client
+from watchdog.net.headers import Told
+
+T = TypeVar("T")
+
+#: For a whole answer: a server that drips a byte a second never trips the read time-out.
+TOTAL_TIMEOUT_S = 30.0
+#: An answer larger than this is not one of the documented ones.
+BODY_MAX_BYTES = 64 * 1024 * 1024
+#: For each priority of an account: what waits for a slow answer holds up only its equals.
+IN_FLIGHT_MAX = 32
+READ_ATTEMPTS = 3
+#: What httpx can unpack without further packages, and the rest that goes with every request.
+_HEADERS = (
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", b"gzip, deflate"),
+    (b"Connection", b"keep-alive"),
+    (b"User-Agent", f"budget-watchdog/{__version__}".encode()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer: its body, and when it came (UTC by our clock)."""
+
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. `endpoint` is the label in metrics, `family` what shares a rate limit, `attempts` how often it may
+    be sent (1 for anything that changes something)."""
+
+    method: str
+    path: str
+    endpoint: str
+    family: str
+    params: Mapping[str, str | int] | None = None
+    json: Any = None
+    priority: Priority = Priority.LOOK
+    attempts: int = READ_ATTEMPTS
+
+
+class Net:
+    """What all sessions share: the clock, the observer, the client. Close it with `aclose`."""
+
+    def __init__(self, clock: Clock, observer: Observer) -> None:
+        self.clock = clock
+        self.observer = observer
+        self.client = Client()
+
+    def session(
+        self, account: str, base_url: str, *, scheme: str, token: SecretStr, requests_per_minute: int
+    ) -> Session:
+        """A way to one account: its address, its token (sent as `Authorization: SCHEME TOKEN`), its rate budget."""
+        return Session(self, account, base_url, scheme, token, RateBudget(self.clock, requests_per_minute))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.client.aclose()
+
+
+class Session:
+    """Requests of one account, to its own host only."""
+
+    def __init__(
+        self, net: Net, account: str, base_url: str, scheme: str, token: SecretStr, budget: RateBudget
+    ) -> None:
+        self.account = account
+        self.base_url = base_url.rstrip("/")
+        self.budget = budget
+        self.skew_s = 0.0
+        self._net = net
+        self._scheme = scheme
+        self._token = token
+        self._in_flight = {priority: asyncio.Semaphore(IN_FLIGHT_MAX) for priority in Priority}
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that every time here is read from."""
+        return self._net.clock
+
+    async def send(self, call: Call) -> Answer:
+        """Send a request and return the answer, if it is a good one (2xx).
+
+        Raises the `PlatformError` that fits; retryable ones only after `call.attempts` tries.
+        """
+        return await self.read(call, lambda answer: answer)
+
+    async def get(self, call: Call, shape: type[T]) -> tuple[T, Answer]:
+        """Send a request and decode the JSON of its answer."""
+        return await self.read(call, lambda answer: (self.decode(call, answer, shape), answer))
+
+    async def read(self, call: Call, decode: Callable[[Answer], T]) -> T:
+        """Send a request and make something of its answer; a `BadAnswer` from `decode` is tried again like any other
+        fault that may pass."""
+        pause = BACKOFF_S
+        for attempt in range(1, call.attempts + 1):
+            try:
+                return decode(await self._send_once(call))
+            except PlatformError as error:
+                if attempt == call.attempts or not _may_pass_soon(error):
+                    raise
+            await self.clock.sleep(random.uniform(pause, 2 * pause))
+            pause *= 2
+        raise ValueError(f"a call needs at least one attempt: {call.attempts}")
+
+    def decode(self, call: Call, answer: Answer, shape: type[T]) -> T:
+        """The body as `shape`; `BadAnswer` says in what way it is not."""
+        try:
+            return msgspec.json.decode(answer.body, type=shape)
+        except UNREADABLE as error:
+            wrong = self._safe(_what_is_wrong(answer.body, error))
+            raise BadAnswer(f"{self._where(call)}: {wrong}", account=self.account) from error
+
+    async def _send_once(self, call: Call) -> Answer:
+        headers = self._headers
+        self._check_open(call)
+        async with self.budget.slot(call.family, call.priority) as departure, self._in_flight[call.priority]:
+            self._check_open(call)
+            return await self._exchange(call, headers, departure)
+
+    def _check_open(self, call: Call) -> None:
+        if self._net.client.is_closed:
+            text = f"{self._where(call)}: not sent, because this program is stopping"
+            raise Unreachable(text, account=self.account)
+
+    @cached_property
+    def _headers(self) -> list[tuple[bytes, bytes]]:
+        """What goes with every request."""
+        token = self._token.get_secret_value()
+        # The libraries below would put a token that cannot be a header into their error messages.
+        if not token or any(not "!" <= char <= "~" for char in token):
+            raise CredentialsRefused(
+                f"account '{self.account}': the token is empty or holds characters that no token has (white space, "
+                "line breaks, accents); nothing was sent; check the token of this account",
+                account=self.account,
+            )
+        return [*_HEADERS, (b"Authorization", f"{self._scheme} {token}".strip().encode())]
+
+    async def _exchange(self, call: Call, headers: list[tuple[bytes, bytes]], departure: Departure) -> Answer:
+        started = asyncio.get_running_loop().time()
+        status = 0
+        try:
+            response, body, at = await self._receive(call, headers)
+            status = response.status_code
+            told = Told(response.headers, at)
+            self._take_to_heart(told, status, departure)
+        finally:
+            self._tell(call, status, asyncio.get_running_loop().time() - started)
+        if not response.is_success:
+            raise self._error(call, status, body, told)
+        return Answer(body, self.clock.now())
+
+    def _tell(self, call: Call, status: int, seconds: float) -> None:
+        state = self.budget.state(call.family)
+        self._net.observer.notice(
+            RequestDone(self.account, call.endpoint, status, seconds, call.family, state.allowed_per_minute, state.used)
+        )
+
+    async def _receive(self, call: Call, headers: list[tuple[bytes, bytes]]) -> tuple[httpx.Response, bytes, datetime]:
+        """The response, its body, and when its headers came (UTC)."""
+        try:
+            async with asyncio.timeout(TOTAL_TIMEOUT_S):
+                return await self._transfer(call, headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
+            raise self._no_answer(call, error) from error
+
+    async def _transfer(self, call: Call, headers: list[tuple[bytes, bytes]]) -> tuple[httpx.Response, bytes, datetime]:
+        url = self.base_url + call.path
+        request = httpx.Request(call.method, url, params=call.params, headers=headers, json=call.json)
+        response = await self._net.client.send(request)
+        at = self.clock.now()
+        try:
+            return response, await _body(response, request), at
+        finally:
+            await response.aclose()
+
+    def _where(self, call: Call) -> str:
+        # Neither a password in the address nor a token that the platform sent back as somebody's id.
+        return self._redacted(f"account '{self.account}': {call.method} {_without_user(self.base_url)}{call.path}")
+
+    def _no_answer(self, call: Call, error: Exception) -> PlatformError:
+        detail = self._safe(str(error))
+        text = f"{self._where(call)}: {_what_broke(error, self._net.client.timeout)}{f' ({detail})' if detail else ''}"
+        if isinstance(error, httpx.DecodingError):
+            return BadAnswer(f"{text}; check base_url, and whether a proxy stands in between", account=self.account)
+        maybe_done = not isinstance(error, _NEVER_SENT)
+        return Unreachable(f"{text}; check base_url and the network", account=self.account, maybe_done=maybe_done)
+
+    def _take_to_heart(self, told: Told, status: int, departure: Departure) -> None:
+        """Learn the platform's clock and how much of its rate limit is left."""
+        family = departure.family
+        if 200 <= status < 300:
+            # Error pages often come from something in between, with a clock of its own.
+            self.skew_s = told.skew_s(self.skew_s)
+            self.budget.ease(family)
+        if quota := told.quota(self.skew_s):
+            self.budget.learn(departure, quota)
+        if status == 429:
+            self.budget.shrink(departure)
+            if asked := told.retry_after_s(self.skew_s):
+                self.budget.pause(family, asked)
+            else:
+                self.budget.back_off(family)
+        elif quota and quota.remaining == 0:
+            # Not for longer than the platforms' windows are: what this header means is not documented everywhere.
+            self.budget.pause(family, min(max(quota.reset_s, 0.0), WINDOW_S))
+
+    def _error(self, call: Call, status: int, body: bytes, told: Told) -> PlatformError:
+        said = _WEB_PAGE if _is_web_page(body) else self._safe(_message(body))
+        text = f"{self._where(call)}: HTTP {status}{f': {said}' if said else ''}"
+        account = self.account
+        if status == 429:
+            return RateLimited(f"{text}; slowing down", account=account, retry_after=told.retry_after_s(self.skew_s))
+        if status in (408, 425) or status >= 500:
+            return ServerFault(
+                f"{text}; the platform has a problem, nothing to do but wait", account=account, status=status
+            )
+        if status in (401, 403):
+            return CredentialsRefused(f"{text}; check the token of this account", account=account, status=status)
+        if status == 404 and said is not _WEB_PAGE:
+            hint = "the platform does not know this (any more); if it says so of everything, check base_url"
+            return Gone(f"{text}; {hint}", account=account, status=status)
+        if 300 <= status < 400:
+            hint = "redirects are not followed, since the token belongs to this host; check base_url"
+            return BadAnswer(f"{text}; {hint}", account=account, status=status)
+        if status == 404:
+            # The platforms' own 404 is JSON; this one says nothing about the object.
+            hint = "check base_url, and whether a proxy or a log-in page stands in between"
+            return BadAnswer(f"{text}; {hint}", account=account, status=status)
+        return Refused(f"{text}; asking again will not help", account=account, status=status)
+
+    def _redacted(self, text: str) -> str:
+        """The text without our token, if it came back in any of its usual forms."""
+        token = self._token.get_secret_value()
+        forms = {token, quote(token, safe=""), quote_plus(token), repr(token)[1:-1], token.replace("\\", "\\\\")} - {""}
+        pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        return re.sub(pattern, "***", text, flags=re.IGNORECASE) if pattern else text
+
+    def _safe(self, text: str) -> str:
+        """Foreign text made fit for logs: short, one line, and without our token if the server echoed it."""
+        text = self._redacted(text)
+        return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
+
+
+#: What decoding a body may raise: broken JSON, JSON of another shape, broken UTF-8, brackets without end.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_WEB_PAGE = "a web page instead of JSON"
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+    ValueError,
+)
+
+
+async def _body(response: httpx.Response, request: httpx.Request) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > BODY_MAX_BYTES:
+            raise httpx.DecodingError("the answer is larger than any documented one", request=request)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {timeout.connect:.0f} s"
+    if isinstance(error, httpx.ReadTimeout):
+        return f"no answer within {timeout.read:.0f} s"
+    if isinstance(error, TimeoutError):
+        return f"no complete answer within {TOTAL_TIMEOUT_S:.0f} s"
+    if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError)):
+        return "the address cannot be used"
+    words: dict[type[Exception], str] = {
+        httpx.ConnectError: "cannot connect",
+        httpx.ProxyError: "the proxy does not let us through",
+        httpx.DecodingError: "an answer that cannot be read",
+    }
+    return words.get(type(error), "the connection broke")
+
+
+def _may_pass_soon(error: PlatformError) -> bool:
+    """Whether to try again at once: not what will be the same again, nor what asked for a long pause."""
+    if isinstance(error, RateLimited):
+        return (error.retry_after or 0.0) <= 10.0
+    if isinstance(error, BadAnswer):
+        return error.status is None and not isinstance(error.__cause__, msgspec.ValidationError)
+    return error.retryable
+
+
+def _without_user(url: str) -> str:
+    """The address without user name, password and query, for messages."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def path_segment(text: str) -> str:
+    """An id as one segment of a path: nothing in it can lead to another place (`/`, `?`, `..`)."""
+    return "%2E" * len(text) if text in (".", "..") else quote(text, safe="~")
+
+
+def _message(body: bytes) -> str:
+    """What an error answer says, from any of the documented shapes; nothing from a web page."""
+    try:
+        data = msgspec.json.decode(body)
+    except UNREADABLE:
+        return ""
+    if not isinstance(data, dict):
+        return ""
+    error = data.get("error")
+    if isinstance(error, dict):
+        return ": ".join(part for key in ("type", "message") if isinstance(part := error.get(key), str) and part)
+    texts = (data.get("detail"), error, data.get("message"))
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def _is_web_page(body: bytes) -> bool:
+    return body[:200].lstrip().startswith(b"<")
+
+
+def _what_is_wrong(body: bytes, error: Exception) -> str:
+    start = body[:200].lstrip()
+    if not start:
+        return "an empty answer instead of JSON; check base_url"
+    if _is_web_page(body):
+        return f"{_WEB_PAGE}; check base_url, and whether a proxy or a log-in page stands in between"
+    if isinstance(error, msgspec.ValidationError):
+        return f"JSON that is not as documented: {error}"
+    return f"broken JSON: {error}"

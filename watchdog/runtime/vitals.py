@@ -1,0 +1,107 @@
+"""Whether the parts of the daemon that must go on do go on, and how it stands, in a sentence each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watchdog.domain.ports import Clock
+from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.poller import Poller
+
+#: The scheduler shows that it lives every so many real seconds.
+BEAT_S = 5.0
+#: What should have happened so many real seconds ago does not happen any more.
+STUCK_S = 30.0
+#: What happens every so often is expected within so many of its intervals.
+INTERVALS = 2.0
+
+
+@dataclass(slots=True)
+class _Part:
+    """Something that is to show every `every_s` that it lives, and did last at `at_s` (real, monotonic)."""
+
+    every_s: float
+    at_s: float
+
+
+class Vitals:
+    """Dead man's switches for the scheduler and each account's sweeps and agenda.
+
+    All by the monotonic clock: APScheduler plans by the wall clock, so when that is set back it stands still for as
+    long, and this is how it is noticed. A platform that does not answer stops none of them.
+    """
+
+    def __init__(self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock) -> None:
+        self._pollers = pollers
+        self._enforcer = enforcer
+        self._clock = clock
+        self._parts: dict[str, _Part] = {}
+        self._agendas: dict[str, asyncio.Task[None]] = {}
+
+    def expect(self, part: str, every_s: float) -> None:
+        """From now on this part shows every so many real seconds that it lives."""
+        self._parts[part] = _Part(every_s, time.monotonic())
+
+    def expect_sweeps(self, poller: Poller) -> None:
+        """From now on this account is swept every interval."""
+        self.expect(_sweeps(poller), self._clock.wall(poller.interval_s))
+
+    def expect_agenda(self, poller: Poller, task: asyncio.Task[None]) -> None:
+        """From now on this task serves the account's agenda."""
+        self._agendas[poller.info.name] = task
+
+    def beat(self, part: str) -> None:
+        """This part lives."""
+        self._parts[part].at_s = time.monotonic()
+
+    def beat_sweeps(self, poller: Poller) -> None:
+        """A sweep of this account was due, and somebody is seeing to it."""
+        self.beat(_sweeps(poller))
+
+    def stuck(self) -> str | None:
+        """What of ours has come to a stand though it should go on; None if all goes on."""
+        now_s = time.monotonic()
+        for name, part in self._parts.items():
+            if now_s - part.at_s > INTERVALS * part.every_s + STUCK_S:
+                return f"{name}: no sign of life for {now_s - part.at_s:.0f} s"
+        return next(filter(None, map(self._stuck_agenda, self._pollers)), None)
+
+    def _stuck_agenda(self, poller: Poller) -> str | None:
+        name, task = f"agenda of {poller.info.name}", self._agendas.get(poller.info.name)
+        if task is None:
+            return None
+        if task.done():
+            error = None if task.cancelled() else task.exception()
+            return f"{name}: has ended" + ("" if error is None else f" with {error!r}")
+        late_s = self._clock.wall(poller.agenda.late_s)
+        return f"{name}: a look is {late_s:.0f} s late" if late_s > STUCK_S else None
+
+    def status(self) -> str:
+        """How it stands, such as `watching 37 runs on 2 accounts; 1 abort under way; last sweep 3 s ago`."""
+        failing = [poller.info.name for poller in self._pollers if poller.last_error is not None]
+        parts = [
+            f"watching {_count(self._runs(), 'run')} on {_count(len(self._pollers), 'account')}",
+            f"{_count(len(self._enforcer.open_aborts) or 'no', 'abort')} under way",
+            self._last_sweep(),
+        ]
+        if failing:
+            parts.append(f"cannot sweep {', '.join(failing)}")
+        return "; ".join(parts)
+
+    def _runs(self) -> int:
+        return sum(not watched.over for poller in self._pollers for watched in poller.watched.values())
+
+    def _last_sweep(self) -> str:
+        swept = [poller.last_success_s for poller in self._pollers if poller.last_success_s is not None]
+        return f"last sweep {self._clock.monotonic() - max(swept):.0f} s ago" if swept else "no sweep yet"
+
+
+def _sweeps(poller: Poller) -> str:
+    return f"sweeps of {poller.info.name}"
+
+
+def _count(number: int | str, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
