@@ -20,7 +20,7 @@ from bench.server import Server
 from watchdog.app import App, opened
 from watchdog.runtime import collector
 from watchdog.telemetry.logs import LogObserver
-from watchdog.web import Check, WebServer, bind, create_app
+from watchdog.web import Check, Gate, WebServer, bind, create_app
 
 #: What Prometheus asks for.
 ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -124,7 +124,8 @@ class Page:
         collector.settle()
         listener = bind("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
-        server = WebServer(create_app(_Healthy(), self._app.metrics.render), listener)
+        nobody = Gate(None, local=True, told=lambda *_: None)
+        server = WebServer(create_app(_Healthy(), self._app.metrics.render, {}, nobody), listener)
         await server.start()
         self._stack.push_async_callback(server.stop)
 

@@ -1,7 +1,8 @@
 """A lean Apify: answers prepared in memory, in a process of its own, so cheap that the client is what is measured.
 
 The shapes are those of Apify's description (`check_shapes` judges them by it). Not played: errors, rate limits,
-compression. An abort takes at once: the answer already shows ABORTED.
+compression. An abort is answered with ABORTING and takes half a second, as Apify's do; the list shows the run on until
+the next reset.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+#: How long a run is being aborted, in seconds.
+ABORTING_S = 0.5
+
+
 class ServedRun:
     """A run with its item of the list ready to be sent."""
 
@@ -98,11 +103,12 @@ class ServedRun:
         end_s = time.time() if self.finished_s is None else self.finished_s
         seconds = max(0.0, end_s - self.started_s)
         memory = self.run.memory_mbytes
-        over = self.finished_s is not None
+        over = self.finished_s is not None and time.time() >= self.finished_s + ABORTING_S
+        status = "ABORTED" if over else "RUNNING" if self.finished_s is None else "ABORTING"
         values = {
             **self.plain,
             "finished": f'"{iso(datetime.fromtimestamp(end_s, UTC))}"' if over else "null",
-            "status": "ABORTED" if over else "RUNNING",
+            "status": status,
             "message": "Actor was aborted" if over else "Actor is running",
             "seconds": seconds,
             "millis": int(seconds * 1000),
@@ -134,10 +140,9 @@ class Fleet:
             self.page(offset, PAGE_MAX)
 
     def abort(self, served: ServedRun) -> None:
-        """Stop it at once; a run that is over stays as it is."""
+        """Stop it; a run that is over stays as it is."""
         if served.finished_s is None:
             served.finished_s = time.time()
-            self._changed()
 
     def _changed(self) -> None:
         self._items = None
@@ -152,8 +157,7 @@ class Fleet:
 
     def _make_page(self, offset: int, limit: int) -> bytes:
         if self._items is None:
-            active = (served for served in self.runs.values() if served.finished_s is None)
-            self._items = [served.crossed if self.crossed else served.calm for served in active]
+            self._items = [served.crossed if self.crossed else served.calm for served in self.runs.values()]
         items = self._items[offset : offset + limit]
         head = (
             f'{{"data":{{"total":{len(self._items)},"offset":{offset},"limit":{limit},"desc":true,'

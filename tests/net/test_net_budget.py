@@ -427,7 +427,7 @@ def test_no_more_leave_in_any_time_than_the_bucket_gives(per_minute: int, wishes
         starts = s.starts(Priority.LOOK)
         assert len(starts) == len(wishes)
         # One that waits for ten seconds goes by the pace of a sweep.
-        a_minute = max(1, per_minute - max(1, round(0.15 * per_minute)))
+        a_minute = max(1, per_minute - max(1, round(0.10 * per_minute)))
         at_once = max(4, 0.2 * a_minute + 1)
         for first, start in enumerate(starts):
             for count, other in enumerate(starts[first:], 1):

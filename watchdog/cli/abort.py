@@ -90,8 +90,8 @@ async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -
 async def _do_it(config: Path | None, address: str | None, order: Order, wait_s: float) -> int:
     loaded = load(config, None)
     redactor = configure_logging(loaded.settings.log_format, level="error")
-    for account in loaded.settings.accounts:
-        redactor.add(account.token)
+    for secret in loaded.settings.secrets:
+        redactor.add(secret)
     settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
     async with opened(settings, loaded.rules, observers=[LogObserver()]) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)

@@ -43,8 +43,8 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
     """
     loaded = load(config, rules, dry_run=dry_run)
     redactor = configure_logging(loaded.settings.log_format, level="warning")
-    for account in loaded.settings.accounts:
-        redactor.add(account.token)
+    for secret in loaded.settings.secrets:
+        redactor.add(secret)
     return asyncio.run(_once(loaded, as_json=as_json, wait_s=wait))
 
 

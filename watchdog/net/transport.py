@@ -2,9 +2,9 @@
 
 Measured here (600 B answers over loopback): httpx's own transport takes 1.0 ms of CPU a request with 1 or 8 in flight,
 3.8 ms with 32 and 10.5 ms with 100, since its pool looks at every connection for every request; aiohttp 0.35 ms
-throughout. The package httpx-aiohttp does the same as this module, but calls a connection that broke after the request
-was sent a `ConnectTimeout`, as if it had never been sent; it also keeps cookies, resolves `%2E%2E`, and has 100
-connections at most.
+throughout. The package httpx-aiohttp (0.2.0) is much like this module, but calls a connection that broke after the
+request was sent a `ConnectTimeout`, as if it had never been sent; it also sends a GET twice, keeps cookies, resolves
+`%2E%2E`, and has 100 connections at most.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ _RATE_LIMIT_PAUSE_S = 5.0
 REQUEST_FIRST_S = 1.0
 STOP_FIRST_S = 2.0
 STOP_MAX_S = 60.0
+#: So long after the proof of a stop its reason is written onto the run, in seconds.
+LETTER_AFTER_S = 1.0
 
 
 def pace_for(platform: Platform) -> Pace:
@@ -66,13 +68,13 @@ class Enforcer:
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
         self._still_wanted: Reconsider = _always
-        self._when_stopped: dict[str, Callable[[Snapshot], Awaitable[None]]] = {}
+        self._when_done: dict[str, Callable[[Abort], Awaitable[None]]] = {}
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
-    def when_stopped(self, account: str, tell: Callable[[Snapshot], Awaitable[None]]) -> None:
-        """Tell of each run of this account whose abort has been proven and settled, as it was seen last."""
-        self._when_stopped[account] = tell
+    def when_done(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
+        """Tell of each abort on this account that nothing is left to be done about."""
+        self._when_done[account] = tell
 
     def stopping_s(self, account: str, mode: Mode) -> float:
         """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
@@ -184,7 +186,6 @@ class Enforcer:
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
             self._rest_if_failed(pursuit.abort)
-            await self._tell_stopped(pursuit.abort)
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
             self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
             self._cool_down(key)
@@ -193,11 +194,8 @@ class Enforcer:
             self._asked_for.discard(key)
             if not self._current[key].state.is_open:
                 self._current.pop(key, None)
-
-    async def _tell_stopped(self, abort: Abort) -> None:
-        tell = self._when_stopped.get(abort.account)
-        if tell is not None and abort.final is not None and abort.settled:
-            await tell(abort.final)
+        if pursuit.abort.is_complete and (tell := self._when_done.get(pursuit.abort.account)) is not None:
+            await tell(pursuit.abort)
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
@@ -277,6 +275,8 @@ class Enforcer:
         task.add_done_callback(self._letters.discard)
 
     async def _write_reason(self, abort: Abort) -> None:
+        # When many runs are stopped at once, their aborts go first.
+        await self._clock.sleep(LETTER_AFTER_S)
         try:
             await self._platforms[abort.account].explain(abort.run_id, f"Aborted by budget-watchdog: {abort.reason}")
         except PlatformError as error:

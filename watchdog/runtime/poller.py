@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from watchdog.domain.decision import Decision, Mode, Response, Verdict, VerdictKind
+from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
     AccountInfo,
     InspectionDone,
@@ -32,7 +32,7 @@ from watchdog.engine.cadence import (
     next_look,
     sweep_is_cheaper,
 )
-from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
+from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
 from watchdog.engine.forecast import Latency, next_floor, projected_final, with_floor
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
@@ -124,7 +124,7 @@ class Poller:
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
-        enforcer.when_stopped(info.name, self._stopped)
+        enforcer.when_done(info.name, self._abort_done)
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
@@ -560,7 +560,7 @@ class Poller:
         """Whether this look may be the one before an abort, which needs to know how far the run had come: after it
         nobody can tell. Where that is a call of its own, not at each of many looks in a row."""
         last = watched.breach_at <= now_s + PROGRESS_AHEAD_S or closest >= 1.0
-        return last and closest >= WARNING_RATIO and now_s - watched.progress_at >= PROGRESS_KEPT_S
+        return last and now_s - watched.progress_at >= PROGRESS_KEPT_S
 
     def _with_progress(self, watched: Watched, seen: Snapshot) -> Snapshot:
         """The snapshot with the progress of a moment ago, if it was not read this time."""
@@ -639,11 +639,16 @@ class Poller:
         if by_itself:
             await self._ledger.add_finished(seen)
 
-    async def _stopped(self, seen: Snapshot) -> None:
-        """An abort is done with: that the run is over needs no look of its own."""
-        watched = self.watched.get(seen.run_id)
-        if watched is not None and not watched.over and not seen.state.is_active:
+    async def _abort_done(self, abort: Abort) -> None:
+        """An abort is done with. If the run is over, that needs no look of its own; if not (the abort was taken back,
+        or the run resurrected), it is watched on."""
+        watched, seen = self.watched.get(abort.run_id), abort.final
+        if watched is None or watched.over:
+            return
+        if seen is not None and abort.settled and not seen.state.is_active:
             await self._ended(watched, seen, inspected=False)
+        else:
+            self.agenda.set(abort.run_id, self._clock.monotonic())
 
     def _forget(self, run_id: str) -> None:
         watched = self.watched.pop(run_id, None)

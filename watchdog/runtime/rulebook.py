@@ -3,6 +3,7 @@ so that a reload is one assignment."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,9 @@ class Rulebook:
     edition: int = 0
     changes: int = 0
     evaluator: Evaluator = field(init=False)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asked: int = 0
+    _served: int = 0
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.rules)
@@ -42,12 +46,20 @@ class Rulebook:
         self.changes += 1
 
     async def refresh(self, ledger: Ledger, now: datetime) -> None:
-        """Read what people have decided, from the ledger."""
-        found = Overrides.of(await ledger.overrides(now))
-        if found != self.overrides:
-            self.overrides = found
-            self.edition += 1
-            self.changes += 1
+        """Read what people have decided, from the ledger, as it stands at this call or later. Where a hundred runs
+        break their limits at once, those that ask while one reading is under way share the next one."""
+        self._asked += 1
+        asked = self._asked
+        async with self._reading:
+            if self._served >= asked:
+                return
+            serves = self._asked
+            found = Overrides.of(await ledger.overrides(now))
+            self._served = serves
+            if found != self.overrides:
+                self.overrides = found
+                self.edition += 1
+                self.changes += 1
 
     def decide(
         self,

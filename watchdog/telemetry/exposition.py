@@ -63,8 +63,12 @@ class Family(Collector):
         name = self.base_name if openmetrics else self.name
         head = f"# HELP {name} {_escaped(self.help_text, quotes=openmetrics)}\n# TYPE {name} {self.type}\n"
         if self._block is None:
+            self._bring_up_to_date()
             self._block = "".join(self._lines.values()).encode("utf-8", "replace")
         return head.encode() + self._block
+
+    def _bring_up_to_date(self) -> None:
+        """Write the lines that were put off until somebody asks."""
 
     def _write(self, labels: Labels, line: str) -> None:
         self._lines[labels] = line
@@ -155,6 +159,9 @@ class Histogram(Family):
         self._bounds = tuple(bounds)
         self._marks = (*map(number, self._bounds), "+Inf")
         self._observed: dict[Labels, _Observed] = {}
+        self._heads: dict[Labels, tuple[str, ...]] = {}
+        # Observations come by the thousand between two scrapes, and each has a dozen lines.
+        self._changed: set[Labels] = set()
 
     def born(self, labels: Labels) -> None:
         """Let the series exist, with no observation, unless it does already."""
@@ -174,12 +181,21 @@ class Histogram(Family):
                 yield Sample(self.name + suffix, self._names(labels) | more, value)
 
     def _keep(self, labels: Labels, observed: _Observed) -> None:
+        if labels not in self._observed:
+            self._lines[labels] = ""  # its place among the others
         self._observed[labels] = observed
-        lines = (
-            f"{self.name}{suffix}{self._braced(labels, **more)} {number(value)}\n"
-            for suffix, more, value in self._parts(observed)
-        )
-        self._write(labels, "".join(lines))
+        self._changed.add(labels)
+        self._block = None
+
+    def _bring_up_to_date(self) -> None:
+        for labels in self._changed:
+            parts = tuple(self._parts(self._observed[labels]))
+            if (heads := self._heads.get(labels)) is None:
+                heads = tuple(f"{self.name}{suffix}{self._braced(labels, **more)}" for suffix, more, _ in parts)
+                self._heads[labels] = heads
+            lines = (f"{head} {number(value)}\n" for head, (_, _, value) in zip(heads, parts, strict=True))
+            self._lines[labels] = "".join(lines)
+        self._changed.clear()
 
     def _parts(self, observed: _Observed) -> Iterator[tuple[str, dict[str, str], float]]:
         up_to = tuple(accumulate(observed.counts))
