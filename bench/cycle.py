@@ -44,7 +44,9 @@ class Plan:
     many: Size | None
 
 
-FULL = Plan(Size(), Size(rounds=2, slow_rounds=2, profiles=0))
+FULL = Plan(
+    Size(rounds=3, slow_rounds=2, profiles=1), Size(runs=3_000, crossing=30, rounds=1, slow_rounds=1, profiles=0)
+)
 QUICK = Plan(
     Size(rounds=3, slow_rounds=2, cold_rounds=1, profiles=1),
     Size(runs=2_000, crossing=20, rounds=1, slow_rounds=1, profiles=0),

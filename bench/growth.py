@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.child import hosted
@@ -141,12 +141,16 @@ class Account:
 
 
 def _time_figures(samples: dict[int, list[Sample]], size: Size) -> list[Figure]:
-    """The most runs are compared with the number that is cheapest per run: with few runs the fixed cost of a sweep
-    would make any growth look good."""
+    """The most runs are compared with the fewest, and, without a target, with the number that is cheapest per run: with
+    few runs the fixed cost of a sweep makes growth look better than it is."""
     per_run = {runs: [wall / runs for wall in walls(found)] for runs, found in samples.items()}
-    smaller = size.runs[:-1] or size.runs
-    cheapest = min(smaller, key=lambda runs: statistics.median(per_run[runs]))
-    return [_time_figure(runs, samples[runs], per_run, cheapest, is_last=runs == size.runs[-1]) for runs in size.runs]
+    fewest, most = size.runs[0], size.runs[-1]
+    cheapest = min(size.runs[:-1] or size.runs, key=lambda runs: statistics.median(per_run[runs]))
+    figures = [_time_figure(runs, samples[runs], per_run, fewest, is_last=runs == most) for runs in size.runs]
+    if cheapest != fewest:
+        against = _time_figure(most, samples[most], per_run, cheapest, is_last=False)
+        figures.append(replace(against, name=f"{against.name}, against the cheapest"))
+    return figures
 
 
 def _time_figure(

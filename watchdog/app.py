@@ -234,7 +234,7 @@ class _Health:
     daemon: Daemon | None = field(default=None)
 
     def alive(self) -> bool:
-        return True
+        return self.daemon is None or self.daemon.stuck() is None
 
     def readiness(self) -> list[Check]:
         """Rules are always in order: while the files on disk are rejected, the last good ones guard all the same."""

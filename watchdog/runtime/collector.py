@@ -11,8 +11,8 @@ import gc
 
 #: How often the chore runs, in seconds.
 COLLECT_S = 600.0
-#: Young objects are collected as they were; old ones practically never by themselves.
-_THRESHOLDS = (10_000, 20, 100_000)
+#: Young objects are collected in small portions, a few milliseconds each; old ones practically never by themselves.
+_THRESHOLDS = (2_000, 10, 100_000)
 
 
 def settle() -> None:

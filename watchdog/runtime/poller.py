@@ -84,7 +84,7 @@ LOOK_FIRST_S = 0.5
 _NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
 #: States in which a run can be calm.
 _GOING_ON = frozenset({RunState.RUNNING, RunState.PENDING})
-_BATCH = 200
+_BATCH = 100
 
 
 class Poller:
@@ -681,8 +681,11 @@ class Poller:
                 self._look_later(watched, LOOK_AGAIN_S)
                 return
         # Within its limits, or over such as only ask for a notice: the next one may be an abort's.
-        limits = self._open_limits(watched, rulebook.evaluator.limits(snapshot), now_s)
-        self._plan(watched, limits, snapshot.usage, now_s)
+        of_source = rulebook.evaluator.limits(snapshot)
+        limits = self._open_limits(watched, of_source, now_s)
+        wait_s = self._plan(watched, limits, snapshot.usage, now_s)
+        if decision is None and snapshot.state in _GOING_ON:
+            watched.calm = calm_until(of_source, limits, snapshot.usage, wait_s, now_s, rulebook.changes)
 
     def _is_overdue(self, watched: Watched, now_s: float) -> bool:
         """Whether an abort that is not ours should long have stopped the run."""
