@@ -84,7 +84,7 @@ LOOK_FIRST_S = 0.5
 _NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
 #: States in which a run can be calm.
 _GOING_ON = frozenset({RunState.RUNNING, RunState.PENDING})
-_BATCH = 100
+_BATCH = 50
 
 
 class Poller:
