@@ -106,5 +106,5 @@ def _host(pipe: Connection, factory: Callable[..., Any], args: tuple[Any, ...]) 
 def _outcome(thing: Any, method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
     try:
         return "ok", getattr(thing, method)(*arguments)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  # the parent raises it
         return "error", traceback.format_exc()

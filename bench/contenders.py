@@ -31,6 +31,7 @@ from bench.frame import Sample, Stopwatch
 from bench.profile import Breakdown, broken_down
 from watchdog.app import App, opened
 from watchdog.domain.notice import Notice, RequestDone
+from watchdog.net.transport import AiohttpTransport
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -293,13 +294,10 @@ class Floor:
 
 
 class FloorOverAiohttp(Floor):
-    """The same over aiohttp's connections: what httpx's own pool costs. Only where `httpx-aiohttp` is installed."""
+    """The same over the connections that ours uses: so that nobody takes what the transport is worth for the rest."""
 
     def _transport(self) -> httpx.AsyncBaseTransport | None:
-        from httpx_aiohttp import AiohttpTransport  # type: ignore[import-not-found, unused-ignore]
-
-        transport: httpx.AsyncBaseTransport = AiohttpTransport()
-        return transport
+        return AiohttpTransport(httpx.create_ssl_context())
 
 
 # --- (c) ours --------------------------------------------------------------------------------------------------------

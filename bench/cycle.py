@@ -6,7 +6,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Self
 
 from bench.child import Child, hosted
@@ -104,9 +103,7 @@ class _Contenders:
         actors = make_actors(size.actors)
         rules = tuple(make_rules(size.rules, actors, units=units))
         task = Task(server.url, server.token, rules, size.crossing, tuple(actor.id for actor in actors))
-        kinds = {NAIVE: Naive, FLOOR: Floor, OURS: Ours}
-        if find_spec("httpx_aiohttp"):
-            kinds[FLOOR_AIOHTTP] = FloorOverAiohttp
+        kinds = {NAIVE: Naive, FLOOR: Floor, FLOOR_AIOHTTP: FloorOverAiohttp, OURS: Ours}
         self.children = {name: hosted(kind, task) for name, kind in kinds.items()}
 
     def __enter__(self) -> Self:

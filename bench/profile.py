@@ -57,7 +57,7 @@ class Breakdown:
 
 def broken_down(profile: cProfile.Profile, top: int = 25) -> Breakdown:
     """Own time of every function, added up by place. That of built-ins goes to those who called them."""
-    stats: Any = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    stats: Any = pstats.Stats(profile).stats  # type: ignore[attr-defined]  # there, but left out of the stubs
     places: Counter[str] = Counter()
     for function, (_, _, own_s, _, callers) in stats.items():
         if (place := _place(function)) is not None:

@@ -251,7 +251,7 @@ class RuleWatch:
         """Until the next look is due, or an event says that it should be now."""
         try:
             await self._until_event()
-        except Exception:  # noqa: BLE001
+        except (OSError, RuntimeError):
             # Nothing there to be watched, or the system has no watches left: time does it as well.
             await asyncio.sleep(self._poll_s)
 

@@ -242,7 +242,7 @@ def _sure(ask: Callable[[], T], otherwise: T) -> T:
     """The answer, or another in its place if there is none: a fault of ours in it is to be seen, and to do no harm."""
     try:
         return ask()
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  # what tells systemd how we are must not end us; the log has it
         _log.exception("internal error: the daemon cannot say how it stands")
         return otherwise
 
