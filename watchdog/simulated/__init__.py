@@ -17,7 +17,7 @@ from watchdog.simulated.account import SimRun
 from watchdog.simulated.apify import ApifyAccount, ApifyRun
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, Fault, FaultKind, Faults
-from watchdog.simulated.lobstr import LobstrAccount, LobstrRun
+from watchdog.simulated.lobstr import EmailVerification, LobstrAccount, LobstrRun
 from watchdog.simulated.records import RequestRecord, RunTruth, Usage
 from watchdog.simulated.server import SimulatedPlatforms
 
@@ -25,6 +25,7 @@ __all__ = [
     "ApifyAccount",
     "ApifyRun",
     "ArmedFault",
+    "EmailVerification",
     "Fault",
     "FaultKind",
     "Faults",
