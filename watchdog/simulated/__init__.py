@@ -19,7 +19,7 @@ from watchdog.simulated.apify_pricing import PayPerEvent, PayPerResult
 from watchdog.simulated.apify_run import ApifyRun
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, Fault, FaultKind, Faults
-from watchdog.simulated.lobstr import LobstrAccount, LobstrRun
+from watchdog.simulated.lobstr import EmailVerification, LobstrAccount, LobstrRun
 from watchdog.simulated.records import RequestRecord, RunTruth, Usage
 from watchdog.simulated.server import SimulatedPlatforms
 
@@ -27,6 +27,7 @@ __all__ = [
     "ApifyAccount",
     "ApifyRun",
     "ArmedFault",
+    "EmailVerification",
     "Fault",
     "FaultKind",
     "Faults",

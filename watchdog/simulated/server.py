@@ -307,6 +307,8 @@ class _Exchange:
         """Let the answer to an abort that was ignored say that it was not."""
         if not (fault.kind == "abort_ignored" and fault.claims_stopped and answer.status == 200):
             return
+        if not answer.body:
+            return
         document = msgspec.json.decode(answer.body)
         if self._dialect.name == "lobstr":
             document.update(status="uploading", is_done=True, done_reason="aborted")
