@@ -48,10 +48,15 @@ class _CoolDown:
 
 
 Reconsider = Callable[[Abort, Snapshot], Awaitable[bool]]
+Prove = Callable[[Snapshot], Snapshot]
 
 
 async def _always(abort: Abort, seen: Snapshot) -> bool:
     return True
+
+
+def _as_seen(snapshot: Snapshot) -> Snapshot:
+    return snapshot
 
 
 class Enforcer:
@@ -69,12 +74,18 @@ class Enforcer:
         self._letters: set[asyncio.Task[None]] = set()
         self._still_wanted: Reconsider = _always
         self._when_done: dict[str, Callable[[Abort], Awaitable[None]]] = {}
+        self._prove: dict[str, Prove] = {}
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
     def when_done(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
         """Tell of each abort on this account that nothing is left to be done about."""
         self._when_done[account] = tell
+
+    def complete_with(self, account: str, prove: Prove) -> None:
+        """Complete each look at a run of this account by what is proven of it though the look does not show it: lower
+        bounds of figures that never go back, such as its running time."""
+        self._prove[account] = prove
 
     def stopping_s(self, account: str, mode: Mode) -> float:
         """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
@@ -225,7 +236,7 @@ class Enforcer:
         """See the run again: has it stopped, and once it has, are its figures settled?"""
         settling = not pursuit.abort.state.is_open
         try:
-            seen = await platform.inspect(pursuit.abort.run_id, urgent=True)
+            seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
         except Gone:
             return escalation.not_found(pursuit, self._clock.now(), pace)
         except PlatformError as error:
@@ -242,6 +253,9 @@ class Enforcer:
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
             return escalation.look_failed(pursuit, self._clock.now(), pace)
         return escalation.looked(pursuit, seen, self._clock.now(), pace)
+
+    def _proven(self, seen: Snapshot) -> Snapshot:
+        return self._prove.get(seen.account, _as_seen)(seen)
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
