@@ -360,6 +360,7 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform
         scheme=spec.auth_scheme,
         token=account.token,
         requests_per_minute=_requests_per_minute(account, spec),
+        is_own_error=spec.is_own_error,
     )
     return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
 

@@ -18,7 +18,6 @@ from watchdog.cli.recorder import Recorder
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.ports import Observer
 from watchdog.ledger.location import MEMORY
-from watchdog.runtime.daemon import startup_error
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 
@@ -91,7 +90,7 @@ def _as_json(app: App, aborts: list[Abort]) -> dict[str, Any]:
 def _exit_code(app: App, aborts: list[Abort]) -> int:
     errors = [poller.last_error for poller in app.pollers if poller.last_error is not None]
     if errors:
-        return startup_error(errors).exit_code
+        return max(error.exit_code for error in errors)
     unseen = any(watched.failures for poller in app.pollers for watched in poller.watched.values())
     unproven = any(abort.state.is_open or abort.state is AbortState.FAILED for abort in aborts)
     return 1 if unseen or unproven else 0

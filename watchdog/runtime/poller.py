@@ -139,6 +139,7 @@ class Poller:
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
         enforcer.when_done(info.name, self._abort_done)
+        enforcer.complete_with(info.name, self.prove)
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
@@ -256,7 +257,7 @@ class Poller:
         pause = min(BACKOFF_MAX_S, self.interval_s * 2 ** min(self._failures - 1, 6))
         self._not_before = self._clock.monotonic() + pause - self.interval_s / 2
         self._observer.notice(PollFailed(self.info, "sweep", error, self._clock.now(), self._failures))
-        if not isinstance(error, CredentialsRefused):
+        if not isinstance(error, CredentialsRefused) or error.token_works:
             await self._carry_on()
 
     async def _carry_on(self) -> None:
