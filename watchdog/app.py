@@ -113,6 +113,9 @@ class App:
     async def reload(self, trigger: Trigger = Trigger.SIGNAL) -> Reloaded:
         """Read the rules again and put them in force. Mistakes are told, and the last good ones stay; aborts that are
         going on are not disturbed."""
+        for platform in self.platforms.values():
+            if (forget := getattr(platform, "forget_names", None)) is not None:  # a plug-in may be older than this
+                forget()
         return await self.reloader.reload(trigger)
 
     def daemon(self, *, listen: bool = True) -> Daemon:

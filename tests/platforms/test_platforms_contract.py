@@ -248,7 +248,9 @@ async def test_the_life_of_a_run(live: Live) -> None:
     assert (swept.run_id, swept.state) == (live.run.id, RunState.RUNNING)
     seen = await live.platform.inspect(live.run.id, progress=True)
     truth = live.run.usage()
-    assert seen.usage.duration_s == pytest.approx(1800, abs=1)
+    assert seen.usage.duration_s is not None
+    assert seen.usage.duration_s <= 1801
+    assert (seen.most.duration_s or seen.usage.duration_s) == pytest.approx(1800, abs=1)
     assert seen.usage.credits == pytest.approx(truth.credits, rel=0.01)
     if live.name == "apify":
         assert seen.usage.cost_usd == pytest.approx(1.0, rel=0.01)

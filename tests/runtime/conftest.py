@@ -93,7 +93,7 @@ class World:
                 ("lobstr", LOBSTR_TOKEN, {"usd_per_credit": USD_PER_CREDIT}),
             )
         ]
-        return Settings(accounts=(*accounts, *self.more_accounts), dry_run=self._dry_run)
+        return Settings(accounts=(*accounts, *self.more_accounts), dry_run=self._dry_run, rules=self._rules)
 
     async def start(self) -> None:
         """Start the daemon; back when every account has been swept."""

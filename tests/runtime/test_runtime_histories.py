@@ -292,7 +292,7 @@ def test_a_pause_is_read_neither_as_a_burst_nor_as_slowness(
     burn = watched.burns[CREDITS]
     assert burn.evidence_s > 0
     assert burn.highest <= 2.5, "a credit a second is all it ever used"
-    assert burn.mean >= 0.2
+    assert burn.mean >= 0.1, "though a pause that begins right after a look lowers the rate of that stretch"
 
 
 def test_a_long_pause_seen_from_beginning_to_end_leaves_the_rate_as_it_was() -> None:

@@ -73,7 +73,12 @@ async def test_every_kind_of_limit_stops_what_is_over_it_and_nothing_else(world:
             assert (abort.state, abort.mode, abort.requests) == (AbortState.CONFIRMED, Mode.IMMEDIATE, 1)
             assert abort.final is not None
             assert abort.final.usage.credits == pytest.approx(truth.usage.credits, abs=1e-4)
-            assert abort.final.usage.duration_s == pytest.approx(truth.usage.duration_s, abs=0.01)
+            assert abort.final.usage.duration_s is not None
+            if run.platform == "apify":
+                assert abort.final.usage.duration_s == pytest.approx(truth.usage.duration_s, abs=0.01)
+            else:
+                # What lobstr calls the duration is not the time elapsed: what was seen running is what is sure.
+                assert 0 < abort.final.usage.duration_s <= truth.usage.duration_s + 0.01
             assert abort.saving is not None
         assert {abort.run_id for abort in await w.aborts()} == {run.id for run in over}
         assert not [run.id for run in within if run.truth().abort_requests]

@@ -80,7 +80,8 @@ class SweepDone:
 
     `active`: runs by state. `unknown`: active runs by limit kind whose figure for a limit on them is not known.
     `ratios`: by (rule, kind), used over limit of the closest active run. `bad_items`: a sentence per unreadable item.
-    `waiting`: looks that are due and wait for their turn.
+    `nameless`: a sentence per source whose names will not be had. `waiting`: looks that are due and wait for their
+    turn.
     """
 
     account: AccountInfo
@@ -91,6 +92,7 @@ class SweepDone:
     ratios: Mapping[tuple[str, LimitKind], float]
     bad_items: tuple[str, ...] = ()
     waiting: int = 0
+    nameless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

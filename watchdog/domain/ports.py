@@ -28,7 +28,8 @@ class Sweep:
 
     `snapshots` are the runs that were not handed over earlier (see `Platform.sweep`). `unread` are ids of runs that the
     list shows to be active still, though their usage was not read this time; `glimpses` is what it shows of those,
-    by id, where it shows anything. `bad_items` holds one sentence for each
+    by id, where it shows anything. `nameless` holds one sentence for each source whose names will not be had, since it
+    is gone or the token may not read it. `bad_items` holds one sentence for each
     item that could not be read. `sure` is whether the whole list was seen, so that a run not in it was really not
     listed; even then it has not thereby ended. `pages` is how many calls the bare list takes.
     """
@@ -39,6 +40,7 @@ class Sweep:
     unread: Collection[str] = ()
     pages: int = 1
     glimpses: Mapping[str, Glimpse] = field(default_factory=dict)
+    nameless: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class PlatformTraits:
     `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
     `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
     the runtime looks at them one by one, each when its time has come. `starts_running`: whether `started_at` is when a
-    run began to run; where it is when it was created, it may have waited since.
+    run began to run; where it is when it was created, it may have waited since. `may_metamorph`: whether a run may
+    become one of another source, which only an inspection shows for sure.
     """
 
     name: str
@@ -59,6 +62,7 @@ class PlatformTraits:
     default_poll_interval_s: float | None
     sweep_shows_usage: bool = True
     starts_running: bool = False
+    may_metamorph: bool = False
 
 
 Seen = Callable[[Sequence[Snapshot]], None]
@@ -88,6 +92,10 @@ class Platform(Protocol):
     async def explain(self, run_id: str, text: str) -> None:
         """Write onto the run why it was stopped, where its owner sees it; nothing on a platform that has no such
         place, or if the account does not want it."""
+        ...
+
+    def forget_names(self) -> None:
+        """Names may have changed: look them up again, and use those that are known until then."""
         ...
 
     async def check(self) -> str:

@@ -109,8 +109,9 @@ class Source:
     """What a run is an execution of (actor/task, squid/crawler).
 
     `facets` maps a match key of the rules (`actor`, `task`, `squid`, `crawler`) to every name it goes by: for an
-    Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names could not be looked up yet: a
-    selector on one of those can neither be said to match nor not to match.
+    Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names are not known: a selector on one of
+    those can neither be said to match nor not to match. `denied` are those of them that this account's token may not
+    read, so that waiting does not help. A facet whose object is gone has no names but its id, and is in neither.
     `key` is unique for everything a selector can see of the source; equal keys have equal facets. `id` stays the same
     for ever, whatever names are known: the ledger's history of a source goes by it.
     """
@@ -120,6 +121,27 @@ class Source:
     facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     unresolved: frozenset[str] = frozenset()
     id: str = ""
+    denied: frozenset[str] = frozenset()
+
+
+def joined(first: Source, *others: Source) -> Source:
+    """The source of a run that is one of several (an Apify run that has metamorphed into another Actor): a selector
+    that means any of them means it. It is labelled by the first."""
+    if not others:
+        return first
+    every = (first, *others)
+    facets: dict[str, tuple[str, ...]] = {}
+    for source in every:
+        for facet, names in source.facets.items():
+            facets[facet] = tuple(dict.fromkeys((*facets.get(facet, ()), *names)))
+    return Source(
+        key=" > ".join(source.key for source in every),
+        label=first.label,
+        facets=facets,
+        unresolved=frozenset().union(*(source.unresolved for source in every)),
+        id=" > ".join(source.id for source in every),
+        denied=frozenset().union(*(source.denied for source in every)),
+    )
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):

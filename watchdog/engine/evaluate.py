@@ -68,6 +68,8 @@ class Evaluator:
         self._by_source = [rule for rule in rules.rules if not rule.selector.names_run]
         self._by_run = [rule for rule in rules.rules if rule.selector.names_run]
         self._memo: dict[tuple[str, str, str | None], LimitsOfSource] = {}
+        #: Whether some rule is about the runs of certain sources only.
+        self.goes_by_source = any(rule.selector.names_source for rule in rules.rules)
 
     def limits(self, snapshot: Snapshot) -> LimitsOfSource:
         """The limits on this run."""
@@ -181,12 +183,21 @@ def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: boo
             return Response.PROTECTED, protection.reason or "protected"
         unsure = unsure or matched is Matched.UNSURE
     if unsure:
-        return Response.DEFERRED, "its names or origin are not known yet, so it may be protected"
+        return Response.DEFERRED, _why_unsure(snapshot)
     if dry_run:
         return Response.DRY_RUN, "dry run"
     if snapshot.state is RunState.ABORTING and not overdue:
         return Response.DEFERRED, "it is being aborted already"
     return None
+
+
+def _why_unsure(snapshot: Snapshot) -> str:
+    if snapshot.source.denied:
+        return (
+            "it may be protected by a name that this account's token may not read; allow the token to read Actors and "
+            "tasks, or protect runs by id"
+        )
+    return "its names or origin are not known yet, so it may be protected"
 
 
 def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:

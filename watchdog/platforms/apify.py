@@ -18,11 +18,11 @@ import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Usage, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
+from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
-from watchdog.platforms.names import NameCache
 from watchdog.platforms.wire import count, figure, moment, part, text
 
 NAME = "apify"
@@ -45,6 +45,7 @@ TRAITS = PlatformTraits(
     graceful_window_s=30.0,
     settle_s=10.0,
     default_poll_interval_s=5.0,
+    may_metamorph=True,
 )
 
 PAGE_MAX = 1000
@@ -102,12 +103,12 @@ class _RunShort(msgspec.Struct, rename="camel"):
     finished_at: Any = None
     meta: Any = None
     usage_total_usd: Any = None
+    metamorphs: Any = None
 
 
 class _Run(_RunShort, rename="camel"):
     stats: Any = None
     options: Any = None
-    metamorphs: Any = None
     pricing_info: Any = None
     charged_event_counts: Any = None
     default_dataset_id: Any = None
@@ -143,28 +144,7 @@ class _RawPageAnswer(msgspec.Struct):
     data: _RawPage
 
 
-class _Named(msgspec.Struct):
-    id: str
-    name: str
-    username: str | None = None
-
-
-class _NamedAnswer(msgspec.Struct):
-    data: _Named
-
-
 _decode_page = msgspec.json.Decoder(_PageAnswer).decode
-
-
-#: The ids of an Actor and a task.
-_Pair = tuple[str | None, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    actor: _Named | None
-    task: _Named | None
-    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +161,7 @@ class _Listing:
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
+        self.pairs: set[Pair] = set()
         self.bad_items: list[str] = []
         self.sure = True
         self.next_offset = 0
@@ -211,6 +192,7 @@ class _Listing:
         """Take in items that are not the next ones of the list; those among them that are new."""
         new = {run.id: run for run in page.runs if run.id not in self.ids}
         self.ids |= new.keys()
+        self.pairs |= {(run.act_id, run.actor_task_id) for run in new.values()}
         self.bad_items.extend(page.bad_items)
         return new.values()
 
@@ -267,9 +249,7 @@ class Apify:
     def __init__(self, session: Session, *, write_reason: bool = True) -> None:
         self._session = session
         self._write_reason = write_reason
-        self._actors = NameCache(session.clock, self._look_up_actor)
-        self._tasks = NameCache(session.clock, self._look_up_task)
-        self._sources: dict[_Pair, _Known] = {}
+        self._names = ApifyNames(session)
 
     async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
         """Every active run, page by page: one call for each 1,000, and one for each Actor or task not seen before. The
@@ -292,7 +272,13 @@ class Apify:
                     break
         finally:
             await pages.close()
-        return Sweep(snapshots, tuple(listing.bad_items), listing.sure, pages=max(1, listing.pages))
+        return Sweep(
+            snapshots,
+            tuple(listing.bad_items),
+            listing.sure,
+            pages=max(1, listing.pages),
+            nameless=self._names.nameless(listing.pairs),
+        )
 
     async def _slipped(self, listing: _Listing, offset: int, count: int, total: int) -> list[Snapshot]:
         """What moved past us between the last page and the one from `offset` on, when the list had `total` items: runs
@@ -367,9 +353,9 @@ class Apify:
                 account=self._session.account,
             )
         # A look-up of names never holds up an abort, nor the look before it if its source has been seen before.
-        pair = (text(run.act_id), text(run.actor_task_id))
-        urgent = call.priority is Priority.URGENT and pair in self._sources
-        await self._resolve([pair], wait=call.priority is not Priority.ABORT and not urgent)
+        pairs = _pairs(run)
+        urgent = call.priority is Priority.URGENT and all(map(self._names.knows, pairs))
+        await self._names.resolve(pairs, wait=call.priority is not Priority.ABORT and not urgent)
         return self._inspected(run, answer.received_at, await self._cost(run, call.priority))
 
     async def _cost(self, run: _Run, priority: Priority) -> Cost:
@@ -405,36 +391,18 @@ class Apify:
         call = Call("GET", "/v2/actor-runs", endpoint="list", family="list", params=params)
         page, _ = await self._session.get(call, _RawPageAnswer)
         total = count(page.data.total)
-        return "can list runs" if total is None else f"can list runs ({total} in all)"
+        able = "can list runs" if total is None else f"can list runs ({total} in all)"
+        return able + await self._check_names(page.data.items)
 
-    # Names
+    async def _check_names(self, items: Sequence[msgspec.Raw]) -> str:
+        """Whether the token may read the names that rules go by, tried on the newest run."""
+        pairs = {pair for item in items if (pair := _pair_in(item)) is not None}
+        await self._names.resolve(pairs)
+        return "".join(f"; {sentence}" for sentence in self._names.nameless(pairs))
 
-    async def _resolve(self, pairs: Collection[_Pair], *, wait: bool = True) -> None:
-        """Look up the names of every Actor and task among these that is not known yet."""
-        await asyncio.gather(
-            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
-            self._tasks.fill((task for _, task in pairs if task), wait=wait),
-        )
-        for pair in pairs:
-            self._know(pair)
-
-    def _know(self, pair: _Pair) -> None:
-        """Make the source of an Actor and a task, anew only if their names have changed: the same names are the same
-        object."""
-        actor_id, task_id = pair
-        actor = self._actors.get(actor_id) if actor_id else None
-        task = self._tasks.get(task_id) if task_id else None
-        known = self._sources.get(pair)
-        if known is None or (known.actor, known.task) != (actor, task):
-            self._sources[pair] = _Known(actor, task, _make_source(pair, actor, task))
-
-    async def _look_up_actor(self, actor_id: str) -> _Named:
-        call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")
-        return (await self._session.get(call, _NamedAnswer))[0].data
-
-    async def _look_up_task(self, task_id: str) -> _Named:
-        call = Call("GET", f"/v2/actor-tasks/{path_segment(task_id)}", endpoint="task", family="task")
-        return (await self._session.get(call, _NamedAnswer))[0].data
+    def forget_names(self) -> None:
+        """Look names up again; until then those that are known hold."""
+        self._names.expire()
 
     # Snapshots
 
@@ -442,8 +410,8 @@ class Apify:
         """The active ones of a page, with their names looked up."""
         active = [run for run in runs if _state(run.status).is_active]
         pairs = {(run.act_id, run.actor_task_id) for run in active}
-        await self._resolve(pairs)
-        sources = {pair: self._sources[pair].source for pair in pairs}
+        await self._names.resolve(pairs)
+        sources = {pair: self._names.source(pair) for pair in pairs}
         account = self._session.account
         skew_s = self._session.platform_skew_s
         snapshots = []
@@ -500,7 +468,7 @@ class Apify:
             account=self._session.account,
             platform=NAME,
             run_id=run.id,
-            source=self._sources[text(run.act_id), text(run.actor_task_id)].source,
+            source=joined(*map(self._names.source, _pairs(run))),
             state=_state(run.status),
             status=run.status,
             usage=usage,
@@ -582,22 +550,18 @@ def _as_documented(run: _RunShort) -> _Listed:
     )
 
 
-def _make_source(pair: _Pair, actor: _Named | None, task: _Named | None) -> Source:
-    actor_id, task_id = pair
-    facets = {"actor": _names(actor, actor_id), "task": _names(task, task_id)}
-    # Every run has an Actor, so one that is not named is not known; a run without a task simply has none.
-    missing = (("actor", actor is None), ("task", bool(task_id) and task is None))
-    unresolved = frozenset(facet for facet, is_missing in missing if is_missing)
-    label = facets["actor"][0] if facets["actor"] else "unknown Actor"
-    if facets["task"]:
-        label += f" ({task.name if task else task_id})"
-    names = "|".join((*facets["actor"], "", *facets["task"]))
-    return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved, id=f"{actor_id}/{task_id or ''}")
+def _pair_in(item: msgspec.Raw) -> Pair | None:
+    try:
+        run = msgspec.json.decode(item, type=_RunShort)
+    except UNREADABLE:
+        return None
+    return (text(run.act_id), text(run.actor_task_id))
 
 
-def _names(known: _Named | None, object_id: str | None) -> tuple[str, ...]:
-    """Every name that a rule may use: `owner/name`, the bare name, the id; the first is the label for people."""
-    if known is None:
-        return (object_id,) if object_id else ()
-    owned = (f"{known.username}/{known.name}",) if known.username else ()
-    return (*owned, known.name, known.id)
+def _pairs(run: _RunShort) -> tuple[Pair, ...]:
+    """The Actor and task of a run, and every Actor that it has metamorphed into. Whether `actId` then becomes the new
+    Actor's is not documented; that the detail lists them is."""
+    first = (text(run.act_id), text(run.actor_task_id))
+    listed = run.metamorphs if isinstance(run.metamorphs, list) else []
+    others = ((text(part(each).get("actorId")), None) for each in listed)
+    return tuple(dict.fromkeys((first, *((actor, task) for actor, task in others if actor not in (None, first[0])))))

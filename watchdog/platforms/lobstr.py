@@ -55,6 +55,8 @@ TRAITS = PlatformTraits(
 )
 
 PAGE_MAX = 100
+#: Names come with the list; so many look-ups a second may be spent on those that it leaves out.
+_REFRESH_PER_S = 0.1
 _PAGES_MAX = 1000
 #: So many pages may fail, after all their retries, before a sweep makes do with what it has.
 _BAD_PAGES_MAX = 3
@@ -142,7 +144,7 @@ class Lobstr:
     def __init__(self, session: Session, usd_per_credit: float | None = None) -> None:
         self._session = session
         self._usd_per_credit = usd_per_credit
-        self._squids = NameCache(session.clock, self._look_up_squid)
+        self._squids = NameCache(session.clock, self._look_up_squid, refresh_per_s=_REFRESH_PER_S)
         self._latest: dict[str, _Latest] = {}
         self._unasked: set[str] = set()
         self._squid_of_run: dict[str, str] = {}
@@ -306,6 +308,10 @@ class Lobstr:
     async def _look_up_squid(self, squid_id: str) -> _Squid:
         call = Call("GET", f"/v1/squids/{path_segment(squid_id)}", endpoint="squid", family="squids")
         return (await self._session.get(call, _Squid))[0]
+
+    def forget_names(self) -> None:
+        """The list brings the names at every sweep; those that it leaves out are looked up again."""
+        self._squids.expire()
 
     async def explain(self, run_id: str, text: str) -> None:
         """lobstr has no place for it."""

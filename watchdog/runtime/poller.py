@@ -86,6 +86,11 @@ VAIN_MAX_S = 5.0
 #: A run whose cost only the detail shows (a figure that sweeps show of others) is looked at this often, in seconds, as
 #: long as the forecast does not ask for more.
 DETAIL_CEILING_S = 60.0
+#: Looks for runs that have become one of another source: the first so many seconds after the start of a run, then this
+#: often, and at most for this share of the rate budget.
+METAMORPH_FIRST_S = 10.0
+METAMORPH_LOOK_S = 120.0
+METAMORPH_SHARE = 0.05
 #: A sweep that comes early, in place of many looks, keeps at least this distance from the last one, in seconds.
 EARLY_SWEEP_S = 1.0
 #: A limit that is never to be exceeded takes effect earlier by at most this share of it.
@@ -197,6 +202,7 @@ class Poller:
         sweep = await self._read_list()
         self._take_unread(sweep)
         self._note_missing(self._clock.monotonic())
+        self._look_for_metamorphs(self._clock.monotonic())
         self._pages = sweep.pages
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
@@ -346,7 +352,7 @@ class Poller:
             watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, running, since=at_s)
         else:
             watched.running.sight(snapshot.state, at_s, unbroken=at_s - watched.seen_at <= self._gap_s)
-            watched.swept, watched.swept_at = snapshot, at_s
+            watched.swept, watched.swept_at = watched.as_of_all_sources(snapshot), at_s
         if snapshot.state is RunState.UNKNOWN:
             self._tell_status(snapshot)
         if snapshot.state is not RunState.ABORTING:
@@ -485,7 +491,11 @@ class Poller:
         if watched.by_sweep and wait_s >= ceiling:
             self.agenda.drop(watched.swept.run_id)
             return wait_s
-        watched.due_at = max(now_s + wait_s, watched.not_before)
+        due_at = now_s + wait_s
+        if watched.due_at and not watched.by_sweep:
+            # A sweep shows nothing new of such a figure: it does not put off the look that will.
+            due_at = min(due_at, watched.due_at)
+        watched.due_at = max(due_at, watched.not_before)
         self.agenda.set(watched.swept.run_id, watched.due_at)
         return wait_s
 
@@ -520,6 +530,20 @@ class Poller:
             if watched.over:
                 self._forget(run_id)
             elif watched.missing >= MISSING_MAX and looks > 0:
+                looks -= 1
+                self._look_now(watched, now_s)
+
+    def _look_for_metamorphs(self, now_s: float) -> None:
+        """A run may have become one of another source, which lists need not show: where rules go by sources, each run
+        is looked at now and then, soon after its start for the first time, at a small part of the rate budget."""
+        if not self._platform.traits.may_metamorph or not self._rulebook.evaluator.goes_by_source:
+            return
+        looks_per_s = METAMORPH_SHARE * self._requests_per_minute / 60.0
+        every_s = max(METAMORPH_LOOK_S, len(self.watched) / looks_per_s)
+        looks = math.ceil(looks_per_s * self.interval_s)
+        for watched in list(self.watched.values()):
+            seen_s = watched.inspected_at if watched.inspected_at else watched.since - every_s + METAMORPH_FIRST_S
+            if looks > 0 and now_s - seen_s >= every_s and not watched.over and not watched.missing:
                 looks -= 1
                 self._look_now(watched, now_s)
 
@@ -658,6 +682,9 @@ class Poller:
         if not seen.state.is_active:
             await self._ended(watched, seen)
             return
+        seen = watched.as_of_all_sources(seen)
+        if watched.sources:
+            watched.swept = replace(watched.swept, source=seen.source)
         # A figure that was unreadable once is no resurrection.
         if (
             None not in (before := watched.running.resurrections, seen.resurrect_count)

@@ -10,7 +10,18 @@ from datetime import datetime
 import msgspec
 
 from watchdog.domain.decision import Decision, Response, Verdict
-from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, Progress, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import (
+    NO_PROGRESS,
+    NOTHING_KNOWN,
+    LimitKind,
+    Progress,
+    RunState,
+    Snapshot,
+    Source,
+    Usage,
+    joined,
+    replace,
+)
 from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource
 from watchdog.engine.forecast import (
     Burn,
@@ -81,6 +92,7 @@ class Watched:
     swept_at: float
     running: RunningTime
     since: float = 0.0
+    sources: tuple[Source, ...] = ()
     sweep: int = 0
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
@@ -127,9 +139,25 @@ class Watched:
             return self.inspected.state
         return self.swept.state
 
+    def as_of_all_sources(self, seen: Snapshot) -> Snapshot:
+        """The run as one of every source that it has been of: what the list and the detail name may differ, and change,
+        when a run becomes one of another source."""
+        known = self.swept.source
+        if seen.source is known or (not self.sources and seen.source.id == known.id):
+            return seen
+        latest = {source.id: source for source in (*(self.sources or (known,)), seen.source)}
+        self.sources = tuple(latest.values())
+        return seen if len(latest) == 1 else replace(seen, source=joined(*self.sources))
+
     def is_vague(self, kind: LimitKind) -> bool:
         """Whether the last inspection only proved a part of what the run may have used."""
         return self.inspected is not None and self.inspected.most.of(kind) is not None
+
+    def may_have_used(self, kind: LimitKind, limit: float) -> bool:
+        """Whether the last inspection left it open whether the run is over this limit."""
+        if self.inspected is None or (at_most := self.inspected.most.of(kind)) is None:
+            return False
+        return at_most >= limit > (self.inspected.usage.of(kind) or 0.0)
 
     def first_time(self, told: Told) -> bool:
         """Whether this has not been told of the run before; from now on it has."""
@@ -170,10 +198,10 @@ def may_be_over(watched: Watched, kind: LimitKind, limit: float, now_s: float) -
 
 
 def prove(watched: Watched, seen: Snapshot, now_s: float, gap_max_s: float) -> Snapshot:
-    """A fresh inspection of a run with what was seen of it before; nothing is remembered of it."""
+    """A fresh inspection of a run with what was seen of it before; its running time is not remembered."""
     running = watched.running.copy()
     running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= gap_max_s)
-    return proven(seen, running)
+    return proven(watched.as_of_all_sources(seen), running)
 
 
 def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
