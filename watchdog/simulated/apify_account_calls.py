@@ -213,7 +213,10 @@ def list_schedules(ask: Ask, _: str) -> Answer:
 
 
 def create_schedule(ask: Ask, _: str) -> Answer:
-    return data_answer(ask.account.put_schedule(_schedule_fields(ask)), 201)
+    fields = _schedule_fields(ask)
+    if "name" in fields and any(known["name"] == fields["name"] for known in ask.account.schedules.values()):
+        raise RefusedError(409, "schedule-name-not-unique", f"There is a schedule {fields['name']} already.")
+    return data_answer(ask.account.put_schedule(fields), 201)
 
 
 def get_schedule(ask: Ask, schedule_id: str) -> Answer:
@@ -278,6 +281,8 @@ def create_webhook(ask: Ask, _: str) -> Answer:
         or not any((fields.get("condition") or {}).values())
     ):
         raise bad_request("Invalid input: eventTypes, requestUrl and a condition must be given.")
+    if (key := ask.query.get("idempotencyKey") or ask.fields().get("idempotencyKey")) is not None:
+        return data_answer(ask.account.webhook_once(key, fields), 201)
     return data_answer(ask.account.put_webhook(fields), 201)
 
 

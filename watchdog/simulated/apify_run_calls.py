@@ -217,7 +217,7 @@ def _start(ask: Ask, source: Mapping[str, str], saved: Mapping[str, Any]) -> Ans
         "max_items": _either(_max_items(ask), saved.get("maxItems")),
         "max_total_charge_usd": _either(_most_usd(ask), saved.get("maxTotalChargeUsd")),
         "restart_on_error": _either(ask.maybe_flag("restartOnError"), saved.get("restartOnError")),
-        "origin": "CLI" if "apify-cli" in ask.request.headers.get("user-agent", "").lower() else None,
+        "origin": ask.request.headers.get("x-apify-request-origin"),
         "user_agent": ask.request.headers.get("user-agent"),
     }
     given = {name: value for name, value in asked.items() if value is not None}

@@ -37,6 +37,7 @@ class ApifyThings(Account[ApifyRun]):
         self.tasks: dict[str, ApifyTask] = {}
         self.schedules: dict[str, dict[str, Any]] = {}
         self.webhooks: dict[str, dict[str, Any]] = {}
+        self._webhook_keys: dict[str, str] = {}
         self.refusals: dict[str, Refusal] = {}
 
     def add_actor(self, owner: str = "compass", name: str = "crawler-google-places") -> str:
@@ -123,6 +124,14 @@ class ApifyThings(Account[ApifyRun]):
         }
         schedule["actions"] = [{"id": self.make_id(), **action} for action in schedule["actions"]]
         return self.schedules.setdefault(schedule["id"], schedule)
+
+    def webhook_once(self, key: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """The webhook that was made with this idempotency key; a new one if none was, or it is gone."""
+        known = self.webhooks.get(self._webhook_keys.get(key, ""))
+        if known is None:
+            known = self.put_webhook(fields)
+            self._webhook_keys[key] = known["id"]
+        return known
 
     def put_webhook(self, fields: dict[str, Any]) -> dict[str, Any]:
         """A new webhook with these fields, the others as the platform sets them."""
