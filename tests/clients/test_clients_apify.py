@@ -106,7 +106,7 @@ PYTHON_ANSWERS: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("resurrect", ("status",), "READY"),
     ("resurrect", ("options", "memoryMbytes"), 2048),
     ("deleted", (), None),
-    ("actors", ("total",), 3),
+    ("actors", ("total",), 2),
     ("my-actors", ("total",), 0),
     ("actor-by-name", ("username",), "compass"),
     ("actor-unknown", (), None),
@@ -212,3 +212,59 @@ def test_the_javascript_client(node_answers: Answers, platforms: SimulatedPlatfo
     refused = {name: told["refused"] for name, told in node_answers.items() if "refused" in told}
     assert refused == NODE_REFUSALS
     assert no_route_was_missing(platforms)
+
+
+@pytest.fixture
+def apify_cli(client: Callable[[str], Path], run: Any, world: dict[str, str], tmp_path: Path) -> Any:
+    """Apify's command line, logged in; a HOME of its own, and nothing told to anybody else."""
+    program = client("apify-node") / "node_modules" / ".bin" / "apify"
+    environ = {
+        "APIFY_CLIENT_BASE_URL": world["url"],
+        "APIFY_DISABLE_KEYRING": "1",
+        "APIFY_CLI_DISABLE_TELEMETRY": "1",
+        "APIFY_CLI_SKIP_UPDATE_CHECK": "1",
+    }
+
+    def call(*arguments: str) -> Any:
+        return run(program, *arguments, environ=environ)
+
+    told = call("login", "--token", TOKEN)
+    assert told.code == 0, told
+    assert "logged in to Apify as janedoe" in told.out + told.err
+    return call
+
+
+def test_the_command_line(
+    apify_cli: Any, platforms: SimulatedPlatforms, account: ApifyAccount, world: dict[str, str]
+) -> None:
+    account.starts_as = {"ready_for": 0.0, "ends_after": 20.0}
+    listed = apify_cli("runs", "ls", "compass/crawler-google-places", "--json").json()
+    assert {item["id"] for item in listed["items"]} == {world["running"], world["ended"], world["ending"]}
+    info = apify_cli("runs", "info", world["running"], "--json").json()
+    assert (info["status"], info["meta"]["scheduleId"]) == ("RUNNING", world["schedule"])
+    told = {
+        "info": apify_cli("runs", "info", world["running"]),
+        "log": apify_cli("runs", "log", world["running"]),
+        "abort": apify_cli("runs", "abort", world["running"]),
+        "resurrect": apify_cli("runs", "resurrect", world["ended"]),
+        "actors": apify_cli("actors", "ls"),
+        "actor": apify_cli("actors", "info", "compass/crawler-google-places"),
+        "call": apify_cli("call", "compass/crawler-google-places"),
+        "task": apify_cli("task", "run", "janedoe/berlin"),
+        "wait": apify_cli("runs", "wait", world["ending"]),
+        "limits": apify_cli("api", "v2/users/me/limits"),
+    }
+    assert {name: each.code for name, each in told.items()} == dict.fromkeys(told, 0)
+    assert "Task: berlin" in told["info"].out + told["info"].err
+    assert account.run(world["running"]).truth().graceful is True
+    assert account.run(world["ended"]).resurrect_count == 1
+    assert no_route_was_missing(platforms)
+    assert [seen.path for seen in platforms.requests if seen.status == 404] == []
+
+
+def test_the_command_line_is_refused(apify_cli: Any) -> None:
+    """It exits with 0 all the same: what was refused is told in words only."""
+    unknown = apify_cli("runs", "info", "unknown")
+    assert "was not found on your account" in unknown.err
+    wrong = apify_cli("login", "--token", "wrong")
+    assert "token is not valid" in wrong.err

@@ -258,7 +258,7 @@ class ApifyAccount(ApifyThings):
                 raise ValueError(f"run {run.id} is not running")
             if len(run.metamorphs) >= METAMORPHS_MAX:
                 raise ValueError(f"run {run.id} has changed {METAMORPHS_MAX} times already")
-            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self.make_id())
+            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self.actors[actor].build_id)
             run.metamorphs.append(change)
             if changes_act_id:
                 run.short.act_id, run.short.build_id = change.actor_id, change.build_id
@@ -378,7 +378,7 @@ class ApifyAccount(ApifyThings):
             status=life.last.status,
             started_at=iso_millis(self.clock.at(life.start_s)),
             finished_at=None,
-            build_id=self.make_id(),
+            build_id=actor.build_id,
             build_number="0.0.2",
             meta=meta,
             default_key_value_store_id=self.make_id(),

@@ -27,11 +27,12 @@ def get_me(ask: Ask, _: str) -> Answer:
 
 def get_user(ask: Ask, key: str) -> Answer:
     """The public face of a user: the owner of the token, and the owners of Actors."""
-    if key in (ask.account.user_id, ask.account.username):
-        key = ask.account.username
-    elif all(actor.owner != key for actor in ask.account.actors.values()):
-        raise RefusedError(404)
-    return data_answer({"username": key, "profile": {"name": key}})
+    account = ask.account
+    users = {account.user_id: account.username, account.username: account.username}
+    for actor in account.actors.values():
+        users |= {actor.owner_id: actor.owner, actor.owner: actor.owner}
+    name = found(users.get(key))
+    return data_answer({"username": name, "profile": {"name": name}})
 
 
 def get_limits(ask: Ask, _: str) -> Answer:
@@ -66,14 +67,18 @@ def list_actors(ask: Ask, _: str) -> Answer:
     """The Actors that were used, or with `my` those of the user."""
     account = ask.account
     mine = ask.flag("my")
-    actors = [actor for actor in account.actors.values() if not mine or actor.owner == account.username]
+    actors = [actor for actor in _readable(ask) if not mine or actor.owner == account.username]
     return ask.page(actors, lambda actor: documents.actor_short(actor, account))
 
 
 def search_store(ask: Ask, _: str) -> Answer:
     wanted = ask.query.get("search", "").lower()
-    actors = [actor for actor in ask.account.actors.values() if wanted in actor.label.lower()]
+    actors = [actor for actor in _readable(ask) if wanted in actor.label.lower()]
     return ask.page(actors, lambda actor: documents.actor_in_store(actor, ask.account))
+
+
+def _readable(ask: Ask) -> list[ApifyActor]:
+    return [actor for actor in ask.account.actors.values() if actor.id not in ask.account.refusals]
 
 
 def create_actor(ask: Ask, _: str) -> Answer:
@@ -113,15 +118,15 @@ def validate_input(ask: Ask, key: str) -> Answer:
 def list_builds(ask: Ask, key: str) -> Answer:
     """The build of each Actor, or of one."""
     actors = [_actor(ask, key)] if key else list(ask.account.actors.values())
-    return ask.page(actors, lambda actor: documents.build(actor.id, ask.account))
+    return ask.page(actors, lambda actor: documents.build(actor, ask.account))
 
 
 def get_build(ask: Ask, build_id: str) -> Answer:
-    return data_answer(documents.build(_built(ask, build_id).id, ask.account))
+    return data_answer(documents.build(_built(ask, build_id), ask.account))
 
 
 def get_default_build(ask: Ask, key: str) -> Answer:
-    return data_answer(documents.build(_actor(ask, key).id, ask.account))
+    return data_answer(documents.build(_actor(ask, key), ask.account))
 
 
 def _actor(ask: Ask, key: str) -> ApifyActor:
@@ -138,7 +143,7 @@ def _own_actor(ask: Ask, key: str) -> ApifyActor:
 
 def _built(ask: Ask, build_id: str) -> ApifyActor:
     actors = ask.account.actors.values()
-    actor: ApifyActor = found(next((actor for actor in actors if documents.build_of(actor.id) == build_id), None))
+    actor: ApifyActor = found(next((actor for actor in actors if actor.build_id == build_id), None))
     return actor
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,10 +54,9 @@ def me(account: ApifyAccount) -> dict[str, Any]:
 
 def actor(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
     created = iso_millis(account.clock.at(thing.created_s))
-    build_id = build_of(thing.id)
     return {
         "id": thing.id,
-        "userId": account.user_id if thing.owner == account.username else build_of(thing.owner),
+        "userId": account.user_id if thing.owner == account.username else thing.owner_id,
         "name": thing.name,
         "username": thing.owner,
         "isPublic": thing.owner != account.username,
@@ -67,7 +65,7 @@ def actor(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
         "stats": _stats(account, thing),
         "versions": [{"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest"}],
         "defaultRunOptions": {"build": "latest", "timeoutSecs": 3600, "memoryMbytes": 1024},
-        "taggedBuilds": {"latest": {"buildId": build_id, "buildNumber": "0.0.2", "finishedAt": created}},
+        "taggedBuilds": {"latest": {"buildId": thing.build_id, "buildNumber": "0.0.2", "finishedAt": created}},
         "title": _title(thing),
     }
 
@@ -117,13 +115,12 @@ def task_short(thing: ApifyTask, account: ApifyAccount) -> dict[str, Any]:
     return {**{name: whole[name] for name in names}, "actName": thing.actor.name, "actUsername": thing.actor.owner}
 
 
-def build(actor_id: str, account: ApifyAccount) -> dict[str, Any]:
+def build(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
     """The only build that each Actor has."""
-    thing = account.actors[actor_id]
     created = iso_millis(account.clock.at(thing.created_s))
     return {
-        "id": build_of(actor_id),
-        "actId": actor_id,
+        "id": thing.build_id,
+        "actId": thing.id,
         "userId": account.user_id,
         "startedAt": created,
         "finishedAt": created,
@@ -134,11 +131,6 @@ def build(actor_id: str, account: ApifyAccount) -> dict[str, Any]:
         "usageTotalUsd": 0.0,
         "buildNumber": "0.0.2",
     }
-
-
-def build_of(thing_id: str) -> str:
-    """The id of an Actor's build: its own, backwards."""
-    return thing_id[::-1]
 
 
 def limits(account: ApifyAccount, now_s: float) -> dict[str, Any]:
@@ -229,10 +221,13 @@ def _cycle(day: datetime) -> tuple[datetime, datetime]:
     return first, first.replace(day=last_day, hour=23, minute=59, second=59, microsecond=999000)
 
 
-def _stats(account: ApifyAccount, thing: ApifyActor) -> Mapping[str, Any]:
+def _stats(account: ApifyAccount, thing: ApifyActor) -> dict[str, Any]:
+    runs = [run for run in account.runs if run.actor.id == thing.id]
+    last = {"lastRunStartedAt": runs[-1].started_at} if runs else {}
     return {
+        **last,
         "totalBuilds": 1,
-        "totalRuns": sum(run.actor.id == thing.id for run in account.runs),
+        "totalRuns": len(runs),
         "totalUsers": 1,
         "totalUsers7Days": 1,
         "totalUsers30Days": 1,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+import string
+from typing import Any, Final
 
 import msgspec
+
+ID_ALPHABET: Final = string.ascii_letters + string.digits
+ID_LENGTH: Final = 17
 
 
 class RunMeta(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -41,6 +46,16 @@ class ApifyActor(msgspec.Struct, frozen=True):
     name: str
     created_s: float
     title: str | None = None
+
+    @property
+    def build_id(self) -> str:
+        """The id of its only build: its own, backwards."""
+        return self.id[::-1]
+
+    @property
+    def owner_id(self) -> str:
+        """The id of the user who owns it."""
+        return "".join(random.Random(self.owner).choices(ID_ALPHABET, k=ID_LENGTH))
 
     @property
     def label(self) -> str:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-import string
 import threading
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from watchdog.simulated.account import Account
-from watchdog.simulated.apify_records import ApifyActor, ApifyTask
+from watchdog.simulated.apify_records import ID_ALPHABET, ID_LENGTH, ApifyActor, ApifyTask
 from watchdog.simulated.apify_run import ApifyRun
 from watchdog.simulated.clock import SimClock, iso_millis
 from watchdog.simulated.records import PlatformName
 
 Refusal = Literal["forbidden", "not-found", "not-found-or-denied"]
 """403 insufficient-permissions, 404 record-not-found, 404 record-or-token-not-found."""
-
-_ID_ALPHABET: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 17
 
 
 class ApifyThings(Account[ApifyRun]):
@@ -43,7 +39,7 @@ class ApifyThings(Account[ApifyRun]):
     def add_actor(self, owner: str = "compass", name: str = "crawler-google-places") -> str:
         """Make an Actor known; its id (17 characters, the same for every account and every time)."""
         with self.lock:
-            actor_id = "".join(random.Random(f"{owner}/{name}").choices(_ID_ALPHABET, k=_ID_LENGTH))
+            actor_id = "".join(random.Random(f"{owner}/{name}").choices(ID_ALPHABET, k=ID_LENGTH))
             actor = ApifyActor(actor_id, owner, name, self.clock.elapsed_s())
             return self.actors.setdefault(actor_id, actor).id
 
@@ -173,7 +169,7 @@ class ApifyThings(Account[ApifyRun]):
 
     def make_id(self) -> str:
         """An id in Apify's way."""
-        return self.new_id(_ID_ALPHABET, _ID_LENGTH)
+        return self.new_id(ID_ALPHABET, ID_LENGTH)
 
     def _actions(self, actor: str | None, task: str | None) -> list[dict[str, Any]]:
         if task is not None:
