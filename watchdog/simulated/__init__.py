@@ -14,7 +14,9 @@ For the demo, the tests and the benchmarks. It imports nothing of the rest of th
 from __future__ import annotations
 
 from watchdog.simulated.account import SimRun
-from watchdog.simulated.apify import ApifyAccount, ApifyRun
+from watchdog.simulated.apify import ApifyAccount
+from watchdog.simulated.apify_pricing import PayPerEvent, PayPerResult
+from watchdog.simulated.apify_run import ApifyRun
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, Fault, FaultKind, Faults
 from watchdog.simulated.lobstr import EmailVerification, LobstrAccount, LobstrRun
@@ -31,6 +33,8 @@ __all__ = [
     "Faults",
     "LobstrAccount",
     "LobstrRun",
+    "PayPerEvent",
+    "PayPerResult",
     "RequestRecord",
     "RunTruth",
     "SimClock",

@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from watchdog.simulated.account import Fate
-from watchdog.simulated.apify import ABORTABLE, ApifyAccount
+from watchdog.simulated.apify import ApifyAccount
 from watchdog.simulated.apify_api import ApifyDialect
+from watchdog.simulated.apify_run import ABORTABLE
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, BodySpoiler, Fault, Faults, Layout, spoil_wire
 from watchdog.simulated.http import (
