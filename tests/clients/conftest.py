@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,7 +141,7 @@ Run = Callable[..., Told]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def run(tmp_path: Path) -> Run:
     """Runs a client's process to its end: no proxy, no variables of ours, a HOME of its own."""
 
     def call(*command: str | Path, environ: dict[str, str] | None = None, cwd: Path | None = None) -> Told:
@@ -158,7 +158,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         )
         return Told(done.returncode, done.stdout, done.stderr)
 
-    yield call
+    return call
 
 
 if __name__ == "__main__":

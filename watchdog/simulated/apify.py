@@ -6,61 +6,40 @@ what the official clients' tests and the emulator apify/actor-runtime know.
 
 from __future__ import annotations
 
-import random
-import string
 import threading
 from collections.abc import Collection, Iterable
-from typing import Final, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 
-from watchdog.simulated.account import Account, Fate, require_finite
-from watchdog.simulated.apify_pricing import Curve, Pricing
+from watchdog.simulated.account import Fate, require_finite
+from watchdog.simulated.apify_pricing import Curve, PayPerResult, Pricing
+from watchdog.simulated.apify_records import ApifyActor, Metamorph, RunMeta, RunShort
 from watchdog.simulated.apify_run import (
     ABORTABLE,
     DATASET_LAG_S,
     METAMORPHS_MAX,
+    RESTARTS_MAX,
     TERMINAL,
-    ApifyActor,
     ApifyRun,
-    ApifyTask,
-    Metamorph,
-    RunMeta,
-    RunShort,
     Shown,
 )
+from watchdog.simulated.apify_things import ApifyThings, require_known
 from watchdog.simulated.clock import SimClock, iso_millis
 from watchdog.simulated.life import Life, Step
 from watchdog.simulated.rate import SlidingWindow
-from watchdog.simulated.records import PlatformName
-
-_ID_ALPHABET: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 17
-
-Refusal = Literal["forbidden", "not-found", "not-found-or-denied"]
-"""403 insufficient-permissions, 404 record-not-found, 404 record-or-token-not-found."""
 
 
-class ApifyAccount(Account[ApifyRun]):
+class ApifyAccount(ApifyThings):
     """The Actors and runs of one Apify user.
 
     Attributes may be changed at any time; seconds are platform time.
     """
 
-    platform: PlatformName = "apify"
-
     def __init__(
-        self,
-        token: str,
-        username: str,
-        index: int,
-        clock: SimClock,
-        lock: threading.RLock,
-        seed: int,
+        self, token: str, username: str, index: int, clock: SimClock, lock: threading.RLock, seed: int
     ) -> None:
-        super().__init__(token, index, clock, lock, seed)
-        self.username = username
-        self.user_id = self._new_id()
+        super().__init__(token, username, index, clock, lock, seed)
         self.abort_takes_s = 1.0
         """From an immediate abort to ABORTED; costs like running."""
         self.graceful_limit_s = 30.0
@@ -79,67 +58,26 @@ class ApifyAccount(Account[ApifyRun]):
         """Limit per resource (one run is one resource), in platform time; off by default."""
         self.too_many_requests_count = 0
         self.max_monthly_usage_usd = 300.0
-        self.actors: dict[str, ApifyActor] = {}
-        self.tasks: dict[str, ApifyTask] = {}
+        self.data_retention_days = 90
+        self.other_usage_usd = 0.0
+        """What the account used this month beside its runs: builds, storage, Server Actors."""
+        self.metamorph_changes_act_id = False
+        """Whether the call for a metamorph changes the run's `actId`."""
+        self.starts_as: dict[str, Any] = {"ready_for": 1.0}
+        """How runs that a client starts are: what `start_run` takes."""
         self.datasets: dict[str, ApifyRun] = {}
-        self.refusals: dict[str, Refusal] = {}
         self._windows: dict[str, SlidingWindow] = {}
         self._selections: dict[object, list[ApifyRun]] = {}
         self._selections_of = -1
-
-    def add_actor(self, owner: str = "compass", name: str = "crawler-google-places") -> str:
-        """Make an Actor known; its id (17 characters, the same for every account and every time)."""
-        with self.lock:
-            actor_id = "".join(random.Random(f"{owner}/{name}").choices(_ID_ALPHABET, k=_ID_LENGTH))
-            actor = ApifyActor(actor_id, owner, name, self.clock.elapsed_s())
-            return self.actors.setdefault(actor_id, actor).id
-
-    def add_task(self, actor: str, name: str) -> str:
-        """Save a task of the Actor with this id; the task's id. KeyError for an unknown Actor."""
-        with self.lock:
-            task = ApifyTask(self._new_id(), self.actors[actor], name, self.clock.elapsed_s())
-            self.tasks[task.id] = task
-            return task.id
-
-    def rename_actor(self, actor: str, name: str, owner: str | None = None) -> None:
-        """Give the Actor with this id another name (and owner). KeyError for an unknown one."""
-        with self.lock:
-            known = self.actors[actor]
-            self.actors[actor] = msgspec.structs.replace(known, name=name, owner=owner or known.owner)
-
-    def rename_task(self, task: str, name: str) -> None:
-        """Give the task with this id another name. KeyError for an unknown one."""
-        with self.lock:
-            self.tasks[task] = msgspec.structs.replace(self.tasks[task], name=name)
-
-    def delete_actor(self, actor: str) -> None:
-        """Forget the Actor with this id: 404 from now on; its runs stay. KeyError for an unknown one."""
-        with self.lock:
-            del self.actors[actor]
-
-    def delete_task(self, task: str) -> None:
-        """Forget the task with this id: 404 from now on; its runs stay. KeyError for an unknown one."""
-        with self.lock:
-            del self.tasks[task]
-
-    def refuse(self, thing: str, how: Refusal | None = "forbidden") -> None:
-        """Let this token not read the Actor, task, run or dataset with this id; None: let it again.
-
-        Runs stay in the lists. ValueError for an unknown way.
-        """
-        with self.lock:
-            if how is None:
-                self.refusals.pop(thing, None)
-                return
-            _require_known(how, frozenset(get_args(Refusal)), "refusal")
-            self.refusals[thing] = how
 
     def start_run(
         self,
         actor: str | None = None,
         task: str | None = None,
         *,
-        origin: str = "API",
+        schedule: str | None = None,
+        origin: str | None = None,
+        user_agent: str | None = None,
         memory_mbytes: int = 1024,
         timeout_secs: int = 0,
         usd_per_hour: float | None = 1.0,
@@ -151,7 +89,9 @@ class ApifyAccount(Account[ApifyRun]):
         started_ago: float = 0.0,
         resurrect_count: int = 0,
         stopped_for: float = 0.0,
+        restart_on_error: bool = False,
         max_total_charge_usd: float | None = None,
+        max_items: int | None = None,
         graceful_takes: float | None = None,
         results_per_hour: float = 600.0,
         results: Curve | None = None,
@@ -170,14 +110,16 @@ class ApifyAccount(Account[ApifyRun]):
     ) -> ApifyRun:
         """Start a run; all durations in seconds of platform time.
 
-        `actor`, `task`: ids; without both, an Actor is made up. `origin`: any word, the set is open. `usd_per_hour`:
+        `actor`, `task`: ids; without both, an Actor is made up. `schedule`: the id of the one that started it.
+        `origin`: any word, the set is open; left out, SCHEDULER for those of a schedule, else API. `usd_per_hour`:
         cost per running hour, None: there is none to see or to know. `curve`: running seconds -> USD (monotone),
         instead of linear. `pricing`: the Actor charges by event or result, instead. `results_per_hour`, `results`
         (running seconds -> number): what it puts into its dataset. `ends_after`: running seconds until the natural
         end; None: never. `started_ago`: how long ago it was started, READY included; of these it was stopped for
         `stopped_for` in the middle (then it counts as resurrected). `timeout_secs` counts from the (re)start.
-        `max_total_charge_usd` is only shown. `graceful_takes`: what the run needs after a graceful abort; the full
-        30 s if left out.
+        `restart_on_error`: it fails three times more before it ends as FAILED. `max_total_charge_usd` is only shown;
+        `max_items` limits what an Actor that charges by result may charge. `graceful_takes`: what the run needs after
+        a graceful abort; the full 30 s if left out.
 
         What the API shows late or not at all: `refresh_every`: cost (and, with `refresh_stats`, stats) are those of
         the last full multiple. `stats_missing`: names of stats that are absent; `stats_none`: no `stats` at all; both
@@ -204,13 +146,20 @@ class ApifyAccount(Account[ApifyRun]):
             detail_after=detail_after,
             started_at_after=started_at_after,
         )
-        if not origin:
+        if origin == "":
             raise ValueError("origin must not be empty")
-        _require_known(ends_as, frozenset({"SUCCEEDED", "FAILED"}), "ends_as")
+        require_known(ends_as, frozenset({"SUCCEEDED", "FAILED"}), "ends_as")
         with self.lock:
             owner = self._actor_of(actor, task)
             now_s = self.clock.elapsed_s()
-            steps = self._first_life(ready_for, started_ago, stopped_for, ends_after, timeout_secs, ends_as)
+            if isinstance(pricing, PayPerResult):
+                pricing = msgspec.structs.replace(
+                    pricing, max_items=pricing.max_items if max_items is None else max_items
+                )
+                max_items = pricing.max_items
+            tries = 1 + RESTARTS_MAX if restart_on_error and ends_as == "FAILED" else 1
+            lasts = None if ends_after is None else ends_after * tries
+            steps = self._first_life(ready_for, started_ago, stopped_for, lasts, timeout_secs, ends_as)
             life = Life(now_s - started_ago, steps, memory_mbytes / 1024)
             shown = Shown(
                 stats_missing=stats_missing,
@@ -230,7 +179,7 @@ class ApifyAccount(Account[ApifyRun]):
                 life,
                 self.clock,
                 self.index,
-                self._short(run_id, owner, task, origin, life),
+                self._short(run_id, owner, task, self._meta(origin, schedule, user_agent, life), life),
                 owner,
                 cost=_cost(usd_per_hour, curve) if pricing is None else None,
                 pricing=pricing,
@@ -242,11 +191,22 @@ class ApifyAccount(Account[ApifyRun]):
                 ends_as=ends_as,
                 graceful_takes_s=graceful_takes,
                 resurrect_count=max(resurrect_count, 1 if stopped_for else 0),
+                restart_on_error=restart_on_error,
                 max_total_charge_usd=max_total_charge_usd,
+                max_items=max_items,
             )
             run.settle_plan()
             self.datasets[run.short.default_dataset_id] = run
             return self.admit(run)
+
+    def delete_run(self, run: ApifyRun) -> None:
+        """Forget a finished run. ValueError if it has not finished."""
+        with self.lock:
+            self.sync(self.clock.elapsed_s())
+            if run.phase.status not in TERMINAL:
+                raise ValueError(f"run {run.id} has not finished")
+            self.forget(run)
+            self.datasets.pop(run.short.default_dataset_id, None)
 
     def resurrect(
         self,
@@ -254,7 +214,9 @@ class ApifyAccount(Account[ApifyRun]):
         *,
         timeout_secs: int | None = None,
         memory_mbytes: int | None = None,
+        restart_on_error: bool | None = None,
         max_total_charge_usd: float | None = None,
+        max_items: int | None = None,
         ends_after: float | None = None,
     ) -> None:
         """Bring a finished run back: READY for `resurrect_ready_seconds`, then RUNNING.
@@ -272,6 +234,8 @@ class ApifyAccount(Account[ApifyRun]):
                 raise ValueError(f"the maximum charge of run {run.id} can only be raised")
             run.timeout_secs = run.timeout_secs if timeout_secs is None else timeout_secs
             run.memory_mbytes = run.memory_mbytes if memory_mbytes is None else memory_mbytes
+            run.restart_on_error = run.restart_on_error if restart_on_error is None else restart_on_error
+            run.max_items = run.max_items if max_items is None else max_items
             if max_total_charge_usd is not None:
                 run.max_total_charge_usd = max_total_charge_usd
             run.resurrect_count += 1
@@ -294,7 +258,7 @@ class ApifyAccount(Account[ApifyRun]):
                 raise ValueError(f"run {run.id} is not running")
             if len(run.metamorphs) >= METAMORPHS_MAX:
                 raise ValueError(f"run {run.id} has changed {METAMORPHS_MAX} times already")
-            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self._new_id())
+            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self.make_id())
             run.metamorphs.append(change)
             if changes_act_id:
                 run.short.act_id, run.short.build_id = change.actor_id, change.build_id
@@ -364,13 +328,6 @@ class ApifyAccount(Account[ApifyRun]):
         self.too_many_requests_count += 1
         return True
 
-    def actor_by(self, key: str) -> ApifyActor | None:
-        """An Actor by its id or `owner~name`."""
-        if key in self.actors:
-            return self.actors[key]
-        label = key.replace("~", "/", 1)
-        return next((actor for actor in self.actors.values() if actor.label == label), None)
-
     def _actor_of(self, actor: str | None, task: str | None) -> ApifyActor:
         if task is not None:
             return self.tasks[task].actor
@@ -406,25 +363,28 @@ class ApifyAccount(Account[ApifyRun]):
             yield Step("RUNNING", True, remaining_s)
             yield Step(ends_as, False)
 
-    def _short(self, run_id: str | None, actor: ApifyActor, task: str | None, origin: str, life: Life) -> RunShort:
+    def _meta(self, origin: str | None, schedule: str | None, user_agent: str | None, life: Life) -> RunMeta:
+        if schedule is None:
+            return RunMeta(origin or "API", user_agent=user_agent)
+        planned = iso_millis(self.clock.at(life.start_s))
+        return RunMeta(origin or "SCHEDULER", self.schedules[schedule]["id"], planned, user_agent)
+
+    def _short(self, run_id: str | None, actor: ApifyActor, task: str | None, meta: RunMeta, life: Life) -> RunShort:
         return RunShort(
-            id=run_id or self._new_id(),
+            id=run_id or self.make_id(),
             act_id=actor.id,
             user_id=self.user_id,
             actor_task_id=task,
             status=life.last.status,
             started_at=iso_millis(self.clock.at(life.start_s)),
             finished_at=None,
-            build_id=self._new_id(),
+            build_id=self.make_id(),
             build_number="0.0.2",
-            meta=RunMeta(origin),
-            default_key_value_store_id=self._new_id(),
-            default_dataset_id=self._new_id(),
-            default_request_queue_id=self._new_id(),
+            meta=meta,
+            default_key_value_store_id=self.make_id(),
+            default_dataset_id=self.make_id(),
+            default_request_queue_id=self.make_id(),
         )
-
-    def _new_id(self) -> str:
-        return self.new_id(_ID_ALPHABET, _ID_LENGTH)
 
 
 def _cost(usd_per_hour: float | None, curve: Curve | None) -> Curve | None:
@@ -445,8 +405,3 @@ def _remaining_s(run: ApifyRun, now_s: float) -> float | None:
         return None
     left_s = run.ends_after_s - run.life.ran_s(now_s)
     return left_s if left_s > 0 else run.ends_after_s
-
-
-def _require_known(value: str, known: frozenset[str], name: str) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; there are {', '.join(sorted(known))}")

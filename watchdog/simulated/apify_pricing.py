@@ -26,6 +26,8 @@ class Work(msgspec.Struct, frozen=True):
     ran_s: float
     starts: int
     results: int
+    charged: Mapping[str, int] = {}
+    """Events charged by the call for it."""
 
 
 class PayPerEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class PayPerEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def event_counts(self, work: Work) -> dict[str, int]:
         """How often each event has been charged, as `chargedEventCounts` has it."""
-        return {name: self._count(name, work) for name in self.events}
+        return {name: self._count(name, work) + work.charged.get(name, 0) for name in self.events}
 
     def usd(self, work: Work) -> float:
         charged = sum(count * _price(self.events[name], self.tier) for name, count in self.event_counts(work).items())

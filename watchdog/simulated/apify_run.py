@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from watchdog.simulated.account import SimRun
-from watchdog.simulated.apify_pricing import Curve, PayPerResult, Pricing, Work
+from watchdog.simulated.apify_pricing import Curve, Pricing, Work
+from watchdog.simulated.apify_records import ApifyActor, Metamorph, RunShort
 from watchdog.simulated.clock import SimClock, iso_millis
 from watchdog.simulated.life import Life, Phase
 from watchdog.simulated.records import PlatformName, Usage
@@ -28,61 +29,8 @@ DATASET_LAG_S: Final = 5.0
 MESSAGE_MAX: Final = 500
 """Status messages are cut at so many characters (the emulator apify/actor-runtime)."""
 METAMORPHS_MAX: Final = 10
-
-
-class RunMeta(msgspec.Struct, rename="camel", omit_defaults=True):
-    origin: str
-    schedule_id: str | None = None
-    scheduled_at: str | None = None
-
-
-class RunShort(msgspec.Struct, rename="camel"):
-    """One item of the run list, as the description's RunShort has it."""
-
-    id: str
-    act_id: str
-    user_id: str
-    actor_task_id: str | None
-    status: str
-    started_at: str | msgspec.UnsetType
-    finished_at: str | None
-    build_id: str
-    build_number: str
-    meta: RunMeta
-    default_key_value_store_id: str
-    default_dataset_id: str
-    default_request_queue_id: str
-    usage_total_usd: float | msgspec.UnsetType = msgspec.UNSET
-
-
-class ApifyActor(msgspec.Struct, frozen=True):
-    """An Actor (in words of the user: `owner/name`)."""
-
-    id: str
-    owner: str
-    name: str
-    created_s: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.owner}/{self.name}"
-
-
-class ApifyTask(msgspec.Struct, frozen=True):
-    """A task: a saved configuration of an Actor."""
-
-    id: str
-    actor: ApifyActor
-    name: str
-    created_s: float
-
-
-class Metamorph(msgspec.Struct, frozen=True, rename="camel"):
-    """One entry of `metamorphs`."""
-
-    created_at: str
-    actor_id: str
-    build_id: str
+RESTARTS_MAX: Final = 3
+"""How often a run is restarted after an error, where that is switched on."""
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +81,9 @@ class ApifyRun(SimRun):
         ends_as: str,
         graceful_takes_s: float | None,
         resurrect_count: int,
+        restart_on_error: bool,
         max_total_charge_usd: float | None,
+        max_items: int | None,
     ) -> None:
         self.short = short
         self.started_at = iso_millis(clock.at(life.start_s))
@@ -149,16 +99,26 @@ class ApifyRun(SimRun):
         self.ends_as = ends_as
         self.graceful_takes_s = graceful_takes_s
         self.resurrect_count = resurrect_count
+        self.restart_on_error = restart_on_error
         self.max_total_charge_usd = max_total_charge_usd
+        self.max_items = max_items
+        self.build = "latest"
+        self.input_body = b"{}"
+        self.input_type = "application/json; charset=utf-8"
+        self.general_access = "FOLLOW_USER_SETTING"
+        self.reboot_count = 0
+        self.charged: dict[str, int] = {}
+        """Events charged by the call for it, beside those of the Actor's own going."""
+        self.charge_keys: set[str] = set()
         self.metamorphs: list[Metamorph] = []
         self.status_message: str | None = None
         self.is_status_message_terminal: bool | None = None
         self._natural_starts = 0
 
     @property
-    def max_items(self) -> int | None:
-        """`options.maxItems`, which only Actors that charge by result know."""
-        return self.pricing.max_items if isinstance(self.pricing, PayPerResult) else None
+    def clock(self) -> SimClock:
+        """The clock that it lives by."""
+        return self._clock
 
     def enter(self, phase: Phase) -> None:
         super().enter(phase)
@@ -217,6 +177,12 @@ class ApifyRun(SimRun):
         fresh_s = self.shown.stats_fresh_s
         return fresh_s is None or self.life.ran_s(now_s) < fresh_s
 
+    def restart_count(self, now_s: float) -> int:
+        """How often it has failed and gone on."""
+        if not (self.restart_on_error and self.ends_as == "FAILED" and self.ends_after_s):
+            return 0
+        return min(RESTARTS_MAX, int(self.life.ran_s(now_s) // self.ends_after_s))
+
     def item_count(self, now_s: float) -> int:
         """Results in the default dataset as the API shows them."""
         return self.work_at(now_s - self.shown.dataset_lag_s).results
@@ -227,7 +193,7 @@ class ApifyRun(SimRun):
         return sum(after == "RUNNING" != before for before, after in zip(["", *phases], phases, strict=False))
 
     def _work(self, ran_s: float, starts: int) -> Work:
-        return Work(ran_s, starts, int(self.results(ran_s)))
+        return Work(ran_s, starts, int(self.results(ran_s)), self.charged)
 
     def _cost_usd(self, work: Work) -> float | None:
         if self.pricing is not None:

@@ -36,6 +36,7 @@ from watchdog.simulated.records import PlatformName, RequestRecord, RunTruth
 
 _WEB_PAGE: Final = b"<!doctype html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 _THREAD_TIMEOUT_S: Final = 10.0
+_HOLD_STEP_S: Final = 0.02
 
 
 class Dialect(Protocol):
@@ -201,6 +202,11 @@ class SimulatedPlatforms:
                 await asyncio.sleep(armed.fault.delay_s)
         with self._lock:
             answer = exchange.answer(token, struck)
+        if (hold := answer.hold) is not None:
+            while not hold.is_over():  # noqa: ASYNC110  # platform time has no events to wait for
+                await asyncio.sleep(_HOLD_STEP_S)
+            with self._lock:
+                answer = exchange.finish(hold.answer(), struck)
         self._record(platform, exchange, answer)
         return answer
 
@@ -258,7 +264,12 @@ class _Exchange:
         for armed in struck:
             if (instead := self._instead(armed.fault)) is not None:
                 return instead
-        answer = self._dialect.dress(self._honest(token, struck), self._account)
+        honest = self._honest(token, struck)
+        return honest if honest.hold is not None else self.finish(honest, struck)
+
+    def finish(self, honest: Answer, struck: list[ArmedFault]) -> Answer:
+        """An honest answer with the headers that all have, spoilt by the faults."""
+        answer = self._dialect.dress(honest, self._account)
         self._spoiler().apply(answer, struck)
         for armed in struck:
             self._claim(answer, armed.fault)
