@@ -82,6 +82,7 @@ class FromNpm:
 CLIENTS: dict[str, Recipe] = {
     "apify-python": FromPyPI("clients-apify.txt"),
     "apify-node": FromNpm("apify_node"),
+    "lobstr": FromPyPI("clients-lobstr.txt"),
 }
 
 

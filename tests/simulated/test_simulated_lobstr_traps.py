@@ -265,3 +265,100 @@ async def test_a_monthly_balance(lobstr: LobstrAccount, lobstr_api: httpx.AsyncC
     assert (balance["available"], balance["consumed"]) == (100_000, 100_060)  # what is left may be negative
     assert (balance["used_slots"], balance["total_available_slots"]) == (1, 10)
     assert balance["reset_time"] == "2026-04-01T00:00:00Z"
+
+
+async def test_started_at_may_say_when_it_was_created(
+    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    lobstr.started_when_created = True
+    squid = lobstr.add_squid("maps")
+    run = (await lobstr_api.post("/v1/runs", json={"squid": squid})).json()
+    assert (run["status"], run["started_at"], run["duration"]) == ("pending", "2026-03-01T12:00:00Z", 0)
+    clock.advance(65)
+    stats = await get(lobstr_api, f"/v1/runs/{run['id']}/stats")
+    assert (stats["started_at"], stats["duration"]) == ("2026-03-01T12:00:05", "0:01:00")
+
+
+async def test_runs_started_by_the_api_go_as_the_account_says(
+    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    lobstr.new_runs = {"credits_per_hour": 3600, "ends_after": None}
+    squid = lobstr.add_squid("maps", tasks=["u1", "u2"])
+    started_now = (await lobstr_api.post("/v1/runs", json={"squid": squid})).json()
+    clock.advance(60)
+    assert (await get(lobstr_api, f"/v1/runs/{started_now['id']}"))["credit_used"] == 60
+    assert (await get(lobstr_api, "/v1/runtasks", run=started_now["id"], limit=1))["total_pages"] == 2
+    for body, kind in (
+        ({}, "ParamsNeeded"),
+        ({"squid": squid}, "RunInProgress"),
+        ({"squid": "x"}, "SquidDoesNotExist"),
+    ):
+        refused = (await lobstr_api.post("/v1/runs", json=body)).json()["errors"]
+        assert refused["type"] == kind
+
+
+async def test_what_is_charged_by_squid_and_by_crawler(
+    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    emails = EmailVerification(emails=10, lasts_s=0)
+    run = started(lobstr, ends_after=60, credits_per_hour=3600, verification=emails)
+    older = started(lobstr, ends_after=60, credits_per_hour=3600, credits_lost=True)
+    clock.advance(100)
+    assert (await lobstr_api.get(f"/v1/runs/{older.id}/credits")).status_code == 404
+    path = f"/v1/squids/{run.squid.id}"
+    assert (await get(lobstr_api, f"{path}/credits"))["data"][0]["credits"] == 70
+    [crawler] = (await get(lobstr_api, "/v1/credits/modules", days=7))["data"]
+    assert crawler["functions"] == {"base": 120, "verify_emails": 10}
+    await lobstr_api.delete(path)
+    for days, shown in ((0, True), (29, True), (2, False)):
+        clock.advance(days * 86_400)
+        rows = {row["squid"]: row for row in (await get(lobstr_api, "/v1/credits/squids"))["data"]}
+        assert (run.squid.id in rows) is shown, days
+    assert (await get(lobstr_api, "/v1/credits/modules", days=7))["data"] == []
+
+
+async def test_a_deleted_squid_takes_its_runs_along(
+    platforms: SimulatedPlatforms, lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    run = started(lobstr)
+    clock.advance(60)
+    assert (await lobstr_api.delete(f"/v1/squids/{run.squid.id}")).json()["deleted"] is True
+    clock.advance(60)
+    assert (await lobstr_api.get(f"/v1/runs/{run.id}")).status_code == 404
+    assert (await lobstr_api.post(f"/v1/runs/{run.id}/abort")).status_code == 404
+    [truth] = platforms.truth()
+    assert (truth.status, truth.aborted_by_api, truth.usage.duration_s) == ("aborted", False, 60)
+
+
+async def test_each_kind_of_call_has_its_own_rate_limit(
+    lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    squid = lobstr.add_squid("maps")
+    seen = [(await lobstr_api.get("/v1/results", params={"squid": squid})).status_code for _ in range(3)]
+    assert seen == [200, 200, 429]
+    clock.advance(1)
+    assert (await lobstr_api.get("/v1/results", params={"squid": squid})).status_code == 200
+    tasks = await lobstr_api.get("/v1/tasks", params={"squid": squid})
+    assert tasks.headers["X-RateLimit-Limit"] == "90"
+
+
+async def test_the_item_before_a_page_of_a_search_comes_again(
+    platforms: SimulatedPlatforms, lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient
+) -> None:
+    for name in ("one", "two", "other", "one more"):
+        lobstr.add_squid(name)
+    platforms.faults.add(Fault("duplicate_items", match="squids"))
+    page = await get(lobstr_api, "/v1/squids", name="ONE", limit=1, page=2)
+    assert [item["name"] for item in page["data"]] == ["one", "one more"]
+
+
+async def test_an_address_for_a_download_needs_no_token_and_leaks_none(
+    platforms: SimulatedPlatforms, lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
+) -> None:
+    run = started(lobstr, ends_after=10, results_total=5)
+    clock.advance(60)
+    signed = (await get(lobstr_api, f"/v1/runs/{run.id}/download"))["s3"]
+    assert lobstr.token not in signed
+    async with httpx.AsyncClient() as stranger:
+        assert len((await stranger.get(signed)).text.splitlines()) == 6
+        assert (await stranger.get(signed.partition("?")[0])).status_code == 401

@@ -8,17 +8,15 @@ better than the documentation is a knob of the account or of the run.
 from __future__ import annotations
 
 import bisect
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal
-
-import msgspec
+from typing import Any, Literal
 
 from watchdog.simulated.account import Account, Fate, require_finite
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.life import Life, Step
+from watchdog.simulated.lobstr_catalog import CRAWLERS, ID_ALPHABET, ID_LENGTH, LobstrCrawler, made_id
 from watchdog.simulated.lobstr_run import (
     ABORTABLE,
     TERMINAL,
@@ -29,28 +27,25 @@ from watchdog.simulated.lobstr_run import (
     plan,
     results_per_s,
 )
+from watchdog.simulated.lobstr_squid import LobstrSquid, LobstrTask, Login
 from watchdog.simulated.rate import RateVerdict, SlidingWindow
 from watchdog.simulated.records import PlatformName
 
-__all__ = ["ABORTABLE", "TERMINAL", "EmailVerification", "LobstrAccount", "LobstrRun", "LobstrSquid"]
+__all__ = [
+    "ABORTABLE",
+    "TERMINAL",
+    "EmailVerification",
+    "LobstrAccount",
+    "LobstrRun",
+    "LobstrSquid",
+    "LobstrTask",
+    "Login",
+]
+
+_LIMITS = {"tasks": 90, "runtasks": 90, "results": 2}
+"""Requests in the window of each group, where it is not that of squids and runs."""
 
 ErrorShape = Literal["real", "errors", "error", "detail", "text"]
-
-_ID_ALPHABET: Final = "0123456789abcdef"
-_ID_LENGTH: Final = 32
-
-
-class LobstrSquid(msgspec.Struct, eq=False):
-    """A squid: a configured project on a crawler."""
-
-    id: str
-    name: str
-    crawler_id: str
-    crawler: str
-    created_s: float
-    is_active: bool = True
-    runs: list[LobstrRun] = msgspec.field(default_factory=list)
-    """Newest start last."""
 
 
 class LobstrAccount(Account[LobstrRun]):
@@ -64,7 +59,8 @@ class LobstrAccount(Account[LobstrRun]):
     def __init__(self, token: str, index: int, clock: SimClock, lock: threading.RLock, seed: int) -> None:
         super().__init__(token, index, clock, lock, seed)
         self.requests_per_minute: int | None = 120
-        """Sliding limit on /v1/squids and on /v1/runs each, in platform time; None: off."""
+        """Sliding limit on /v1/squids and on /v1/runs each, in platform time; None: off, and those of tasks and results
+        (90 a minute, 2 a second) too."""
         self.too_many_requests_count = 0
         """How many requests were answered with 429 because of that limit."""
         self.abort_uploading_s = 5.0
@@ -75,6 +71,8 @@ class LobstrAccount(Account[LobstrRun]):
         """What an abort that took effect is answered with: the run, `{"status": "aborted"}`, `{}`, no body at all."""
         self.abort_of_finished: Literal["missing", "unchanged"] = "missing"
         """An abort of a run that has ended: 404 (documentation), or 200 with the run as it is (lobstr-mcp)."""
+        self.started_when_created = False
+        """Whether `started_at` says when a run was created, already while it is pending (one documented answer)."""
         self.statuses_upper = False
         """Statuses of runs in upper case, as in the documentation's table; those of squids always are."""
         self.status_words: Mapping[str, str] = {}
@@ -95,20 +93,78 @@ class LobstrAccount(Account[LobstrRun]):
         self.has_unpaid_bill = False
         self.slots = 10
         """Of the plan; each active squid takes as many as its concurrency."""
+        self.email = "jane@example.com"
+        self.new_runs: dict[str, Any] = {"pending_for": 5.0, "ends_after": 600.0}
+        """How runs go that are started by the API: keywords of `start_run`."""
         self.squids: dict[str, LobstrSquid] = {}
+        self.deleted_squids: list[LobstrSquid] = []
+        self.crawlers: dict[str, LobstrCrawler] = {crawler.id: crawler for crawler in CRAWLERS}
+        self.logins: dict[str, Login] = {}
+        """Accounts on other platforms."""
+        self.syncs: dict[str, str] = {}
+        """Synchronizations of such accounts: their id -> the account's."""
+        self.uploads: dict[str, dict[str, int]] = {}
+        """Uploads of tasks: their id -> how many were valid, inserted, duplicates, invalid."""
         self._ran_out: tuple[datetime, float] | None = None
-        self._windows = {"squids": SlidingWindow(60.0), "runs": SlidingWindow(60.0)}
+        self._windows = {
+            "squids": SlidingWindow(60.0),
+            "runs": SlidingWindow(60.0),
+            "tasks": SlidingWindow(60.0),
+            "runtasks": SlidingWindow(60.0),
+            "results": SlidingWindow(1.0),
+        }
 
-    def add_squid(self, name: str, crawler: str = "Google Maps Search Export", crawler_id: str | None = None) -> str:
+    def add_crawler(self, crawler: LobstrCrawler) -> str:
+        """Add to the catalogue, or replace what has this id; the id."""
+        with self.lock:
+            self.crawlers[crawler.id] = crawler
+            return crawler.id
+
+    def add_squid(
+        self,
+        name: str,
+        crawler: str = "Google Maps Search Export",
+        crawler_id: str | None = None,
+        *,
+        tasks: Sequence[str] = ("https://www.google.com/maps/search/restaurant",),
+    ) -> str:
         """Make a squid on a crawler; its id (32 hex digits).
 
-        `crawler_id` is made from the crawler's name if left out.
+        `crawler_id` is made from the crawler's name if left out; a crawler that is not in the catalogue comes into it.
+        `tasks`: the addresses that it works off.
         """
         with self.lock:
-            crawler_id = crawler_id or _made_id(crawler)
-            squid = LobstrSquid(self._new_id(), name, crawler_id, crawler, self.clock.elapsed_s())
-            self.squids[squid.id] = squid
-            return squid.id
+            crawler_id = crawler_id or made_id(crawler)
+            on = self.crawlers.setdefault(crawler_id, LobstrCrawler(id=crawler_id, name=crawler))
+            return self.make_squid(name, on, tasks).id
+
+    def make_squid(self, name: str, on: LobstrCrawler, tasks: Sequence[str] = ()) -> LobstrSquid:
+        """As `add_squid`, on a crawler of the catalogue."""
+        now_s = self.clock.elapsed_s()
+        squid = LobstrSquid(self.make_id(), name, on, now_s)
+        for url in tasks:
+            squid.add_task({on.task_params[0]: url}, now_s)
+        self.squids[squid.id] = squid
+        return squid
+
+    def delete_squid(self, squid: str) -> None:
+        """Delete a squid for good; what runs is stopped, and its runs are not found any more."""
+        with self.lock:
+            now_s = self.clock.elapsed_s()
+            self.sync(now_s)
+            home = self.squids.pop(squid)
+            self._cut_short(home, now_s, "aborted")
+            home.deleted_s = now_s
+            self.deleted_squids.append(home)
+
+    def find(self, run_id: str) -> LobstrRun | None:
+        run = super().find(run_id)
+        return None if run is None or run.squid.deleted_s is not None else run
+
+    @property
+    def used_slots(self) -> int:
+        """What the active squids reserve, whether they run or not."""
+        return sum(squid.concurrency for squid in self.squids.values() if squid.is_active)
 
     def start_run(
         self,
@@ -132,6 +188,7 @@ class LobstrAccount(Account[LobstrRun]):
         duration_null: bool = False,
         verification: EmailVerification | None = None,
         origin: str = "user",
+        credits_lost: bool = False,
         beside: bool = False,
     ) -> LobstrRun:
         """Start a run of the squid with this id; durations in seconds of platform time.
@@ -143,8 +200,8 @@ class LobstrAccount(Account[LobstrRun]):
         answers is this share of the time spent running, for it is not the time elapsed (which `/stats` has);
         `duration_while_running`: that share, or 0, or null until the end; `duration_null`: null in all answers,
         always. `verification`: e-mail addresses are verified, and charged, once nothing more is collected.
-        `beside`: even if the squid has an active run (as a user finds it whose older run still runs while the newer
-        one is pending).
+        `credits_lost`: `/credits` answers 404, as for runs older than the ledger of credits. `beside`: even if the
+        squid has an active run (as a user finds it whose older run still runs while the newer one is pending).
 
         ValueError if the squid has an active run or is not active, or for figures that cannot be; KeyError for an
         unknown squid.
@@ -178,9 +235,10 @@ class LobstrAccount(Account[LobstrRun]):
                 pause_reason=pause_reason,
                 verification=verification,
                 origin=origin,
+                credits_lost=credits_lost,
             )
             life = Life(now_s - started_ago, plan(pending_for, pauses, ends_after, uploading_for, ends_as))
-            run = LobstrRun(run_id or self._new_id(), home, life, self.clock, self.index, habits)
+            run = LobstrRun(run_id or self.make_id(), home, life, self.clock, self.index, habits)
             run.settle_plan()
             self.admit(run)
             bisect.insort(home.runs, run, key=lambda other: other.life.start_s)
@@ -214,9 +272,7 @@ class LobstrAccount(Account[LobstrRun]):
             self.sync(now_s)
             home.is_active = active
             if not active:
-                for run in home.runs:
-                    if run.phase.status in ABORTABLE:
-                        self._stop(run, now_s, Fate.NORMAL, "deactivated")
+                self._cut_short(home, now_s, "deactivated")
 
     def run_out_of_credits(self, resumes_after: float | None = None) -> None:
         """Let the allotment be used up now: what runs is paused until the allotment comes anew (or for
@@ -255,6 +311,11 @@ class LobstrAccount(Account[LobstrRun]):
         midnight = self.clock.at(now_s).replace(hour=0, minute=0, second=0, microsecond=0)
         return midnight if self.interval == "daily" else midnight.replace(day=1)
 
+    def _cut_short(self, squid: LobstrSquid, now_s: float, reason: str) -> None:
+        for run in squid.runs:
+            if run.phase.status in ABORTABLE:
+                self._stop(run, now_s, Fate.NORMAL, reason)
+
     def _stop(self, run: LobstrRun, now_s: float, fate: Fate, reason: str) -> None:
         takes_s = None if fate is Fate.STUCK else self.abort_uploading_s
         ends_as = "aborted" if reason == "aborted" else "done"
@@ -263,17 +324,14 @@ class LobstrAccount(Account[LobstrRun]):
         self.replanned(run, now_s)
 
     def take(self, group: str, now_s: float) -> RateVerdict | None:
-        """Count a request to `squids` or `runs`; None if nothing limits it."""
+        """Count a request to the first part of a path; None if nothing limits it."""
         if self.requests_per_minute is None or group not in self._windows:
             return None
-        verdict = self._windows[group].take(now_s, self.requests_per_minute)
+        verdict = self._windows[group].take(now_s, _LIMITS.get(group, self.requests_per_minute))
         if not verdict.allowed:
             self.too_many_requests_count += 1
         return verdict
 
-    def _new_id(self) -> str:
-        return self.new_id(_ID_ALPHABET, _ID_LENGTH)
-
-
-def _made_id(name: str) -> str:
-    return "".join(random.Random(name).choices(_ID_ALPHABET, k=_ID_LENGTH))
+    def make_id(self) -> str:
+        """A new id, 32 hex digits."""
+        return self.new_id(ID_ALPHABET, ID_LENGTH)

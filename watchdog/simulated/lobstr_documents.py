@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from watchdog.simulated.clock import iso_naive, iso_seconds
-from watchdog.simulated.lobstr import TERMINAL, LobstrAccount, LobstrRun, LobstrSquid
-from watchdog.simulated.lobstr_run import ABORTABLE
+from watchdog.simulated.lobstr import LobstrAccount
+from watchdog.simulated.lobstr_catalog import ACCOUNT_TYPES, made_id
+from watchdog.simulated.lobstr_run import ABORTABLE, TERMINAL, LobstrRun
+from watchdog.simulated.lobstr_squid import LobstrSquid, LobstrTask, Login
+
+DELIVERIES: Final = ("google_sheet_fields", "ftp_fields", "s3_fields", "webhook_fields")
+"""Where a squid's results can go, one of each."""
 
 
 class Documents:
@@ -25,17 +30,24 @@ class Documents:
         return {
             "id": squid.id,
             "name": squid.name,
-            "created_at": self._instant(squid.created_s, iso_seconds),
+            "created_at": self.instant(squid.created_s),
             "is_active": squid.is_active,
-            "is_ready": True,
+            "is_ready": squid.is_ready,
             "crawler": squid.crawler_id,
             "crawler_name": squid.crawler,
-            "concurrency": 1,
-            "params": {},
+            "concurrency": squid.concurrency,
+            "params": squid.params,
+            "accounts": [{"id": login, "status": "synchronized"} for login in squid.logins],
+            "to_complete": squid.to_complete,
+            "export_unique_results": squid.export_unique_results,
+            "no_line_breaks": squid.no_line_breaks,
             "last_run_status": self._word(last).upper() if last else None,
-            "last_run_at": self._instant(started_s, iso_seconds),
+            "last_run_at": self.instant(started_s),
+            "next_launch_at": None,
             "total_runs": len(squid.runs),
-            "schedule": None,
+            "schedule": squid.schedule,
+            **{key: squid.delivery.get(key) for key in DELIVERIES},
+            "is_public": True,
         }
 
     def squid_detail(self, squid: LobstrSquid) -> dict[str, Any]:
@@ -44,6 +56,9 @@ class Documents:
         return {
             **self.squid(squid),
             "object": "squid",
+            "email": squid.delivery.get("email"),
+            "notifications": squid.delivery.get("notifications", False),
+            "notifications_params": {"run_notify": squid.run_notify},
             "last_run": last.id if last else None,
             "last_run_is_done": self._is_done(last) if last else None,
             "last_run_done_reason": last.done_reason_at(self._now_s) if last else None,
@@ -71,8 +86,8 @@ class Documents:
             "id": run.id,
             "object": "run",
             "duration": None if run.habits.duration_null else span(run.elapsed_s(now_s)),
-            "started_at": self._instant(run.collecting_started_s(now_s), iso_naive),
-            "ended_at": self._instant(run.collecting_ended_s(now_s), iso_naive),
+            "started_at": self.instant(run.collecting_started_s(now_s), iso_naive),
+            "ended_at": self.instant(run.collecting_ended_s(now_s), iso_naive),
             "is_done": self._is_done(run),
             # Documented trap: a run that was aborted half-way says 100 % too.
             "percent_done": "100%" if ended else f"{_percent(done, total)}%",
@@ -85,7 +100,7 @@ class Documents:
             "results_total": total,
             "results_done": done,
             "current_task": f"task {tasks_done + 1}" if run.phase.running else "",
-            "updated_at": self._instant(now_s, iso_naive),
+            "updated_at": self.instant(now_s, iso_naive),
         }
 
     def credits(self, run: LobstrRun) -> dict[str, Any]:
@@ -113,6 +128,91 @@ class Documents:
             "filter_breakdown": [],
         }
 
+    def squid_credits(self, squid: LobstrSquid) -> dict[str, Any]:
+        """What a squid's runs were charged, newest first."""
+        rows = [
+            {
+                "run_id": run.id,
+                "status": self._status(run),
+                "credits": run.usage_at(self._now_s).credits,
+                "total_results": run.results_at(self._now_s),
+                "started_at": self.instant(run.collecting_started_s(self._now_s)),
+            }
+            for run in reversed(squid.runs)
+        ]
+        return {"squid": squid.id, "total_credits": sum(row["credits"] for row in rows), "data": rows}
+
+    def run_tasks(self, run: LobstrRun) -> list[dict[str, Any]]:
+        """The tasks of a run, the first first."""
+        ended_s = run.collecting_ended_s(self._now_s)
+        done = _tasks_done(run, run.results_at(self._now_s), ended_s is not None)
+        return [self._run_task(run, number, number < done) for number in range(run.habits.total_tasks)]
+
+    def task(self, task: LobstrTask) -> dict[str, Any]:
+        """An item of the list of a squid's tasks."""
+        return {
+            "id": task.id,
+            "object": "task",
+            "created_at": self.instant(task.created_s, iso_naive),
+            "is_active": True,
+            "params": task.params,
+        }
+
+    def task_detail(self, task: LobstrTask) -> dict[str, Any]:
+        """A task by itself; its id is called otherwise here."""
+        document = self.task(task)
+        status = {"status": "pending", "is_done": False, "total_results": 0, "total_pages": 0, "done_reason": None}
+        return {"hash_value": document.pop("id"), **document, "status": {**status, "has_errors": False, "errors": None}}
+
+    def login(self, login: Login) -> dict[str, Any]:
+        """An account on another platform."""
+        kind = ACCOUNT_TYPES[login.type]
+        squids = [squid for squid in self._account.squids.values() if login.id in squid.logins]
+        return {
+            "id": login.id,
+            "object": "account",
+            "username": login.username,
+            "created_at": self.instant(login.created_s),
+            "last_synchronization_time": self.instant(login.created_s),
+            "status": "200",
+            "status_code_info": "synchronized",
+            "status_code_description": "Success!",
+            "type": login.type,
+            "params": {"default": {}, "user": login.params},
+            "updated_at": None,
+            "account_type_hash": kind["id"],
+            "squids": [{"name": squid.name, "hash_value": squid.id} for squid in squids],
+            "baseurl": kind["baseurl"],
+            "cookies": kind["cookies"],
+            "icon": "",
+            "resets_in": None,
+            "lock_time": None,
+        }
+
+    def me(self) -> dict[str, Any]:
+        """The user. What `plan` calls consumed is of a lifetime, not of the present interval as in the balance."""
+        lifetime = sum(run.usage_at(self._now_s).credits for run in self._account.runs)
+        return {
+            "first_name": "Jane",
+            "last_name": "Doe",
+            "email": self._account.email,
+            "email_verified": True,
+            "plan": [
+                {
+                    "type": "current",
+                    "name": "Simulated",
+                    "status": "active",
+                    "total_credits": self._account.credits_available,
+                    "total_consumed": lifetime + self._account.credits_consumed_before,
+                    "is_legacy": False,
+                }
+            ],
+            "login_count": 1,
+            "profile_image": None,
+            "is_staff": False,
+            "credit_interval": self._account.interval,
+        }
+
     def balance(self) -> dict[str, Any]:
         """The allotment and what is consumed of it; what is left is the difference, and may be negative."""
         account = self._account
@@ -126,13 +226,13 @@ class Documents:
             "rollover_credit": account.rollover_credit,
             "rollover_credit_expires_at": None,
             "interval": account.interval,
-            "used_slots": sum(1 for squid in account.squids.values() if squid.is_active),
+            "used_slots": account.used_slots,
             "total_available_slots": account.slots,
             "has_unpaid_bill": account.has_unpaid_bill,
             "reset_time": iso_seconds(account.reset_at(self._now_s)),
         }
 
-    def _run(self, run: LobstrRun, write: Callable[[Any], str], duration: float | str | None) -> dict[str, Any]:
+    def _run(self, run: LobstrRun, write: Callable[[datetime], str], duration: float | str | None) -> dict[str, Any]:
         now_s = self._now_s
         results = run.results_at(now_s)
         exported = True if run.phase.status in ("done", "aborted") else None
@@ -141,11 +241,11 @@ class Documents:
             "object": "run",
             "squid": run.squid.id,
             "is_done": self._is_done(run),
-            "started_at": self._instant(run.collecting_started_s(now_s), write),
+            "started_at": self.instant(self._started_s(run), write),
             "total_results": results,
             "total_unique_results": results,
             "next_launch_at": None,
-            "ended_at": self._instant(run.collecting_ended_s(now_s), write),
+            "ended_at": self.instant(run.collecting_ended_s(now_s), write),
             "duration": duration,
             "credit_used": round(run.usage_at(now_s).credits, 9),
             "origin": run.habits.origin,
@@ -153,11 +253,37 @@ class Documents:
             "status": self._status(run),
             "export_done": exported,
             "export_count": 1 if exported else 0,
-            "export_time": self._instant(run.phase.start_s, write) if exported else None,
+            "export_time": self.instant(run.phase.start_s, write) if exported else None,
             "email_done": None,
             "email_time": None,
-            "created_at": self._instant(run.life.start_s, write),
+            "created_at": self.instant(run.life.start_s, write),
             "done_reason": run.done_reason_at(now_s),
+            "done_reason_desc": None,
+        }
+
+    def _run_task(self, run: LobstrRun, number: int, is_done: bool) -> dict[str, Any]:
+        task = run.squid.tasks[number] if number < len(run.squid.tasks) else None
+        ended_s = run.collecting_ended_s(self._now_s)
+        if is_done:
+            status, reason = "completed", "completed"
+        elif ended_s is not None:
+            status, reason = "aborted", "run_aborted"
+        else:
+            status, reason = ("running" if run.phase.running else "pending"), None
+        return {
+            "object": "runtask",
+            "id": made_id(f"{run.id}/{number}"),
+            "started_at": self.instant(run.collecting_started_s(self._now_s)),
+            "ended_at": self.instant(ended_s),
+            "total_results": (run.habits.results_total or 0) // run.habits.total_tasks,
+            "last_result": run.results_at(self._now_s) // run.habits.total_tasks,
+            "total_pages": 1,
+            "done_reason": reason,
+            "last_page": 0,
+            "status": status,
+            "run": run.id,
+            "task": task.id if task else None,
+            "params": task.params if task else {},
             "done_reason_desc": None,
         }
 
@@ -173,6 +299,9 @@ class Documents:
             "is_done": verified.status in ("done", "aborted"),
         }
 
+    def _started_s(self, run: LobstrRun) -> float | None:
+        return run.life.start_s if self._account.started_when_created else run.collecting_started_s(self._now_s)
+
     def _is_done(self, run: LobstrRun) -> bool:
         status = run.phase.status
         return status in TERMINAL or (status not in ABORTABLE and self._account.uploading_is_done)
@@ -183,7 +312,8 @@ class Documents:
     def _status(self, run: LobstrRun) -> str:
         return self._word(run).upper() if self._account.statuses_upper else self._word(run)
 
-    def _instant(self, elapsed_s: float | None, write: Callable[[Any], str]) -> str | None:
+    def instant(self, elapsed_s: float | None, write: Callable[[datetime], str] = iso_seconds) -> str | None:
+        """A moment, in seconds since the clock's start."""
         return None if elapsed_s is None else write(self._account.clock.at(elapsed_s))
 
 

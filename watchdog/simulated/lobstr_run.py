@@ -13,7 +13,7 @@ from watchdog.simulated.life import Life, Step
 from watchdog.simulated.records import PlatformName, Usage
 
 if TYPE_CHECKING:
-    from watchdog.simulated.lobstr import LobstrSquid
+    from watchdog.simulated.lobstr_squid import LobstrSquid
 
 TERMINAL: Final = frozenset({"done", "aborted", "error"})
 ABORTABLE: Final = frozenset({"pending", "running", "paused"})
@@ -65,6 +65,8 @@ class RunHabits(msgspec.Struct, frozen=True, kw_only=True):
     """The `done_reason` of a run that is paused, but not done."""
     verification: EmailVerification | None
     origin: str
+    credits_lost: bool
+    """Whether `/credits` does not know it: older runs predate the ledger of credits."""
 
 
 class LobstrRun(SimRun):
