@@ -10,6 +10,7 @@ import pytest
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import LimitBreached, UsageUnknown
 from watchdog.domain.run import CostBasis
+from watchdog.ledger.memory import MemoryLedger
 from watchdog.simulated import SimRun, SimulatedPlatforms
 from watchdog.simulated.apify_pricing import PayPerEvent, PayPerResult
 
@@ -115,6 +116,20 @@ async def test_a_pause_that_was_seen_is_not_running_time(world: Any) -> None:
         assert not w.requests("abort")
         await w.until_booked(run)
         assert ran_when_stopped(w, run) >= 60
+
+
+async def test_a_restart_does_not_forget_for_how_long_a_run_was_seen_running(world: Any) -> None:
+    async with world(TIME, speed=SLOW) as w:
+        run = w.apify.start_run(stats_none=True)
+        w.ledger = MemoryLedger()
+        await w.start()
+        await w.until(lambda: run.usage().duration_s > 45, "most of the time")
+        await w.app.ledger.save_runs(w.poller("apify").changed_runs())
+        await w.stop()
+        await w.forget()
+        await w.start()
+        await w.until_booked(run)
+        assert 60 <= ran_when_stopped(w, run) < 100
 
 
 # --- cost ------------------------------------------------------------------------------------------------

@@ -50,8 +50,7 @@ class PlatformTraits:
     `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
     `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
     `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
-    the runtime looks at them one by one, each when its time has come. `starts_running`: whether `started_at` is when a
-    run began to run; where it is when it was created, it may have waited since. `may_metamorph`: whether a run may
+    the runtime looks at them one by one, each when its time has come. `may_metamorph`: whether a run may
     become one of another source, which only an inspection shows for sure.
     """
 
@@ -61,7 +60,6 @@ class PlatformTraits:
     settle_s: float
     default_poll_interval_s: float | None
     sweep_shows_usage: bool = True
-    starts_running: bool = False
     may_metamorph: bool = False
 
 
@@ -132,6 +130,11 @@ class Ledger(Protocol):
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of these runs."""
+        ...
+
+    async def seen_running(self, account: str) -> Mapping[str, float]:
+        """For how many seconds each run of this account was seen running when it was last written, by id; runs never
+        seen running are left out."""
         ...
 
     async def add_finished(self, snapshot: Snapshot) -> None:

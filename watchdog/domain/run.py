@@ -170,7 +170,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     too, a lower bound: the run has used at least this, and at most that (inf: nobody knows). Only `usage` is ever a
     reason to abort; `most` is one to look. `status` is the platform's own word for `state`. `seen_at` is UTC by our
     clock. `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
-    `cost_basis` says where the cost comes from (None: the platform's own figure, or no cost known).
+    `cost_basis` says where the cost comes from (None: the platform's own figure, or no cost known). `seen_running_s`
+    are the seconds of running time that passed before our eyes.
     """
 
     account: str
@@ -192,6 +193,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
     end_reason: str | None = None
     cost_basis: CostBasis | None = None
+    seen_running_s: float = 0.0
 
     @property
     def key(self) -> RunKey:

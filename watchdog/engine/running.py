@@ -107,4 +107,5 @@ def proven(seen: Snapshot, running: RunningTime) -> Snapshot:
         seen,
         usage=Usage(credits_used, usage.cost_usd, duration_s),
         most=Usage(most_credits, most.cost_usd, most.duration_s),
+        seen_running_s=running.seen_s,
     )

@@ -51,7 +51,6 @@ TRAITS = PlatformTraits(
     settle_s=10.0,
     default_poll_interval_s=None,
     sweep_shows_usage=False,
-    starts_running=True,
 )
 
 PAGE_MAX = 100

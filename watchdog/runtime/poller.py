@@ -152,8 +152,9 @@ class Poller:
         self._listed = 0
         self._pages = 1
         self._swept_at = 0.0
-        self._listed_at: float | None = None
         self._gap_s = GAP_MIN_S
+        self._seen_before: Mapping[str, float] = {}
+        self._remembers = False
         self._early_sweep: asyncio.Task[None] | None = None
         self._tally = Tally()
         self._unknown_statuses: set[str] = set()
@@ -194,10 +195,11 @@ class Poller:
             self._sweeping = False
 
     async def _sweep(self) -> None:
-        before, began = self._swept_at, self._clock.monotonic()
-        self._listed_at = before if self._failures == 0 and self.last_success_s is not None else None
+        began = self._clock.monotonic()
         self._swept_at, self._gap_s = began, self._longest_gap_s()
         await self._rulebook.refresh(self._ledger, self._clock.now())
+        if not self._remembers:
+            self._seen_before, self._remembers = await self._ledger.seen_running(self.info.name), True
         self._sweeps, self._listed, self._tally = self._sweeps + 1, 0, Tally()
         sweep = await self._read_list()
         self._take_unread(sweep)
@@ -348,7 +350,8 @@ class Poller:
     def _see(self, watched: Watched | None, snapshot: Snapshot, at_s: float) -> Watched:
         """Remember a swept run as it was at this time of the monotonic clock."""
         if watched is None:
-            running = self._first_sight(snapshot, at_s)
+            # Not counted from `started_at`: it may have waited since, or have been paused.
+            running = RunningTime(at_s, snapshot.state is RunState.RUNNING, self._seen_before.get(snapshot.run_id, 0.0))
             watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, running, since=at_s)
         else:
             watched.running.sight(snapshot.state, at_s, unbroken=at_s - watched.seen_at <= self._gap_s)
@@ -374,16 +377,6 @@ class Poller:
             return max(GAP_MIN_S, GAP_INTERVALS * self.interval_s)
         ceiling = ceiling_s(len(self.watched), self._requests_per_minute, known=True)
         return GAP_LOOKS * max(ceiling, self.interval_s)
-
-    def _first_sight(self, snapshot: Snapshot, at_s: float) -> RunningTime:
-        """Of a run that began after the last sweep nothing was missed, where the platform tells when it began."""
-        running = RunningTime(at_s, snapshot.state is RunState.RUNNING)
-        if not running.running or not self._platform.traits.starts_running or self._listed_at is None:
-            return running
-        elapsed_s = snapshot.most.duration_s
-        if elapsed_s is not None and elapsed_s <= at_s - self._listed_at:
-            running.seen_s = running.stretch_s = elapsed_s
-        return running
 
     def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
@@ -548,13 +541,15 @@ class Poller:
                 self._look_now(watched, now_s)
 
     def changed_runs(self) -> list[Snapshot]:
-        """The newest snapshot of each run whose usage or state is not what it was when last asked here."""
+        """The newest snapshot of each run whose usage or state is not what it was when last asked here, or whose
+        running time only we know."""
         changed = []
         for watched in self.watched.values():
-            latest = newest(watched)
-            if watched.written != (latest.state, latest.usage):
-                watched.written = (latest.state, latest.usage)
-                changed.append(latest)
+            latest, running = newest(watched), watched.running
+            seen_s = running.seen_s if running.reported_s is None or watched.is_vague(LimitKind.MAX_DURATION) else 0.0
+            if watched.written != (latest.state, latest.usage, seen_s):
+                watched.written = (latest.state, latest.usage, seen_s)
+                changed.append(replace(latest, seen_running_s=running.seen_s))
         return changed
 
     # Inspecting

@@ -125,7 +125,7 @@ class Watched:
     told: set[Told] | None = None
     generation: int = 0
     edition: int = 0
-    written: tuple[RunState, Usage] | None = None
+    written: tuple[RunState, Usage, float] | None = None
 
     @property
     def seen_at(self) -> float:
