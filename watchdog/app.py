@@ -17,7 +17,7 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
-from watchdog.engine.evaluate import AppliedLimit, Margin
+from watchdog.engine.grounds import Grounds, grounds_of, margin_of
 from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
@@ -365,27 +365,16 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform
 
 
 def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
-    """Whether a run that was seen again is still to be stopped, by what holds now."""
+    """How the reason of an abort stands by a new look at its run alone, and by what holds now."""
 
-    async def is_wanted(abort: Abort, seen: Snapshot) -> bool:
+    async def grounds(abort: Abort, seen: Snapshot) -> Grounds:
         now = clock.now()
         await rulebook.refresh(ledger, now)
-        verdicts = rulebook.evaluator.verdicts(seen, _margin_of(abort))
+        verdicts = rulebook.evaluator.verdicts(seen, margin_of(abort, seen))
         decision = rulebook.decide(seen, verdicts, now, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
-        return decision is not None and decision.abort is not None
+        return grounds_of(abort, seen, verdicts, decision)
 
-    return is_wanted
-
-
-def _margin_of(abort: Abort) -> Margin:
-    """What an abort that was decided by a projection took the run to use still: the forecast of then holds on."""
-    margin = (abort.projected or 0.0) - (abort.used_at_request or 0.0)
-
-    def of(applied: AppliedLimit) -> float:
-        is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)
-        return margin if is_ours and applied.rule.never_exceed and abort.projected is not None else 0.0
-
-    return of
+    return grounds
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

@@ -58,6 +58,9 @@ from watchdog.runtime.watched import (
 LOOK_AGAIN_S = 30.0
 #: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
 MISSING_MAX = 2
+#: A run that was seen to be over and is listed as active is looked at after so many seconds, doubled each time:
+#: the list may lag behind, or the run be resurrected.
+LISTED_FIRST_S = 1.0
 #: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
 #: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
@@ -124,7 +127,7 @@ class Poller:
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
-        enforcer.when_done(info.name, self._abort_done)
+        enforcer.when_closed(info.name, self._abort_closed)
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
@@ -608,7 +611,7 @@ class Poller:
             watched.resurrections = seen.resurrect_count
         watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
         snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
-        watched.over, watched.calm = False, None
+        watched.over, watched.over_looks, watched.calm = False, 0, None
         late_s = max(0.0, now_s - watched.due_at) if watched.due_at else None
         watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
         self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
@@ -627,9 +630,11 @@ class Poller:
         if watched.missing:
             self._forget(seen.run_id)
         else:
-            # The list still has it, and may for a while: it is over until a later look says otherwise.
-            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + LOOK_AGAIN_S
-            watched.calm = None
+            # The list still has it, and may for a while; or it has it again, resurrected, which only a look can tell:
+            # it is over until one says otherwise.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.over_looks, 10))
+            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + pause_s
+            watched.over_looks, watched.calm = watched.over_looks + 1, None
             self.agenda.drop(seen.run_id)
         if inspected:
             self._observer.notice(InspectionDone(self.info, seen))
@@ -639,13 +644,13 @@ class Poller:
         if by_itself:
             await self._ledger.add_finished(seen)
 
-    async def _abort_done(self, abort: Abort) -> None:
-        """An abort is done with. If the run is over, that needs no look of its own; if not (the abort was taken back,
+    async def _abort_closed(self, abort: Abort) -> None:
+        """An abort is closed. If the run is over, that needs no look of its own; if not (the abort was taken back,
         or the run resurrected), it is watched on."""
         watched, seen = self.watched.get(abort.run_id), abort.final
         if watched is None or watched.over:
             return
-        if seen is not None and abort.settled and not seen.state.is_active:
+        if seen is not None and not seen.state.is_active:
             await self._ended(watched, seen, inspected=False)
         else:
             self.agenda.set(abort.run_id, self._clock.monotonic())

@@ -101,6 +101,7 @@ class Watched:
     unknown_until: float = 0.0
     vain_looks: int = 0
     over: bool = False
+    over_looks: int = 0
     suspected_at: datetime | None = None
     suspected: Usage | None = None
     aborting_since: float | None = None
