@@ -317,8 +317,7 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
     the abort stands by this look, where `is_in_question` says that it matters."""
     abort = _not_in_the_future(pursuit.abort, now)
     if not abort.state.is_open:
-        # A run active again has been resurrected: what it uses now is no longer this abort's.
-        final = abort.final if seen.state.is_active else seen
+        final = abort.final if seen.state.is_active or _is_another_end(abort.final, seen) else seen
         return replace(pursuit, abort=replace(abort, final=final, settled=True))
     pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
     if seen.state.is_active and not _was_resurrected(abort, seen):
@@ -326,6 +325,18 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
     if _end_is_unclear(abort, seen):
         return _pause(pursuit, now, _growing(pace.look_first_s, pursuit.looks, 6 * pace.look_max_s), must_look=True)
     return _close(pursuit, seen, now)
+
+
+def _is_another_end(final: Snapshot | None, seen: Snapshot) -> bool:
+    """Whether the run was resurrected since its stop and is over again: what it has used by now is no longer of this
+    abort, no more than that of one that is active again."""
+    if final is None or final.state.is_active:
+        return True
+    if final.resurrect_count is not None and seen.resurrect_count is not None:
+        return seen.resurrect_count > final.resurrect_count
+    ended = final.finished_at, seen.finished_at
+    named = RunState.STOPPED not in (final.state, seen.state)
+    return named and None not in ended and ended[0] != ended[1]
 
 
 def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
