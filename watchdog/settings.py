@@ -553,6 +553,7 @@ class _Loader:
         self._add_implicit_accounts()
         self._prepare_accounts()
         self._prepare_web()
+        self._check_trust()
         try:
             return Settings(**self._data)
         except ValidationError as error:
@@ -697,6 +698,15 @@ class _Loader:
             _check_tls(web)
         except _Fault as fault:
             self._problem(("web", fault.key), fault.message)
+
+    # --- certificates of the platforms ---
+
+    def _check_trust(self) -> None:
+        if self._environ.get("SSL_CERT_FILE") or self._environ.get("SSL_CERT_DIR"):
+            # Brings httpx along, which most verbs do without.
+            from watchdog.net.trust import trust_problems
+
+            self.problems.extend(trust_problems(self._environ))
 
     # --- problems ---
 
