@@ -216,7 +216,7 @@ async def test_a_list_that_cannot_be_read_is_a_failed_sweep(
     account: Any, shelf: Any, connect: Any, reply: Any, offset: int, status: int, kind: type[PlatformError]
 ) -> None:
     a = account(3000)
-    a.instead = {offset: reply({}, status)}
+    a.instead = {offset: reply({"error": {"type": "user-or-token-not-found", "message": "No."}}, status)}
     with pytest.raises(kind):
         await connect("apify", shelf.url).sweep()
 

@@ -219,7 +219,7 @@ async def test_when_no_run_can_be_seen_the_sweep_has_failed(
 ) -> None:
     """A token that may list squids but not runs must not look like an account at rest."""
     a = account(3)
-    a.instead = {f"/v1/runs?squid00{number}": reply({}, status) for number in range(3)}
+    a.instead = {f"/v1/runs?squid00{number}": reply({"detail": "No."}, status) for number in range(3)}
     with pytest.raises(kind):
         await connect("lobstr", shelf.url).sweep()
 

@@ -31,6 +31,13 @@ AUTH_SCHEME = "Bearer"
 REQUESTS_PER_MINUTE = 6000
 MATCH_KEYS = ("actor", "task")
 
+
+def is_own_error(body: Mapping[str, Any]) -> bool:
+    """Whether this is how Apify words an error: `{"error": {"type", "message"}}`."""
+    error = body.get("error")
+    return isinstance(error, dict) and isinstance(error.get("type"), str)
+
+
 TRAITS = PlatformTraits(
     name=NAME,
     modes=frozenset({Mode.GRACEFUL, Mode.IMMEDIATE}),

@@ -10,7 +10,7 @@ and `duration` are different things, however alike the documentation's examples 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,16 @@ AUTH_SCHEME = "Token"
 #: The documented limit is 120 a minute for squids and for runs each; we stay inside it for both together.
 REQUESTS_PER_MINUTE = 120
 MATCH_KEYS = ("squid", "crawler")
+
+
+def is_own_error(body: Mapping[str, Any]) -> bool:
+    """Whether this is how lobstr words an error: `{"error": {"message", "type"}}`, `{"errors": {"message", "type",
+    "code"}}` or `{"detail": "..."}`."""
+    errors = (body.get("error"), body.get("errors"))
+    return isinstance(body.get("detail"), str) or any(
+        isinstance(error, dict) and isinstance(error.get("type"), str) for error in errors
+    )
+
 
 TRAITS = PlatformTraits(
     name=NAME,

@@ -241,7 +241,7 @@ class Poller:
         pause = min(BACKOFF_MAX_S, self.interval_s * 2 ** min(self._failures - 1, 6))
         self._not_before = self._clock.monotonic() + pause - self.interval_s / 2
         self._observer.notice(PollFailed(self.info, "sweep", error, self._clock.now(), self._failures))
-        if not isinstance(error, CredentialsRefused):
+        if not isinstance(error, CredentialsRefused) or error.token_works:
             await self._carry_on()
 
     async def _carry_on(self) -> None:
