@@ -233,7 +233,7 @@ async def live(request: pytest.FixtureRequest, connect: Any) -> Any:
         run: SimRun = apify.start_run(apify.add_actor(), usd_per_hour=2.0)
     else:
         lobstr = simulated.lobstr("sim-token-0123456789")
-        run = lobstr.start_run(lobstr.add_squid("Leads"), credits_per_hour=60)
+        run = lobstr.start_run(lobstr.add_squid("Leads"), credits_per_hour=60, duration_share=1.0)
     async with simulated:
         clock = FastClock(500, SIM_START)
         platform = connect(request.param, simulated.url, token="sim-token-0123456789", clock=clock)

@@ -1,7 +1,7 @@
 """Apify's side: Actors, tasks and runs that burn money on a clock.
 
-Life cycle, abort and resurrection follow Apify's public documentation ("Runs and builds", API reference):
-READY -> RUNNING -> SUCCEEDED | FAILED | TIMING-OUT -> TIMED-OUT | ABORTING -> ABORTED.
+Abort and resurrection follow Apify's public documentation ("Runs and builds", API reference), and where that is silent
+what the official clients' tests and the emulator apify/actor-runtime know.
 """
 
 from __future__ import annotations
@@ -9,174 +9,36 @@ from __future__ import annotations
 import random
 import string
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from collections.abc import Collection, Iterable
+from typing import Final, Literal, get_args
 
 import msgspec
 
-from watchdog.simulated.account import Account, Fate, SimRun, require_finite
-from watchdog.simulated.clock import SimClock, iso_millis
-from watchdog.simulated.life import Life, Phase, Step
-from watchdog.simulated.rate import SlidingWindow
-from watchdog.simulated.records import PlatformName, Usage
-
-Curve = Callable[[float], float]
-"""Running seconds -> cost so far; monotone."""
-
-TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
-STATUSES: Final = TERMINAL | {"READY", "RUNNING", "TIMING-OUT", "ABORTING"}
-ABORTABLE: Final = frozenset({"READY", "RUNNING", "TIMING-OUT"})
-ORIGINS: Final = frozenset(
-    # RunOrigin of the description.
-    ("DEVELOPMENT", "WEB", "API", "SCHEDULER", "TEST", "WEBHOOK", "ACTOR", "CLI", "CI", "STANDBY", "MCP")
+from watchdog.simulated.account import Account, Fate, require_finite
+from watchdog.simulated.apify_pricing import Curve, Pricing
+from watchdog.simulated.apify_run import (
+    ABORTABLE,
+    DATASET_LAG_S,
+    METAMORPHS_MAX,
+    TERMINAL,
+    ApifyActor,
+    ApifyRun,
+    ApifyTask,
+    Metamorph,
+    RunMeta,
+    RunShort,
+    Shown,
 )
-
-SETTLE_LAG_S: Final = 2.0
-"""How far behind the end the totals of a run that has just finished are."""
-DATASET_LAG_S: Final = 5.0
-"""How far behind the run its dataset's itemCount is (documented as eventually consistent)."""
+from watchdog.simulated.clock import SimClock, iso_millis
+from watchdog.simulated.life import Life, Step
+from watchdog.simulated.rate import SlidingWindow
+from watchdog.simulated.records import PlatformName
 
 _ID_ALPHABET: Final = string.ascii_letters + string.digits
 _ID_LENGTH: Final = 17
 
-
-class RunMeta(msgspec.Struct):
-    origin: str
-
-
-class RunShort(msgspec.Struct, rename="camel"):
-    """One item of the run list, as the description's RunShort has it."""
-
-    id: str
-    act_id: str
-    user_id: str
-    actor_task_id: str | None
-    status: str
-    started_at: str
-    finished_at: str | None
-    build_id: str
-    build_number: str
-    meta: RunMeta
-    default_key_value_store_id: str
-    default_dataset_id: str
-    default_request_queue_id: str
-    usage_total_usd: float | msgspec.UnsetType = msgspec.UNSET
-
-
-class ApifyActor(msgspec.Struct, frozen=True):
-    """An Actor (in words of the user: `owner/name`)."""
-
-    id: str
-    owner: str
-    name: str
-    created_s: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.owner}/{self.name}"
-
-
-class ApifyTask(msgspec.Struct, frozen=True):
-    """A task: a saved configuration of an Actor."""
-
-    id: str
-    actor: ApifyActor
-    name: str
-    created_s: float
-
-
-class ApifyRun(SimRun):
-    """A run of an Actor."""
-
-    platform: PlatformName = "apify"
-    terminal = TERMINAL
-
-    def __init__(
-        self,
-        life: Life,
-        clock: SimClock,
-        account: int,
-        short: RunShort,
-        actor: ApifyActor,
-        *,
-        cost: Curve | None,
-        memory_mbytes: int,
-        timeout_secs: int,
-        ends_after_s: float | None,
-        ends_as: str,
-        graceful_takes_s: float | None,
-        results_per_hour: float,
-        resurrect_count: int,
-        max_total_charge_usd: float | None,
-        refresh_every_s: float,
-        refresh_stats: bool,
-        settle_s: float,
-    ) -> None:
-        self.short = short
-        super().__init__(short.id, actor.label, life, clock, account)
-        self.actor = actor
-        self.cost = cost
-        self.memory_mbytes = memory_mbytes
-        self.timeout_secs = timeout_secs
-        self.ends_after_s = ends_after_s
-        self.ends_as = ends_as
-        self.graceful_takes_s = graceful_takes_s
-        self.results_per_hour = results_per_hour
-        self.resurrect_count = resurrect_count
-        self.max_total_charge_usd = max_total_charge_usd
-        self.refresh_every_s = refresh_every_s
-        self.refresh_stats = refresh_stats
-        self.settle_s = settle_s
-        self.status_message: str | None = None
-        self.is_status_message_terminal: bool | None = None
-
-    def enter(self, phase: Phase) -> None:
-        super().enter(phase)
-        finished = phase.status in TERMINAL
-        self.short.status = phase.status
-        self.short.finished_at = iso_millis(self._clock.at(phase.start_s)) if finished else None
-
-    def usage_at(self, now_s: float) -> Usage:
-        phase = self.life.at(now_s)
-        ran_s = phase.ran_s(max(now_s, self.life.start_s))
-        return self._usage(ran_s, phase.gb_seconds(max(now_s, self.life.start_s)))
-
-    def natural_usage(self) -> Usage | None:
-        end = self.natural_end
-        return None if end is None else self._usage(end.ran_before_s, end.gb_seconds_before)
-
-    def cost_usd(self, ran_s: float) -> float | None:
-        """Cost after so many running seconds; None if this account may not see it."""
-        return None if self.cost is None else self.cost(ran_s)
-
-    def shown_usd(self, now_s: float) -> float | msgspec.UnsetType:
-        """`usageTotalUsd` as the API shows it at `now_s`."""
-        if self.cost is None:
-            return msgspec.UNSET
-        phase = self.phase
-        if phase.status in TERMINAL or self.refresh_every_s:
-            return round(self.cost(self.life.ran_s(self.figures_s(now_s))), 9)
-        # The hot way: 1,000 of these make a page.
-        return round(self.cost(phase.ran_s(now_s)), 9)
-
-    def figures_s(self, now_s: float, refreshed: bool = True) -> float:
-        """The moment that the figures shown at `now_s` are of."""
-        if self.phase.status in TERMINAL:
-            end_s = self.phase.start_s
-            if now_s >= end_s + self.settle_s:
-                return end_s
-            now_s = end_s - SETTLE_LAG_S
-        if refreshed and self.refresh_every_s:
-            now_s -= (now_s - self.life.start_s) % self.refresh_every_s
-        return max(now_s, self.life.start_s)
-
-    def item_count(self, now_s: float) -> int:
-        """Results in the default dataset as the API shows them."""
-        ran_s = self.life.ran_s(max(now_s - DATASET_LAG_S, self.life.start_s))
-        return int(ran_s * self.results_per_hour / 3600)
-
-    def _usage(self, ran_s: float, gb_seconds: float) -> Usage:
-        return Usage(credits=gb_seconds / 3600, cost_usd=self.cost_usd(ran_s), duration_s=ran_s)
+Refusal = Literal["forbidden", "not-found", "not-found-or-denied"]
+"""403 insufficient-permissions, 404 record-not-found, 404 record-or-token-not-found."""
 
 
 class ApifyAccount(Account[ApifyRun]):
@@ -205,7 +67,10 @@ class ApifyAccount(Account[ApifyRun]):
         """When a graceful abort is forced (documented)."""
         self.timing_out_takes_s = 3.0
         self.abort_escalates = False
-        """Whether an immediate abort hastens a run that is ABORTING. Documented: it does nothing."""
+        """Whether an immediate abort hastens a run that is ABORTING. Documented: it does nothing; the emulator stops
+        the run at once."""
+        self.resurrect_ready_seconds = 1.0
+        """How long a resurrected run is READY before it runs again."""
         self.settle_seconds = 10.0
         """For runs started from now on: how long the totals stay preliminary after the end."""
         self.can_pay = True
@@ -217,6 +82,7 @@ class ApifyAccount(Account[ApifyRun]):
         self.actors: dict[str, ApifyActor] = {}
         self.tasks: dict[str, ApifyTask] = {}
         self.datasets: dict[str, ApifyRun] = {}
+        self.refusals: dict[str, Refusal] = {}
         self._windows: dict[str, SlidingWindow] = {}
         self._selections: dict[object, list[ApifyRun]] = {}
         self._selections_of = -1
@@ -235,6 +101,39 @@ class ApifyAccount(Account[ApifyRun]):
             self.tasks[task.id] = task
             return task.id
 
+    def rename_actor(self, actor: str, name: str, owner: str | None = None) -> None:
+        """Give the Actor with this id another name (and owner). KeyError for an unknown one."""
+        with self.lock:
+            known = self.actors[actor]
+            self.actors[actor] = msgspec.structs.replace(known, name=name, owner=owner or known.owner)
+
+    def rename_task(self, task: str, name: str) -> None:
+        """Give the task with this id another name. KeyError for an unknown one."""
+        with self.lock:
+            self.tasks[task] = msgspec.structs.replace(self.tasks[task], name=name)
+
+    def delete_actor(self, actor: str) -> None:
+        """Forget the Actor with this id: 404 from now on; its runs stay. KeyError for an unknown one."""
+        with self.lock:
+            del self.actors[actor]
+
+    def delete_task(self, task: str) -> None:
+        """Forget the task with this id: 404 from now on; its runs stay. KeyError for an unknown one."""
+        with self.lock:
+            del self.tasks[task]
+
+    def refuse(self, thing: str, how: Refusal | None = "forbidden") -> None:
+        """Let this token not read the Actor, task, run or dataset with this id; None: let it again.
+
+        Runs stay in the lists. ValueError for an unknown way.
+        """
+        with self.lock:
+            if how is None:
+                self.refusals.pop(thing, None)
+                return
+            _require_known(how, frozenset(get_args(Refusal)), "refusal")
+            self.refusals[thing] = how
+
     def start_run(
         self,
         actor: str | None = None,
@@ -245,6 +144,7 @@ class ApifyAccount(Account[ApifyRun]):
         timeout_secs: int = 0,
         usd_per_hour: float | None = 1.0,
         curve: Curve | None = None,
+        pricing: Pricing | None = None,
         ready_for: float = 0.0,
         ends_after: float | None = None,
         ends_as: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED",
@@ -254,19 +154,38 @@ class ApifyAccount(Account[ApifyRun]):
         max_total_charge_usd: float | None = None,
         graceful_takes: float | None = None,
         results_per_hour: float = 600.0,
+        results: Curve | None = None,
         refresh_every: float = 0.0,
         refresh_stats: bool = True,
+        stats_missing: Collection[str] = (),
+        stats_none: bool = False,
+        stats_fresh_s: float | None = None,
+        cost_in_list: bool = True,
+        cost_hidden: bool = False,
+        cost_lag: float = 0.0,
+        dataset_lag: float = DATASET_LAG_S,
+        detail_after: float = 0.0,
+        started_at_after: float = 0.0,
         run_id: str | None = None,
     ) -> ApifyRun:
         """Start a run; all durations in seconds of platform time.
 
-        `actor`, `task`: ids; without both, an Actor is made up. `usd_per_hour`: cost per running hour, None
-        hides the cost as from one who does not own the Actor. `curve`: running seconds -> USD (monotone),
-        instead of linear. `ends_after`: running seconds until the natural end; None: never. `started_ago`:
-        how long ago it was started; of these it was stopped for `stopped_for` in the middle (then it counts
-        as resurrected). `timeout_secs` counts from the (re)start. `max_total_charge_usd` is only shown.
-        `graceful_takes`: what the run needs after a graceful abort; the full 30 s if left out.
-        `refresh_every`: cost (and, with `refresh_stats`, stats) shown are those of the last full multiple.
+        `actor`, `task`: ids; without both, an Actor is made up. `origin`: any word, the set is open. `usd_per_hour`:
+        cost per running hour, None: there is none to see or to know. `curve`: running seconds -> USD (monotone),
+        instead of linear. `pricing`: the Actor charges by event or result, instead. `results_per_hour`, `results`
+        (running seconds -> number): what it puts into its dataset. `ends_after`: running seconds until the natural
+        end; None: never. `started_ago`: how long ago it was started, READY included; of these it was stopped for
+        `stopped_for` in the middle (then it counts as resurrected). `timeout_secs` counts from the (re)start.
+        `max_total_charge_usd` is only shown. `graceful_takes`: what the run needs after a graceful abort; the full
+        30 s if left out.
+
+        What the API shows late or not at all: `refresh_every`: cost (and, with `refresh_stats`, stats) are those of
+        the last full multiple. `stats_missing`: names of stats that are absent; `stats_none`: no `stats` at all; both
+        for the first `stats_fresh_s` running seconds, or for ever. `cost_in_list` False: `usageTotalUsd` only in the
+        run's own page; `cost_hidden`: nowhere. `cost_lag`: how far `usageTotalUsd` is behind, also after the end;
+        `dataset_lag`: the same for the dataset's itemCount. `detail_after`: for so long after now its id gives 404,
+        while lists have it. `started_at_after`: for so long after now `startedAt` is absent.
+
         ValueError for what cannot be; KeyError for unknown ids.
         """
         require_finite(
@@ -279,32 +198,51 @@ class ApifyAccount(Account[ApifyRun]):
             results_per_hour=results_per_hour,
             refresh_every=refresh_every,
             timeout_secs=timeout_secs,
+            stats_fresh_s=stats_fresh_s,
+            cost_lag=cost_lag,
+            dataset_lag=dataset_lag,
+            detail_after=detail_after,
+            started_at_after=started_at_after,
         )
-        _require_known(origin, ORIGINS, "origin")
+        if not origin:
+            raise ValueError("origin must not be empty")
         _require_known(ends_as, frozenset({"SUCCEEDED", "FAILED"}), "ends_as")
         with self.lock:
             owner = self._actor_of(actor, task)
             now_s = self.clock.elapsed_s()
             steps = self._first_life(ready_for, started_ago, stopped_for, ends_after, timeout_secs, ends_as)
             life = Life(now_s - started_ago, steps, memory_mbytes / 1024)
+            shown = Shown(
+                stats_missing=stats_missing,
+                stats_none=stats_none,
+                stats_fresh_s=stats_fresh_s,
+                cost_in_list=cost_in_list,
+                cost_hidden=cost_hidden,
+                cost_lag_s=cost_lag,
+                dataset_lag_s=dataset_lag,
+                refresh_every_s=refresh_every,
+                refresh_stats=refresh_stats,
+                settle_s=self.settle_seconds,
+                detail_from_s=now_s + detail_after if detail_after else float("-inf"),
+                start_from_s=now_s + started_at_after if started_at_after else float("-inf"),
+            )
             run = ApifyRun(
                 life,
                 self.clock,
                 self.index,
                 self._short(run_id, owner, task, origin, life),
                 owner,
-                cost=_cost(usd_per_hour, curve),
+                cost=_cost(usd_per_hour, curve) if pricing is None else None,
+                pricing=pricing,
+                results=results or _linear(results_per_hour),
+                shown=shown,
                 memory_mbytes=memory_mbytes,
                 timeout_secs=timeout_secs,
                 ends_after_s=ends_after,
                 ends_as=ends_as,
                 graceful_takes_s=graceful_takes,
-                results_per_hour=results_per_hour,
                 resurrect_count=max(resurrect_count, 1 if stopped_for else 0),
                 max_total_charge_usd=max_total_charge_usd,
-                refresh_every_s=refresh_every,
-                refresh_stats=refresh_stats,
-                settle_s=self.settle_seconds,
             )
             run.settle_plan()
             self.datasets[run.short.default_dataset_id] = run
@@ -319,27 +257,47 @@ class ApifyAccount(Account[ApifyRun]):
         max_total_charge_usd: float | None = None,
         ends_after: float | None = None,
     ) -> None:
-        """Bring a finished run back to RUNNING (ValueError if it has not finished).
+        """Bring a finished run back: READY for `resurrect_ready_seconds`, then RUNNING.
 
-        `startedAt` stays, the stopped time does not count, the timeout counts from now. It ends naturally
-        after `ends_after` more running seconds; left out, after what an abort had left of it, or after as
-        long again.
+        `startedAt` stays, the stopped time does not count, the timeout counts from when it runs again. It ends
+        naturally after `ends_after` more running seconds; left out, after what an abort had left of it, or after as
+        long again. ValueError if it has not finished, or for a maximum charge below the one that it has.
         """
         with self.lock:
             now_s = self.clock.elapsed_s()
             self.sync(now_s)
             if run.phase.status not in TERMINAL:
                 raise ValueError(f"run {run.id} has not finished")
+            if max_total_charge_usd is not None and max_total_charge_usd < (run.max_total_charge_usd or 0.0):
+                raise ValueError(f"the maximum charge of run {run.id} can only be raised")
             run.timeout_secs = run.timeout_secs if timeout_secs is None else timeout_secs
             run.memory_mbytes = run.memory_mbytes if memory_mbytes is None else memory_mbytes
             if max_total_charge_usd is not None:
                 run.max_total_charge_usd = max_total_charge_usd
             run.resurrect_count += 1
             remaining_s = _remaining_s(run, now_s) if ends_after is None else ends_after
-            steps = self._running(remaining_s, run.timeout_secs, run.ends_as)
+            waiting = [Step("READY", False, self.resurrect_ready_seconds)] if self.resurrect_ready_seconds else []
+            steps = [*waiting, *self._running(remaining_s, run.timeout_secs, run.ends_as)]
             run.life.replan(now_s, steps, run.memory_mbytes / 1024)
             run.settle_plan()
             self.replanned(run, now_s)
+
+    def metamorph(self, run: ApifyRun, actor: str, *, changes_act_id: bool = False) -> None:
+        """Let a run go on as another Actor; whether its `actId` becomes that one's is not known of the real platform.
+
+        ValueError if it is not running, or has changed ten times; KeyError for an unknown Actor.
+        """
+        with self.lock:
+            now_s = self.clock.elapsed_s()
+            self.sync(now_s)
+            if run.phase.status != "RUNNING":
+                raise ValueError(f"run {run.id} is not running")
+            if len(run.metamorphs) >= METAMORPHS_MAX:
+                raise ValueError(f"run {run.id} has changed {METAMORPHS_MAX} times already")
+            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self._new_id())
+            run.metamorphs.append(change)
+            if changes_act_id:
+                run.short.act_id, run.short.build_id = change.actor_id, change.build_id
 
     def abort_in_console(self, run: ApifyRun, *, gracefully: bool = False) -> None:
         """Let the user abort a run by hand: the same as the call, but the truth does not count it as one."""
@@ -351,7 +309,8 @@ class ApifyAccount(Account[ApifyRun]):
     def abort(self, run: ApifyRun, now_s: float, gracefully: bool, fate: Fate = Fate.NORMAL) -> None:
         """What the abort call does.
 
-        On anything but READY, RUNNING, TIMING-OUT: nothing (see `abort_escalates`).
+        On anything but READY, RUNNING, TIMING-OUT: nothing (see `abort_escalates`). What is still READY has nothing
+        to do gracefully: it stops at once.
         """
         if self._abort(run, now_s, gracefully, fate):
             run.graceful = gracefully
@@ -364,7 +323,7 @@ class ApifyAccount(Account[ApifyRun]):
             return False
         if fate is Fate.STUCK:
             takes_s = None
-        elif gracefully:
+        elif gracefully and status != "READY":
             takes_s = self.graceful_limit_s
             if run.graceful_takes_s is not None:
                 takes_s = min(takes_s, run.graceful_takes_s)
@@ -473,8 +432,12 @@ def _cost(usd_per_hour: float | None, curve: Curve | None) -> Curve | None:
         return curve
     if usd_per_hour is None:
         return None
-    usd_per_s = usd_per_hour / 3600
-    return lambda ran_s: ran_s * usd_per_s
+    return _linear(usd_per_hour)
+
+
+def _linear(per_hour: float) -> Curve:
+    per_s = per_hour / 3600
+    return lambda ran_s: ran_s * per_s
 
 
 def _remaining_s(run: ApifyRun, now_s: float) -> float | None:

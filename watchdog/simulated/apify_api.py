@@ -10,7 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from watchdog.simulated.account import Fate
-from watchdog.simulated.apify import STATUSES, TERMINAL, ApifyAccount, ApifyActor, ApifyRun
+from watchdog.simulated.apify import ApifyAccount, Refusal
+from watchdog.simulated.apify_pricing import PayPerEvent
+from watchdog.simulated.apify_run import MESSAGE_MAX, STATUSES, TERMINAL, ApifyActor, ApifyRun
 from watchdog.simulated.clock import iso_millis
 from watchdog.simulated.faults import Layout
 from watchdog.simulated.http import MAX_BODY_BYTES, Answer, Request, Target, json_answer, route
@@ -65,7 +67,11 @@ _CU_USD: Final = 0.3
 
 
 class BadRequestError(Exception):
-    """The request makes no sense; the text says why."""
+    """The request makes no sense; the text says why, `kind` in the platform's word."""
+
+    def __init__(self, message: str, kind: str = "invalid-input") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ApifyDialect:
@@ -124,7 +130,7 @@ class ApifyDialect:
         try:
             return _Desk(self, account, request, now_s, fate).serve(target)
         except BadRequestError as why:
-            return self.error(400, str(why))
+            return self._error(400, why.kind, str(why))
 
     def preceding(self, account: ApifyAccount, request: Request, now_s: float) -> Any:
         """The item right before the page that was asked for; None on the first page."""
@@ -135,6 +141,14 @@ class ApifyDialect:
         page = _Page(account, earlier, now_s).document()
         items = msgspec.to_builtins(page["data"]["items"])
         return items[0] if items else None
+
+    def refused(self, how: Refusal) -> Answer:
+        """The answer about what this token may not read."""
+        if how == "forbidden":
+            return self.error(403)
+        if how == "not-found":
+            return self.error(404)
+        return self._error(404, "record-or-token-not-found", "The record was not found or access was denied.")
 
     def _error(self, status: int, kind: str, message: str) -> Answer:
         return json_answer(status, {"error": {"type": kind, "message": message}})
@@ -153,6 +167,8 @@ class _Desk:
         self._fate = fate
 
     def serve(self, target: Target) -> Answer:
+        if (how := self._account.refusals.get(target.id)) is not None:
+            return self._dialect.refused(how)
         match target.endpoint:
             case "list":
                 return json_answer(200, _Page(self._account, self._request.query, self._now_s).document())
@@ -182,10 +198,15 @@ class _Desk:
         return self._dialect.error(404) if thing is None else json_answer(200, {"data": describe(thing)})
 
     def _with_run(self, run_id: str, act: Callable[[ApifyRun], None]) -> Answer:
-        if (run := self._account.find(run_id)) is None:
+        if (run := self._visible(run_id)) is None:
             return self._dialect.error(404)
         act(run)
         return json_answer(200, {"data": _run(run, self._account, self._now_s)})
+
+    def _visible(self, run_id: str) -> ApifyRun | None:
+        """The run, unless it is so new that this replica does not have it yet."""
+        run = self._account.find(run_id)
+        return run if run is not None and self._now_s >= run.shown.detail_from_s else None
 
     def _abort(self, run: ApifyRun) -> None:
         gracefully = _flag(self._request.query, "gracefully")
@@ -193,18 +214,18 @@ class _Desk:
 
     def _update(self, run: ApifyRun) -> None:
         body = self._json_body()
-        if body.get("runId") != run.id:
+        if body.get("runId", run.id) != run.id:
             raise BadRequestError("Invalid input: runId must be that of the path.")
         message, final = body.get("statusMessage"), body.get("isStatusMessageTerminal")
         if not isinstance(message, str):
             raise BadRequestError("Invalid input: statusMessage must be a string.")
         if final is not None and not isinstance(final, bool):
             raise BadRequestError("Invalid input: isStatusMessageTerminal must be a boolean.")
-        run.status_message = message
+        run.status_message = message[:MESSAGE_MAX]
         run.is_status_message_terminal = final
 
     def _resurrect(self, run_id: str) -> Answer:
-        run = self._account.find(run_id)
+        run = self._visible(run_id)
         if run is not None and run.phase.status not in TERMINAL:
             raise BadRequestError("Only finished runs can be resurrected.")
         if run is not None and not self._account.can_pay:
@@ -213,11 +234,15 @@ class _Desk:
 
     def _bring_back(self, run: ApifyRun) -> None:
         query = self._request.query
+        most_usd = _number(query, "maxTotalChargeUsd", None)
+        if most_usd is not None and most_usd < (run.max_total_charge_usd or 0.0):
+            text = f"The maximum total charge of the run can only be raised; it is {run.max_total_charge_usd} USD."
+            raise BadRequestError(text, "max-total-charge-usd-below-minimum")
         self._account.resurrect(
             run,
             timeout_secs=_whole(query, "timeout", run.timeout_secs),
             memory_mbytes=_whole(query, "memory", run.memory_mbytes),
-            max_total_charge_usd=_number(query, "maxTotalChargeUsd", None),
+            max_total_charge_usd=most_usd,
         )
 
     def _json_body(self) -> dict[str, Any]:
@@ -270,7 +295,7 @@ class _Desk:
             "id": dataset_id,
             "name": None,
             "userId": self._account.user_id,
-            "createdAt": run.short.started_at,
+            "createdAt": run.started_at,
             "modifiedAt": self._at(self._now_s),
             "accessedAt": self._at(self._now_s),
             "itemCount": count,
@@ -364,7 +389,9 @@ class _Page:
     def _shorts(self, runs: list[ApifyRun]) -> list[Any]:
         now_s = self._now_s
         for run in runs:
-            run.short.usage_total_usd = run.shown_usd(now_s)
+            short = run.short
+            short.usage_total_usd = run.listed_usd(now_s)
+            short.started_at = run.started_at if now_s >= run.shown.start_from_s else msgspec.UNSET
         return [run.short for run in runs]
 
     def _bound(self, name: str, default: float) -> float:
@@ -380,21 +407,18 @@ class _Page:
 
 def _run(run: ApifyRun, account: ApifyAccount, now_s: float) -> dict[str, Any]:
     """The whole run object."""
-    short = run.short
-    usd = run.shown_usd(now_s)
-    units = run.life.gb_seconds(run.figures_s(now_s, run.refresh_stats)) / 3600
+    short, shown = run.short, run.shown
     document: dict[str, Any] = {
         "id": run.id,
         "actId": short.act_id,
         "userId": short.user_id,
         "actorTaskId": short.actor_task_id,
-        "startedAt": short.started_at,
+        "startedAt": run.started_at,
         "finishedAt": short.finished_at,
         "status": short.status,
         "statusMessage": run.status_message,
         "isStatusMessageTerminal": run.is_status_message_terminal,
-        "meta": {"origin": short.meta.origin},
-        "stats": _stats(run, now_s, units),
+        "meta": short.meta,
         "options": _options(run),
         "buildId": short.build_id,
         "buildNumber": short.build_number,
@@ -406,15 +430,39 @@ def _run(run: ApifyRun, account: ApifyAccount, now_s: float) -> dict[str, Any]:
         "containerUrl": f"https://{run.id.lower()}.runs.apify.net",
         "isContainerServerReady": False,
     }
+    if now_s < shown.start_from_s:
+        del document["startedAt"]
+    fresh = run.is_fresh(now_s)
+    units = run.life.gb_seconds(run.figures_s(now_s, shown.refresh_stats)) / 3600
+    if not (shown.stats_none and fresh):
+        missing = shown.stats_missing if fresh else ()
+        document["stats"] = {name: value for name, value in _stats(run, now_s, units).items() if name not in missing}
+    if run.metamorphs:
+        document["metamorphs"] = run.metamorphs
+    document.update(_money(run, account, now_s, units))
+    return document
+
+
+def _money(run: ApifyRun, account: ApifyAccount, now_s: float, units: float) -> dict[str, Any]:
+    """What the run object says about cost."""
+    document: dict[str, Any] = {}
+    pricing, usd = run.pricing, run.shown_usd(now_s)
+    if pricing is not None:
+        document["pricingInfo"] = pricing.document(iso_millis(account.clock.start))
+    if isinstance(pricing, PayPerEvent):
+        document["chargedEventCounts"] = pricing.event_counts(run.work_at(now_s))
+        billed_to = "USER" if pricing.usage_usd_per_hour else "DEVELOPER"
+        document["platformUsageBillingModel"] = billed_to
     if not isinstance(usd, msgspec.UnsetType):
-        document["usage"] = {"ACTOR_COMPUTE_UNITS": units}
-        document["usageUsd"] = {"ACTOR_COMPUTE_UNITS": min(usd, units * _CU_USD)}
         document["usageTotalUsd"] = usd
+        if pricing is None:
+            document["usage"] = {"ACTOR_COMPUTE_UNITS": units}
+            document["usageUsd"] = {"ACTOR_COMPUTE_UNITS": min(usd, units * _CU_USD)}
     return document
 
 
 def _stats(run: ApifyRun, now_s: float, units: float) -> dict[str, Any]:
-    ran_s = run.life.ran_s(run.figures_s(now_s, run.refresh_stats))
+    ran_s = run.life.ran_s(run.figures_s(now_s, run.shown.refresh_stats))
     memory = run.memory_mbytes * 1024 * 1024
     return {
         "inputBodyLen": 240,
@@ -432,7 +480,7 @@ def _stats(run: ApifyRun, now_s: float, units: float) -> dict[str, Any]:
         "netTxBytes": int(ran_s * 5_000),
         "durationMillis": int(ran_s * 1000),
         "runTimeSecs": round(ran_s, 3),
-        "metamorph": 0,
+        "metamorph": len(run.metamorphs),
         "computeUnits": round(units, 9),
     }
 
@@ -444,6 +492,8 @@ def _options(run: ApifyRun) -> dict[str, Any]:
         "memoryMbytes": run.memory_mbytes,
         "diskMbytes": run.memory_mbytes * 2,
     }
+    if run.max_items is not None:
+        options["maxItems"] = run.max_items
     if run.max_total_charge_usd is not None:
         options["maxTotalChargeUsd"] = run.max_total_charge_usd
     return options

@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from watchdog.simulated.account import Fate
-from watchdog.simulated.apify import ABORTABLE, ApifyAccount
+from watchdog.simulated.apify import ApifyAccount
 from watchdog.simulated.apify_api import ApifyDialect
+from watchdog.simulated.apify_run import ABORTABLE
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, BodySpoiler, Fault, Faults, Layout, spoil_wire
 from watchdog.simulated.http import (
@@ -305,6 +306,8 @@ class _Exchange:
     def _claim(self, answer: Answer, fault: Fault) -> None:
         """Let the answer to an abort that was ignored say that it was not."""
         if not (fault.kind == "abort_ignored" and fault.claims_stopped and answer.status == 200):
+            return
+        if not answer.body:
             return
         document = msgspec.json.decode(answer.body)
         if self._dialect.name == "lobstr":
