@@ -50,6 +50,8 @@ def facts(snapshot: Snapshot) -> dict[str, Any]:
         "credits": snapshot.usage.credits,
         "cost_usd": snapshot.usage.cost_usd,
         "duration_s": snapshot.usage.duration_s,
+        "most_duration_s": snapshot.most.duration_s,
+        "cost_basis": snapshot.cost_basis,
         "origin": snapshot.origin,
         "started_at": snapshot.started_at.isoformat() if snapshot.started_at else None,
         "end_reason": snapshot.end_reason,

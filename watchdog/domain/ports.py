@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -11,7 +11,15 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
-from watchdog.domain.run import Snapshot, Usage
+from watchdog.domain.run import RunState, Snapshot, Source, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a list shows of a run whose usage it does not show."""
+
+    state: RunState
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,8 @@ class Sweep:
     """What one list call (all its pages) showed: every active run it could read.
 
     `snapshots` are the runs that were not handed over earlier (see `Platform.sweep`). `unread` are ids of runs that the
-    list shows to be active still, though their usage was not read this time. `bad_items` holds one sentence for each
+    list shows to be active still, though their usage was not read this time; `glimpses` is what it shows of those,
+    by id, where it shows anything. `bad_items` holds one sentence for each
     item that could not be read. `sure` is whether the whole list was seen, so that a run not in it was really not
     listed; even then it has not thereby ended. `pages` is how many calls the bare list takes.
     """
@@ -29,6 +38,7 @@ class Sweep:
     sure: bool = True
     unread: Collection[str] = ()
     pages: int = 1
+    glimpses: Mapping[str, Glimpse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +48,8 @@ class PlatformTraits:
     `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
     `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
     `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
-    the runtime looks at them one by one, each when its time has come.
+    the runtime looks at them one by one, each when its time has come. `starts_running`: whether `started_at` is when a
+    run began to run; where it is when it was created, it may have waited since.
     """
 
     name: str
@@ -47,6 +58,7 @@ class PlatformTraits:
     settle_s: float
     default_poll_interval_s: float | None
     sweep_shows_usage: bool = True
+    starts_running: bool = False
 
 
 Seen = Callable[[Sequence[Snapshot]], None]

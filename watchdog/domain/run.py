@@ -71,6 +71,16 @@ class LimitKind(StrEnum):
     __hash__ = str.__hash__
 
 
+class CostBasis(StrEnum):
+    """Where a cost in US dollars comes from: the platform's own figure; its prices times charged events, or times items
+    of the dataset; credits times the price that the account's settings give."""
+
+    PLATFORM = "platform"
+    EVENTS = "events"
+    ITEMS = "items"
+    CREDITS = "credits"
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """What a run has used so far. `None` means the platform does not say, which is never the same as zero.
 
@@ -134,9 +144,11 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """A run as seen at one moment.
 
     `inspected` tells the detail call from the list call of a sweep. A figure that is `None` in a swept snapshot may
-    only need an inspection; in an inspected one it is unknown. In a swept snapshot `duration_s` may be an upper
-    bound (now - started_at). `status` is the platform's own word for `state`. `seen_at` is UTC by our clock.
-    `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    only need an inspection; in an inspected one it is unknown. Every figure of `usage` is true or, where `most` has one
+    too, a lower bound: the run has used at least this, and at most that (inf: nobody knows). Only `usage` is ever a
+    reason to abort; `most` is one to look. `status` is the platform's own word for `state`. `seen_at` is UTC by our
+    clock. `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    `cost_basis` says where the cost comes from (None: the platform's own figure, or no cost known).
     """
 
     account: str
@@ -151,11 +163,13 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     origin: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    most: Usage = NOTHING_KNOWN
     resurrect_count: int | None = None
     progress: Progress = NO_PROGRESS
     cap: PlatformCap = PlatformCap()
     burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
     end_reason: str | None = None
+    cost_basis: CostBasis | None = None
 
     @property
     def key(self) -> RunKey:

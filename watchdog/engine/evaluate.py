@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.override import Overrides
 from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
+from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage
 
 #: Share of a limit from which a run is said to come close to it.
 WARNING_RATIO = 0.8
@@ -85,8 +85,8 @@ class Evaluator:
         be exceeded."""
         limits = self.limits(snapshot)
         if margin is None or not limits.careful:
-            return [judge(limit, snapshot.usage) for limit in limits.limits]
-        return [judge(limit, snapshot.usage, margin(limit)) for limit in limits.limits]
+            return [judge(limit, snapshot.usage, most=snapshot.most) for limit in limits.limits]
+        return [judge(limit, snapshot.usage, margin(limit), snapshot.most) for limit in limits.limits]
 
     def forget_sources(self) -> None:
         """Drop what was worked out per source, to bound memory over months of changing sources."""
@@ -104,9 +104,10 @@ def _applied(rules: Iterable[Rule], snapshot: Snapshot) -> Iterable[AppliedLimit
                 yield AppliedLimit(rule, kind, limit, sure=matched is Matched.YES)
 
 
-def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0) -> Verdict:
-    """One limit against one usage, and the `margin` that it takes effect earlier by."""
-    used = usage.of(applied.kind)
+def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0, most: Usage = NOTHING_KNOWN) -> Verdict:
+    """One limit against one usage, and the `margin` that it takes effect earlier by. Where `most` says that the run may
+    have used more than is proven, only what is proven breaks a limit, and one that may be broken is unknown."""
+    used, at_most = usage.of(applied.kind), most.of(applied.kind)
     why, projected = "", None
     if not applied.sure:
         kind, why = VerdictKind.UNKNOWN, "source"
@@ -118,6 +119,8 @@ def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0) -> Verdict:
         kind, projected = VerdictKind.BREACH, used + margin
     elif used >= WARNING_RATIO * applied.limit:
         kind = VerdictKind.WARNING
+    elif at_most is not None and at_most >= applied.limit:
+        kind, why = VerdictKind.UNKNOWN, "usage"
     else:
         kind = VerdictKind.WITHIN
     return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why, projected)

@@ -44,6 +44,11 @@ class Told:
             return before_s
         return skew if abs(skew) > SKEW_NOISE_S else 0.0
 
+    @property
+    def tells_time(self) -> bool:
+        """Whether the answer has a date that can be the platform's time."""
+        return self._skew_s() is not None
+
     def retry_after_s(self, skew_s: float, *, or_reset: bool) -> float | None:
         """For how long the platform wants to be left alone, as far as it is believed: what `Retry-After` says, in
         seconds or as a date, or else, with `or_reset`, when its count starts anew."""

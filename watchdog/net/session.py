@@ -133,6 +133,7 @@ class Session:
         self.base_url = base_url.rstrip("/")
         self.budget = budget
         self.skew_s = 0.0
+        self.knows_time = False
         self._net = net
         self._scheme = scheme
         self._token = token
@@ -142,6 +143,11 @@ class Session:
         self._headers: tuple[SecretStr, list[tuple[bytes, bytes]]] | None = None
         self._told_trouble = ""
         self._in_flight = {priority: asyncio.Semaphore(IN_FLIGHT_MAX) for priority in Priority}
+
+    @property
+    def platform_skew_s(self) -> float | None:
+        """How far the platform's clock is ahead of ours; None if no answer has told its time yet."""
+        return self.skew_s if self.knows_time else None
 
     @property
     def clock(self) -> Clock:
@@ -291,6 +297,7 @@ class Session:
         if 200 <= status < 300:
             # Error pages often come from something in between, with a clock of its own.
             self.skew_s = told.skew_s(self.skew_s)
+            self.knows_time = self.knows_time or told.tells_time
             self.budget.ease(family)
         if quota := told.quota(self.skew_s):
             self.budget.learn(departure, quota)

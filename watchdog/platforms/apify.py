@@ -21,6 +21,7 @@ from watchdog.domain.ports import PlatformTraits, Seen, Sweep
 from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
+from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
 from watchdog.platforms.names import NameCache
 from watchdog.platforms.wire import count, figure, moment, part, text
 
@@ -106,6 +107,18 @@ class _RunShort(msgspec.Struct, rename="camel"):
 class _Run(_RunShort, rename="camel"):
     stats: Any = None
     options: Any = None
+    metamorphs: Any = None
+    pricing_info: Any = None
+    charged_event_counts: Any = None
+    default_dataset_id: Any = None
+
+
+class _Dataset(msgspec.Struct):
+    item_count: Any = msgspec.field(default=None, name="itemCount")
+
+
+class _DatasetAnswer(msgspec.Struct):
+    data: _Dataset
 
 
 class _RunAnswer(msgspec.Struct):
@@ -357,7 +370,26 @@ class Apify:
         pair = (text(run.act_id), text(run.actor_task_id))
         urgent = call.priority is Priority.URGENT and pair in self._sources
         await self._resolve([pair], wait=call.priority is not Priority.ABORT and not urgent)
-        return self._inspected(run, answer.received_at)
+        return self._inspected(run, answer.received_at, await self._cost(run, call.priority))
+
+    async def _cost(self, run: _Run, priority: Priority) -> Cost:
+        """What the run has cost. Where the price is one for each result, they are counted: one call more, which the
+        answer to an abort does not wait for."""
+        items, dataset = None, priced_dataset(run)
+        if dataset is not None and priority is not Priority.ABORT:
+            items = await self._count_items(dataset, priority)
+        return cost(run, items)
+
+    async def _count_items(self, dataset_id: str, priority: Priority) -> int | None:
+        """How many results a dataset has; None if that cannot be read, so that their cost is not known."""
+        call = Call(
+            "GET", f"/v2/datasets/{path_segment(dataset_id)}", endpoint="dataset", family="dataset", priority=priority
+        )
+        try:
+            answered, _ = await self._session.get(call, _DatasetAnswer)
+        except PlatformError:
+            return None
+        return count(answered.data.item_count)
 
     async def explain(self, run_id: str, text: str) -> None:
         """The run's status message, as the last one; the Console shows it beside the run."""
@@ -413,13 +445,14 @@ class Apify:
         await self._resolve(pairs)
         sources = {pair: self._sources[pair].source for pair in pairs}
         account = self._session.account
-        skew_s = self._session.skew_s
+        skew_s = self._session.platform_skew_s
         snapshots = []
         for run in active:
-            state, cost = _state(run.status), run.usage_total_usd
+            state, usd = _state(run.status), run.usage_total_usd
             if state is RunState.PENDING:
                 elapsed: float | None = 0.0
-            elif run.started_at is None:
+            elif run.started_at is None or skew_s is None:
+                # By nobody's clock, nothing can be said: an inspection has to.
                 elapsed = None
             else:
                 elapsed = max(0.0, (received - run.started_at).total_seconds() + skew_s)
@@ -435,30 +468,31 @@ class Apify:
                     sources[run.act_id, run.actor_task_id],
                     state,
                     run.status,
-                    Usage(None, cost if cost is not None and cost >= 0 else None, elapsed),
+                    Usage(None, usd if usd is not None and usd >= 0 else None),
                     received,
                     False,
                     run.meta.origin or None if run.meta is not None else None,
                     run.started_at,
                     run.finished_at,
+                    Usage(None, None, elapsed),
                 )
             )
         return snapshots
 
-    def _inspected(self, run: _Run, received: datetime) -> Snapshot:
+    def _inspected(self, run: _Run, received: datetime, paid: Cost) -> Snapshot:
         stats, options = part(run.stats), part(run.options)
         memory = figure(options.get("memoryMbytes"))
-        usage = Usage(
-            credits=figure(stats.get("computeUnits")),
-            cost_usd=figure(run.usage_total_usd),
-            duration_s=self._running_time(run, stats, received),
-        )
+        rate = memory * _GIGABYTE_HOURS_PER_MB_SECOND if memory else None
+        resurrections = count(stats.get("resurrectCount"))
+        credits_used, duration_s = _metered(run, stats, rate, resurrections)
         return replace(
-            self._snapshot(run, received, usage),
+            self._snapshot(run, received, Usage(credits_used, paid.usd, duration_s)),
             inspected=True,
-            resurrect_count=count(stats.get("resurrectCount")),
+            resurrect_count=resurrections,
             cap=PlatformCap(figure(options.get("timeoutSecs")) or None, figure(options.get("maxTotalChargeUsd"))),
-            burn_cap_per_s={LimitKind.MAX_CREDITS: memory * _GIGABYTE_HOURS_PER_MB_SECOND} if memory else {},
+            burn_cap_per_s={} if rate is None else {LimitKind.MAX_CREDITS: rate},
+            most=Usage(None, paid.most_usd, self._elapsed(run, received) if duration_s is None else None),
+            cost_basis=paid.basis,
         )
 
     def _snapshot(self, run: _RunShort, received: datetime, usage: Usage) -> Snapshot:
@@ -478,33 +512,40 @@ class Apify:
         )
 
     def _elapsed(self, run: _RunShort, received: datetime) -> float | None:
-        """Seconds since the start by the platform's clock: for a run never resurrected its running time, for others
-        more than that. A run not yet on a worker has not run."""
-        if _state(run.status) is RunState.PENDING:
-            return 0.0
-        started = moment(run.started_at)
+        """Seconds from the creation to the end, or until now by the platform's clock: the run has waited for a worker
+        and may have been stopped meanwhile, so that it has run for no more than that."""
+        started, finished = moment(run.started_at), moment(run.finished_at)
         if started is None:
             return None
-        return max(0.0, (received - started).total_seconds() + self._session.skew_s)
-
-    def _running_time(self, run: _Run, stats: Mapping[str, object], received: datetime) -> float | None:
-        """Seconds spent running, by the platform's own account of it.
-
-        `stats.runTimeSecs`, else `durationMillis`. Where the stats say nothing, or 0 of a run that is running, they
-        are not filled in yet; then the time since the start counts, but only if the run was never resurrected.
-        """
-        millis = figure(stats.get("durationMillis"))
-        reported = figure(stats.get("runTimeSecs")) or (millis / 1000 if millis else None)
-        if reported:
-            return reported
-        if _state(run.status) is RunState.PENDING:
-            return 0.0
-        if count(stats.get("resurrectCount")) != 0:
-            return None
-        started, finished = moment(run.started_at), moment(run.finished_at)
-        if started is not None and finished is not None and not _state(run.status).is_active:
+        if finished is not None and not _state(run.status).is_active:
             return max(0.0, (finished - started).total_seconds())
-        return self._elapsed(run, received)
+        skew_s = self._session.platform_skew_s
+        return None if skew_s is None else max(0.0, (received - started).total_seconds() + skew_s)
+
+
+def _metered(
+    run: _RunShort, stats: Mapping[str, object], rate: float | None, resurrections: int | None
+) -> tuple[float | None, float | None]:
+    """Compute units and seconds of running time, by the platform's own account of them.
+
+    `stats.computeUnits` and `stats.runTimeSecs`, else `durationMillis`; 0 of a run that is running is not filled in
+    yet. Where one is lacking the other gives it, since compute units are gigabytes x hours exactly; but not after a
+    resurrection, which may have changed the memory. A run that has not come to a worker has not run.
+    """
+    state, millis = _state(run.status), figure(stats.get("durationMillis"))
+    credits_used, duration_s = figure(stats.get("computeUnits")), figure(stats.get("runTimeSecs"))
+    if duration_s is None and millis is not None:
+        duration_s = millis / 1000
+    if state is RunState.PENDING and not resurrections:
+        credits_used, duration_s = credits_used or 0.0, duration_s or 0.0
+    elif state.is_active:
+        credits_used, duration_s = credits_used or None, duration_s or None
+    if rate and not resurrections:
+        if credits_used is None and duration_s is not None:
+            credits_used = rate * duration_s
+        elif duration_s is None and credits_used is not None:
+            duration_s = credits_used / rate
+    return credits_used, duration_s
 
 
 def _state(status: str) -> RunState:

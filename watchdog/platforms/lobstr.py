@@ -1,15 +1,17 @@
 """lobstr.io: its API v1 to domain and back.
 
-Facts and traps: lobstr's documentation. Runs are listed per squid only, so the squid list says which squids are
-active and each active one costs a call; one active run a squid at a time. `uploading` no longer collects and no longer
-costs, whatever `is_done` says. `duration` is a number of seconds in lists and abort answers and a text in the detail;
-times are naive (UTC) in some answers. After an abort the stats say 100 %, so progress is read before it. `credit_used`
-and `duration` are different things, however alike the documentation's examples look.
+Facts and traps: lobstr's documentation, its own clients, recorded answers. Runs are listed per squid only, so the squid
+list says which squids are active and each active one costs a call; one active run a squid at a time. `uploading` no
+longer collects and no longer costs, whatever `is_done` says. `duration` is a number of seconds in lists and abort
+answers and a text in the detail, and nowhere the time elapsed; times are naive (UTC) in some answers. After an abort
+the stats say 100 %, so progress is read before it. `credit_used` and `duration` are different things, however alike
+the documentation's examples look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +20,8 @@ from typing import Any
 import msgspec
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
+from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
@@ -49,6 +51,7 @@ TRAITS = PlatformTraits(
     settle_s=10.0,
     default_poll_interval_s=None,
     sweep_shows_usage=False,
+    starts_running=True,
 )
 
 PAGE_MAX = 100
@@ -58,8 +61,6 @@ _BAD_PAGES_MAX = 3
 #: A run's stats only serve estimates: once the run itself is read they are waited for no longer than this, in seconds
 #: of the wall clock.
 STATS_PATIENCE_S = 2.0
-#: A running run may say that it has run for 0 s for so long after its start; then the figure is not filled in.
-_FRESH_S = 60.0
 
 _STATES = {
     "pending": RunState.PENDING,
@@ -178,7 +179,14 @@ class Lobstr:
         self._unasked = set(reading.failed)
         kept = {run_id: squid_id for run_id, squid_id in self._squid_of_run.items() if run_id in unread}
         self._squid_of_run = kept | {run.id: _squid_id(run) or squid.id for squid, run in active}
-        return Sweep(found, tuple(reading.bad_items), reading.sure, unread, max(1, reading.pages))
+        glimpses = {self._latest[squid_id].run_id: self._glimpse(wanted[squid_id]) for squid_id in goes_on}
+        pages = max(1, reading.pages)
+        return Sweep(found, tuple(reading.bad_items), reading.sure, unread, pages=pages, glimpses=glimpses)
+
+    def _glimpse(self, listed: _Squid) -> Glimpse:
+        """What the squid list says of the newest run of a squid."""
+        state = _STATES.get((text(listed.last_run_status) or "").lower(), RunState.UNKNOWN)
+        return Glimpse(state, _source(self._squid(listed.id)))
 
     def _is_watched(self, squid: _Squid, watched: Collection[str]) -> bool:
         """Whether the run of this squid is known, and looked at by itself; not if the list shows that a newer one has
@@ -313,6 +321,7 @@ class Lobstr:
         credits_used = figure(run.credit_used)
         known = credits_used is not None and self._usd_per_credit is not None
         cost = credits_used * self._usd_per_credit if known else None  # type: ignore[operator]  # known: both numbers
+        least_s, most_s = self._running_time(run, received)
         return Snapshot(
             account=self._session.account,
             platform=NAME,
@@ -320,26 +329,35 @@ class Lobstr:
             source=_source(squid),
             state=_state(run),
             status=run.status,
-            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=self._running_time(run, received)),
+            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=least_s),
             seen_at=received,
             inspected=False,
             origin=text(run.origin),
             started_at=moment(run.started_at),
             finished_at=moment(run.ended_at),
             end_reason=text(run.done_reason),
+            most=Usage(duration_s=most_s),
+            cost_basis=CostBasis.CREDITS if known else None,
         )
 
-    def _running_time(self, run: _Run, received: datetime) -> float | None:
-        """Seconds spent running, by the platform's own account of it. The time since the start is no substitute: a run
-        may have been paused for hours. A run not yet started has not run; 0 of one that has been running for a while is
-        a figure that is not filled in."""
-        reported, state, started = seconds(run.duration), _state(run), moment(run.started_at)
-        if reported is None:
-            return 0.0 if state is RunState.PENDING else None
-        if reported > 0 or state is not RunState.RUNNING or started is None:
-            return reported
-        age_s = (received - started).total_seconds() + self._session.skew_s
-        return reported if age_s < _FRESH_S else None
+    def _running_time(self, run: _Run, received: datetime) -> tuple[float | None, float]:
+        """The least and the most seconds that the run can have spent running.
+
+        `duration` is less than that (10.4 s of 15 on a real account), and may be 0 or null while it runs. The time from
+        its start to its end, or until now, is more: the run may have been paused. A run not yet started has not run.
+        """
+        reported, started = seconds(run.duration), moment(run.started_at)
+        if _state(run) is RunState.PENDING and not reported:
+            return 0.0, 0.0
+        ended = None if _state(run).is_active else moment(run.ended_at)
+        if started is not None and ended is not None:
+            elapsed_s = (ended - started).total_seconds()
+        elif started is not None and (skew_s := self._session.platform_skew_s) is not None:
+            elapsed_s = (received - started).total_seconds() + skew_s
+        else:
+            return reported, math.inf
+        elapsed_s = max(0.0, elapsed_s)
+        return None if reported is None else min(reported, elapsed_s), elapsed_s
 
 
 def _state(run: _Run) -> RunState:
