@@ -189,9 +189,7 @@ DENIED = {
 
 @pytest.mark.parametrize("where", ["abort", "abort|run"])
 @pytest.mark.parametrize("denied", DENIED)
-async def test_access_denied_is_trouble_with_the_token_and_closes_nothing(
-    world: Any, denied: str, where: str
-) -> None:
+async def test_access_denied_is_trouble_with_the_token_and_closes_nothing(world: Any, denied: str, where: str) -> None:
     """Ten minutes of it: one record, which stays open and is told of; once the token is mended it goes on."""
     status, kind = DENIED[denied]
     body = f'{{"error": {{"type": "{kind}", "message": "was not found or access denied"}}}}'.encode()

@@ -37,6 +37,7 @@ from watchdog.engine.forecast import Latency, projected_final
 from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
+from watchdog.runtime.doubts import Audits, doubt, went_back
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
 from watchdog.runtime.looks import Looks, looks_at_once
@@ -139,6 +140,7 @@ class Poller:
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
+        self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
         enforcer.when_closed(info.name, self._abort_closed)
@@ -195,6 +197,7 @@ class Poller:
         before, began = self._swept_at, self._clock.monotonic()
         self._listed_at = before if self._failures == 0 and self.last_success_s is not None else None
         self._swept_at, self._gap_s = began, self._longest_gap_s()
+        self._audits.begin(began - before)
         await self._rulebook.refresh(self._ledger, self._clock.now())
         self._sweeps, self._listed, self._tally = self._sweeps + 1, 0, Tally()
         sweep = await self._read_list()
@@ -398,7 +401,9 @@ class Poller:
             unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
             self._tell_verdicts(watched, watched.swept, unsure)
         open_limits = self._open_limits(watched, limits, now_s)
-        if self._calls_for_look(watched, open_limits, used, now_s):
+        self._tell_doubt(watched, watched.swept, limits, now_s)
+        wanted = self._calls_for_look(watched, open_limits, used, now_s)
+        if wanted or self._audits.wants(watched, open_limits, now_s):
             self._look_now(watched, now_s)
             return
         self._looks.drop(watched)
@@ -672,9 +677,13 @@ class Poller:
         watched.running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= self._gap_s)
         snapshot = proven(seen, watched.running)
         watched.over, watched.over_looks, watched.calm = False, 0, None
+        of_source = self._rulebook.evaluator.limits(snapshot)
+        self._tell_doubt(watched, snapshot, of_source, now_s)
+        over = went_back(watched.swept, snapshot, dict(of_source.lowest)) is not None
+        watched.listed_over = watched.listed_over + 1 if over else 0
         late_s = max(0.0, now_s - watched.due_at) if watched.due_at else None
         watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
-        self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
+        self._learn(watched, snapshot, of_source, now_s)
         self._observer.notice(InspectionDone(self.info, snapshot, late_s, self._looks.waiting))
         if any(verdict.verdict is VerdictKind.BREACH for verdict in self._verdicts(watched, snapshot, now_s)):
             # What people have decided counts up to the last moment.
@@ -758,6 +767,10 @@ class Poller:
         of_source = rulebook.evaluator.limits(snapshot)
         limits = self._open_limits(watched, of_source, now_s)
         wait_s = self._plan(watched, limits, snapshot.usage, now_s)
+        if watched.listed_over:
+            # The list says that it is over a limit, and will at every sweep: the detail knows when to look again.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.listed_over - 1, 10))
+            watched.not_before = now_s + min(wait_s, pause_s)
         if decision is None and snapshot.state in _GOING_ON:
             watched.calm = calm_until(of_source, limits, snapshot.usage, wait_s, now_s, rulebook.changes)
 
@@ -766,6 +779,10 @@ class Poller:
         pace = pace_for(self._platform)
         patience = pace.window_s + pace.slack_s
         return watched.aborting_since is not None and now_s - watched.aborting_since > patience
+
+    def _tell_doubt(self, watched: Watched, seen: Snapshot, limits: LimitsOfSource, now_s: float) -> None:
+        if limits.lowest and (text := doubt(watched, seen, dict(limits.lowest), now_s)) is not None:
+            self._observer.notice(Trouble(text, account=seen.account, run_id=seen.run_id))
 
     def _tell_status(self, snapshot: Snapshot) -> None:
         """Once for each status that this version does not know: the run counts as active."""
