@@ -22,7 +22,7 @@ def doubts(w: Any, run: Any) -> list[str]:
 
 async def test_a_list_that_shows_too_little_for_good_hides_no_run(world: Any) -> None:
     async with world(COST) as w:
-        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        run = w.apify.start_run(curve=lambda ran_s: 9.0, started_ago=600)
         w.fault("wrong_types", "list", run_id=run.id, fields={"usageTotalUsd": 1.0})
         await w.start()
         (abort,) = await w.until_booked(run)

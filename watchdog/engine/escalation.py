@@ -317,7 +317,8 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
     the abort stands by this look, where `is_in_question` says that it matters."""
     abort = _not_in_the_future(pursuit.abort, now)
     if not abort.state.is_open:
-        final = abort.final if seen.state.is_active or _is_another_end(abort.final, seen) else seen
+        is_its_own = not (seen.state.is_active or _is_another_end(abort.final, seen))
+        final = _with_longest(seen, abort.final) if is_its_own else abort.final
         return replace(pursuit, abort=replace(abort, final=final, settled=True))
     pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
     if seen.state.is_active and not _was_resurrected(abort, seen):
@@ -325,6 +326,14 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
     if _end_is_unclear(abort, seen):
         return _pause(pursuit, now, _growing(pace.look_first_s, pursuit.looks, 6 * pace.look_max_s), must_look=True)
     return _close(pursuit, seen, now)
+
+
+def _with_longest(seen: Snapshot, final: Snapshot | None) -> Snapshot:
+    """Running time never goes back: what was proven at the stop still is, where the settled figures show less."""
+    before, after = final.usage.duration_s if final is not None else None, seen.usage.duration_s
+    if before is None or (after is not None and after >= before):
+        return seen
+    return replace(seen, usage=replace(seen.usage, duration_s=before))
 
 
 def _is_another_end(final: Snapshot | None, seen: Snapshot) -> bool:

@@ -19,8 +19,8 @@ from watchdog.runtime.watched import Watched
 #: What contradicts itself for so many seconds does not just lag behind; so long without, and it starts anew.
 LAG_S = 10.0
 PASSED_S = 120.0
-#: A detail over a limit where the list shows less than this share of it, of a run that has been watched for so many
-#: seconds: the list does not just lag behind.
+#: A detail over a limit where the list shows less than this share of it, of a run that is so many seconds old: the list
+#: does not just lag behind.
 APART = 0.5
 GROWN_S = 60.0
 #: The list is taken at its word for so many seconds: near a limit, half way to it, before the first look, and else.
@@ -59,7 +59,8 @@ def doubt(watched: Watched, seen: Snapshot, limits: Mapping[LimitKind, float], n
             words = f"{_showed(other, kind, before)} and later {_showed(seen, kind, after)}"
             return _text(words) if _lasts(watched, now_s) and watched.first_time(("", kind, "doubt")) else None
     listed = watched.swept
-    if not seen.inspected or now_s - watched.since < GROWN_S or now_s - watched.swept_at > GROWN_S:
+    age_s = max(now_s - watched.since, seen.usage.duration_s or 0.0)
+    if not seen.inspected or age_s < GROWN_S or now_s - watched.swept_at > GROWN_S:
         return None
     for kind in METERED:
         limit, shown, proven = limits.get(kind), listed.usage.of(kind), seen.usage.of(kind)
