@@ -267,7 +267,8 @@ class World:
         outcomes = Counter(
             (abort.account, abort.rule, str(abort.limit), str(abort.mode), str(abort.state))
             for abort in aborts
-            if not abort.state.is_open
+            # What was withdrawn came to nothing, which is no outcome.
+            if not abort.state.is_open and abort.state is not AbortState.WITHDRAWN
         )
         shown = {
             (found["account"], found["rule"], found["limit"], found["mode"], found["outcome"]): value

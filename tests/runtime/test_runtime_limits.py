@@ -318,3 +318,20 @@ async def test_bad_items_and_a_failing_squid_hurt_only_themselves(world: Any) ->
         assert w.counted("unreadable_items", account="apify") == 1
         assert not bad.truth().abort_requests
         assert not lame.truth().abort_requests
+
+
+async def test_an_older_run_behind_a_pending_one_is_seen(world: Any) -> None:
+    """At the start a squid has two: one that runs, over its limit, and a newer one that waits. Of another the newest is
+    over, and an older one goes on."""
+    async with world("rules: [{name: cap, match: {platform: lobstr}, limits: {max_credits: 20}}]") as w:
+        two, left = w.lobstr.add_squid("two"), w.lobstr.add_squid("left")
+        over = w.lobstr.start_run(two, credits_per_hour=3600, started_ago=30, ends_after=None)
+        w.lobstr.start_run(two, pending_for=10_000, beside=True)
+        slow = w.lobstr.start_run(left, credits_per_hour=720, started_ago=30, ends_after=None)
+        brief = w.lobstr.start_run(left, credits_per_hour=1, ends_after=5, uploading_for=1, beside=True)
+        await w.start()
+        first, second = await w.until_booked(over, slow)
+        assert {first.state, second.state} == {AbortState.CONFIRMED}
+        assert not brief.is_active()
+        assert second.used_at_request < 40
+        assert len(await w.aborts()) == 2

@@ -18,7 +18,7 @@ from watchdog.cli.recorder import Recorder
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.ports import Observer
 from watchdog.ledger.location import MEMORY
-from watchdog.telemetry.logs import LogObserver, configure_logging
+from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
 
 @click.command("once")
@@ -44,15 +44,15 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
     redactor = configure_logging(loaded.settings.log_format, level="warning")
     for secret in loaded.settings.secrets:
         redactor.add(secret)
-    return asyncio.run(_once(loaded, as_json=as_json, wait_s=wait))
+    return asyncio.run(_once(loaded, redactor, as_json=as_json, wait_s=wait))
 
 
-async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
+async def _once(loaded: Loaded, redactor: Redactor, *, as_json: bool, wait_s: float) -> int:
     recorder = Recorder()
     observers: list[Observer] = [LogObserver(), recorder]
     # A dry run writes nothing, so it may run beside a daemon that has the ledger.
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
-    async with opened(settings, loaded.rules, observers=observers) as app:
+    async with opened(settings, loaded.rules, observers=observers, learned=redactor.add) as app:
         app.announce()
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))

@@ -197,6 +197,15 @@ class RequestDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRenewed:
+    """The token of `account` ("" is the admin token of the web server) was replaced where it lies, in the file
+    `place`, and the new one is used from now on."""
+
+    account: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Anything else that somebody should know of, as one sentence; `level` is `warning` or `error`."""
 
@@ -221,5 +230,6 @@ Notice = (
     | LedgerState
     | RequestDone
     | AdminCalled
+    | TokenRenewed
     | Trouble
 )

@@ -289,7 +289,7 @@ class Session:
         if isinstance(error, httpx.DecodingError):
             return BadAnswer(f"{text}; check base_url, and whether a proxy stands in between", account=self.account)
         maybe_done = not isinstance(error, _NEVER_SENT)
-        return Unreachable(f"{text}; check base_url and the network", account=self.account, maybe_done=maybe_done)
+        return Unreachable(f"{text}; {_what_to_check(error, detail)}", account=self.account, maybe_done=maybe_done)
 
     def _take_to_heart(self, told: Told, status: int, departure: Departure) -> None:
         """Learn the platform's clock and how much of its rate limit is left."""
@@ -381,6 +381,17 @@ def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:
         httpx.DecodingError: "an answer that cannot be read",
     }
     return words.get(type(error), "the connection broke")
+
+
+def _what_to_check(error: Exception, detail: str) -> str:
+    if isinstance(error, httpx.ProxyError):
+        return "check the proxy (HTTPS_PROXY, NO_PROXY) and its user name and password; this is not about the token"
+    if "certificate verify failed" in detail.lower():
+        return (
+            "check base_url and, if a proxy of your network signs with an authority of its own, add that to the "
+            "system's certificates or name it in SSL_CERT_FILE"
+        )
+    return "check base_url and the network"
 
 
 def _may_be_the_token(error: PlatformError) -> bool:

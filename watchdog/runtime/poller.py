@@ -37,6 +37,7 @@ from watchdog.engine.forecast import Latency, projected_final
 from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
+from watchdog.runtime.doubts import Audits, doubt, went_back
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
 from watchdog.runtime.looks import Looks, looks_at_once
@@ -69,6 +70,9 @@ GAP_INTERVALS = 2.5
 GAP_LOOKS = 1.2
 #: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
 MISSING_MAX = 2
+#: A run that was seen to be over and is listed as active is looked at after so many seconds, doubled each time:
+#: the list may lag behind, or the run be resurrected.
+LISTED_FIRST_S = 1.0
 #: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
 #: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
@@ -141,9 +145,10 @@ class Poller:
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
+        self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
-        enforcer.when_done(info.name, self._abort_done)
+        enforcer.when_closed(info.name, self._abort_closed)
         enforcer.complete_with(info.name, self.prove)
         self._failures = 0
         self._not_before = 0.0
@@ -195,8 +200,9 @@ class Poller:
             self._sweeping = False
 
     async def _sweep(self) -> None:
-        began = self._clock.monotonic()
+        before, began = self._swept_at, self._clock.monotonic()
         self._swept_at, self._gap_s = began, self._longest_gap_s()
+        self._audits.begin(began - before)
         await self._rulebook.refresh(self._ledger, self._clock.now())
         if not self._remembers:
             self._seen_before, self._remembers = await self._ledger.seen_running(self.info.name), True
@@ -394,7 +400,9 @@ class Poller:
             unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
             self._tell_verdicts(watched, watched.swept, unsure)
         open_limits = self._open_limits(watched, limits, now_s)
-        if self._calls_for_look(watched, open_limits, used, now_s):
+        self._tell_doubt(watched, watched.swept, limits, now_s)
+        wanted = self._calls_for_look(watched, open_limits, used, now_s)
+        if wanted or self._audits.wants(watched, open_limits, now_s):
             self._look_now(watched, now_s)
             return
         self._looks.drop(watched)
@@ -690,10 +698,14 @@ class Poller:
                 burn.interrupt()
         watched.running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= self._gap_s)
         snapshot = proven(seen, watched.running)
-        watched.over, watched.calm = False, None
+        watched.over, watched.over_looks, watched.calm = False, 0, None
+        of_source = self._rulebook.evaluator.limits(snapshot)
+        self._tell_doubt(watched, snapshot, of_source, now_s)
+        over = went_back(watched.swept, snapshot, dict(of_source.lowest)) is not None
+        watched.listed_over = watched.listed_over + 1 if over else 0
         late_s = max(0.0, now_s - watched.due_at) if watched.due_at else None
         watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
-        self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
+        self._learn(watched, snapshot, of_source, now_s)
         self._observer.notice(InspectionDone(self.info, snapshot, late_s, self._looks.waiting))
         if any(verdict.verdict is VerdictKind.BREACH for verdict in self._verdicts(watched, snapshot, now_s)):
             # What people have decided counts up to the last moment.
@@ -709,9 +721,11 @@ class Poller:
         if watched.missing:
             self._forget(seen.run_id)
         else:
-            # The list still has it, and may for a while: it is over until a later look says otherwise.
-            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + LOOK_AGAIN_S
-            watched.calm = None
+            # The list still has it, and may for a while; or it has it again, resurrected, which only a look can tell:
+            # it is over until one says otherwise.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.over_looks, 10))
+            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + pause_s
+            watched.over_looks, watched.calm = watched.over_looks + 1, None
             self.agenda.drop(seen.run_id)
         if inspected:
             self._observer.notice(InspectionDone(self.info, seen))
@@ -721,13 +735,13 @@ class Poller:
         if by_itself:
             await self._ledger.add_finished(seen)
 
-    async def _abort_done(self, abort: Abort) -> None:
-        """An abort is done with. If the run is over, that needs no look of its own; if not (the abort was taken back,
+    async def _abort_closed(self, abort: Abort) -> None:
+        """An abort is closed. If the run is over, that needs no look of its own; if not (the abort was taken back,
         or the run resurrected), it is watched on."""
         watched, seen = self.watched.get(abort.run_id), abort.final
         if watched is None or watched.over:
             return
-        if seen is not None and abort.settled and not seen.state.is_active:
+        if seen is not None and not seen.state.is_active:
             await self._ended(watched, seen, inspected=False)
         else:
             self.agenda.set(abort.run_id, self._clock.monotonic())
@@ -775,6 +789,10 @@ class Poller:
         of_source = rulebook.evaluator.limits(snapshot)
         limits = self._open_limits(watched, of_source, now_s)
         wait_s = self._plan(watched, limits, snapshot.usage, now_s)
+        if watched.listed_over:
+            # The list says that it is over a limit, and will at every sweep: the detail knows when to look again.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.listed_over - 1, 10))
+            watched.not_before = now_s + min(wait_s, pause_s)
         if decision is None and snapshot.state in _GOING_ON:
             watched.calm = calm_until(of_source, limits, snapshot.usage, wait_s, now_s, rulebook.changes)
 
@@ -783,6 +801,10 @@ class Poller:
         pace = pace_for(self._platform)
         patience = pace.window_s + pace.slack_s
         return watched.aborting_since is not None and now_s - watched.aborting_since > patience
+
+    def _tell_doubt(self, watched: Watched, seen: Snapshot, limits: LimitsOfSource, now_s: float) -> None:
+        if limits.lowest and (text := doubt(watched, seen, dict(limits.lowest), now_s)) is not None:
+            self._observer.notice(Trouble(text, account=seen.account, run_id=seen.run_id))
 
     def _tell_status(self, snapshot: Snapshot) -> None:
         """Once for each status that this version does not know: the run counts as active."""

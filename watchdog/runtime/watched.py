@@ -117,6 +117,10 @@ class Watched:
     unknown_looks: int = 0
     vain_looks: int = 0
     over: bool = False
+    over_looks: int = 0
+    listed_over: int = 0
+    doubted_since: float | None = None
+    doubted_at: float = 0.0
     suspected_at: datetime | None = None
     suspected: Usage | None = None
     aborting_since: float | None = None

@@ -26,6 +26,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    TokenRenewed,
     Trigger,
     Trouble,
     UsageUnknown,
@@ -97,6 +98,9 @@ class LogObserver:
                 self._tell_admin_call(notice)
             case LedgerState():
                 self._tell_ledger(notice)
+            case TokenRenewed():
+                whose = {"account": notice.account} if notice.account else {}
+                self._log.info("token replaced, the new one is used", **whose, file=notice.place)
             case Trouble():
                 self._tell_trouble(notice)
             case _:

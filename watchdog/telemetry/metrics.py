@@ -36,6 +36,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    TokenRenewed,
     Trigger,
     Trouble,
     UsageUnknown,
@@ -267,7 +268,7 @@ class Metrics:
                 self._ledger_pending.set((), notice.pending)
             case AdminCalled():
                 self._admin_calls.add((notice.admission,))
-            case UsageUnknown() | LimitNear() | AbortTrouble() | Trouble():
+            case UsageUnknown() | LimitNear() | AbortTrouble() | TokenRenewed() | Trouble():
                 pass  # The gauges show these as long as they last; the log tells of each one.
             case _:
                 assert_never(notice)
