@@ -199,12 +199,11 @@ async def test_check_without_a_total(bench: Bench, reply: Any) -> None:
 )
 async def test_answers_of_another_shape(bench: Bench, reply: Any, body: bytes) -> None:
     bench.shelf.handler = lambda asked: reply(body)
-    for call in (
-        bench.platform.sweep(),
-        bench.platform.inspect("a"),
-        bench.platform.abort("a", Mode.IMMEDIATE),
-        bench.platform.check(),
-    ):
+    calls = [bench.platform.sweep(), bench.platform.inspect("a"), bench.platform.check()]
+    if bench.name == "apify" or body:
+        # lobstr may answer an abort with nothing at all.
+        calls.append(bench.platform.abort("a", Mode.IMMEDIATE))
+    for call in calls:
         with pytest.raises(BadAnswer):
             await call
 

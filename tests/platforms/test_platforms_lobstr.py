@@ -319,6 +319,65 @@ async def test_running_time(
     assert seen.most.duration_s == most_s
 
 
+@pytest.mark.parametrize(
+    ("body", "state"),
+    [
+        ({"status": "aborted"}, RunState.ABORTED),
+        ({"status": "ABORTED"}, RunState.ABORTED),
+        ({"status": None}, RunState.UNKNOWN),
+        ({}, RunState.UNKNOWN),
+        (b"", RunState.UNKNOWN),
+        (b"  ", RunState.UNKNOWN),
+    ],
+)
+async def test_an_answer_to_an_abort_that_does_not_show_the_run(
+    shelf: Any, connect: Any, reply: Any, body: Any, state: RunState
+) -> None:
+    """It was accepted; a look has to tell what became of the run."""
+    shelf.handler = lambda asked: reply(body)
+    seen = await connect("lobstr", shelf.url).abort("run-squid000", Mode.IMMEDIATE)
+    assert (seen.run_id, seen.state) == ("run-squid000", state)
+    assert seen.usage == Usage()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "state"),
+    [
+        ("success", None, RunState.SUCCEEDED),
+        ("SUCCEEDED", "tasks_done", RunState.SUCCEEDED),
+        ("finished", "last_page_reached", RunState.SUCCEEDED),
+        ("failed", None, RunState.FAILED),
+        ("Cancelled", None, RunState.ABORTED),
+        ("done", "deactivated", RunState.ABORTED),
+        ("done", "a new reason", RunState.SUCCEEDED),
+    ],
+)
+async def test_other_words_for_the_end(
+    shelf: Any, connect: Any, reply: Any, status: str, reason: str | None, state: RunState
+) -> None:
+    shelf.handler = lambda asked: reply(run_of("squid000", status=status, is_done=True, done_reason=reason))
+    seen = await connect("lobstr", shelf.url).inspect("run-squid000")
+    assert (seen.state, seen.end_reason) == (state, reason)
+
+
+async def test_the_reason_of_a_pause_is_not_that_of_an_end(shelf: Any, connect: Any, reply: Any) -> None:
+    shelf.handler = lambda asked: reply(run_of("squid000", status="paused", done_reason="no_credits_left"))
+    assert (await connect("lobstr", shelf.url).inspect("run-squid000")).end_reason is None
+
+
+@pytest.mark.parametrize("details", [{"warning": "Upgrade to see all"}, {"total_results": 250}])
+async def test_a_squid_list_that_is_cut_short_is_told(
+    shelf: Any, connect: Any, reply: Any, details: dict[str, Any]
+) -> None:
+    """A free plan lists only so many, whatever the total says."""
+    squid = {"id": "squid000", "name": "one", "crawler": "c", "crawler_name": "maps", "last_run_status": None}
+    envelope = {"data": [squid], "total_results": 1, "limit": 100, "page": 1, "total_pages": 1, "next": None}
+    shelf.handler = lambda asked: reply(envelope | details)
+    sweep = await connect("lobstr", shelf.url).sweep()
+    assert not sweep.sure
+    assert any("are not watched" in each for each in sweep.bad_items)
+
+
 async def test_without_the_platforms_clock_nobody_knows_how_long_a_run_may_have_run(
     shelf: Any, connect: Any, reply: Any
 ) -> None:

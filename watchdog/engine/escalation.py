@@ -516,6 +516,6 @@ def _had_ended(abort: Abort, seen: Snapshot) -> bool:
 
 def _ended_by_abort(seen: Snapshot) -> bool:
     """Whether the end was an abort. `stopped` (no longer collecting) says so by its reason, or does not know yet."""
-    if seen.state is RunState.STOPPED:
+    if seen.state in (RunState.STOPPED, RunState.ABORTED):
         return seen.end_reason in (None, "aborted")
-    return seen.state is RunState.ABORTED
+    return False

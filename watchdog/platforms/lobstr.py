@@ -23,7 +23,7 @@ from watchdog.domain.decision import Mode
 from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
 from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
-from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
+from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
 from watchdog.platforms.wire import count, figure, moment, part, percent, seconds, text
 
@@ -75,7 +75,18 @@ _STATES = {
     "done": RunState.SUCCEEDED,
     "aborted": RunState.ABORTED,
     "error": RunState.FAILED,
+    # Words that lobstr's own clients expect besides.
+    "success": RunState.SUCCEEDED,
+    "succeeded": RunState.SUCCEEDED,
+    "finished": RunState.SUCCEEDED,
+    "failed": RunState.FAILED,
+    "cancelled": RunState.ABORTED,
+    "canceled": RunState.ABORTED,
 }
+#: The status of a run whose answer does not tell it.
+_UNTOLD = "untold"
+#: Reasons of an end that somebody brought about; the set of reasons is open.
+_CUT_SHORT = frozenset({"aborted", "deactivated"})
 
 
 class _Run(msgspec.Struct):
@@ -113,6 +124,7 @@ class _Envelope(msgspec.Struct):
     total_results: Any = None
     total_pages: Any = None
     next: Any = msgspec.UNSET
+    warning: Any = None
 
 
 @dataclass(slots=True)
@@ -245,7 +257,22 @@ class Lobstr:
             reading.squids.update((squid.id, squid) for squid in squids)
             brought_nothing = len(reading.squids) == known and bool(squids)
             if not envelope.data or brought_nothing or _is_last(envelope, page, len(reading.squids)):
+                self._note_cut(envelope, reading)
                 return
+
+    @staticmethod
+    def _note_cut(last: _Envelope, reading: _Reading) -> None:
+        """Tell if the list ended before all squids were listed: on some plans lobstr shows only so many."""
+        total, listed = count(last.total_results), len(reading.squids)
+        warning = text(last.warning)
+        if warning is None and (total is None or listed >= total or reading.bad_items):
+            return
+        said = f"; it says: {' '.join(warning.split())[:200]}" if warning else ""
+        reading.bad_items.append(
+            f"lobstr lists {listed} of {'an unknown number of' if total is None else total} squids{said}; the runs of "
+            "the others are not watched; see whether the plan of this account limits lists"
+        )
+        reading.sure = False
 
     async def _name(self, reading: _Reading, wanted: Iterable[_Squid]) -> None:
         """Keep the names that the list gives, and look up those that it leaves out, of squids that matter."""
@@ -301,10 +328,21 @@ class Lobstr:
         """Ask for the stop; lobstr has one way to do that, whatever the mode."""
         path = f"{_run_path(run_id)}/abort"
         call = Call("POST", path, endpoint="abort", family="runs", priority=Priority.ABORT, attempts=1)
-        return await self._read_run(call, run_id)
+        run, answer = await self._session.read(call, lambda answer: (self._read_aborted(call, answer, run_id), answer))
+        return await self._inspected(call, run, answer, run_id)
+
+    def _read_aborted(self, call: Call, answer: Answer, run_id: str) -> _Run:
+        """The run as the answer shows it; where it shows less, only a look will tell what became of it."""
+        told = self._session.decode(call, answer, dict[str, Any]) if answer.body.strip() else {}
+        if "status" in told and "id" not in told:
+            return _Run(run_id, text(told["status"]) or _UNTOLD)
+        return self._session.decode(call, answer, _Run) if told else _Run(run_id, _UNTOLD)
 
     async def _read_run(self, call: Call, run_id: str) -> Snapshot:
         run, answer = await self._session.get(call, _Run)
+        return await self._inspected(call, run, answer, run_id)
+
+    async def _inspected(self, call: Call, run: _Run, answer: Answer, run_id: str) -> Snapshot:
         if run.id != run_id:
             raise BadAnswer(
                 f"account '{self._session.account}': asked for run {run_id}, got another one; check base_url",
@@ -366,7 +404,8 @@ class Lobstr:
             origin=text(run.origin),
             started_at=moment(run.started_at),
             finished_at=moment(run.ended_at),
-            end_reason=text(run.done_reason),
+            # A run that goes on may carry the reason of a pause.
+            end_reason=None if _state(run).is_active else text(run.done_reason),
             most=Usage(duration_s=most_s),
             cost_basis=CostBasis.CREDITS if known else None,
         )
@@ -392,12 +431,12 @@ class Lobstr:
 
 
 def _state(run: _Run) -> RunState:
-    """The state behind a status, in either case of letters. `done` by an abort is an abort; a status never heard of
-    counts as active unless the run is said to be done."""
+    """The state behind a status, in either case of letters. `done` by an abort, or because its squid was deactivated,
+    is an abort; a status never heard of counts as active unless the run is said to be done."""
     state = _STATES.get(run.status.lower())
     if state is None:
         return RunState.STOPPED if run.is_done is True else RunState.UNKNOWN
-    if state is RunState.SUCCEEDED and (text(run.done_reason) or "").lower() == "aborted":
+    if state is RunState.SUCCEEDED and (text(run.done_reason) or "").lower() in _CUT_SHORT:
         return RunState.ABORTED
     return state
 
