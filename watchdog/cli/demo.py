@@ -205,7 +205,7 @@ async def _live(
     with Live(console=console, auto_refresh=False) as live:
         observer.quiet = True
         while not running.done() and asyncio.get_running_loop().time() < end:
-            found = view.rows(app.pollers, app.rulebook, recorder.aborts)
+            found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
             live.update(view.table(found), refresh=True)
             await asyncio.wait([running], timeout=0.25)
         observer.quiet = False
