@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from rich.text import Text
 
 from watchdog.ledger.opening import OpenLedger, open_beside, path_of
 
@@ -54,8 +53,3 @@ def with_ledger(path: Path | None, work: Callable[[OpenLedger], Awaitable[T]], *
             await opened.close()
 
     return asyncio.run(run())
-
-
-def plain_text(text: str) -> Text:
-    """A name or a note from elsewhere, for a terminal: what could move its cursor or colour it is escaped."""
-    return Text("".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text))
