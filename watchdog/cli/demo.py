@@ -85,7 +85,7 @@ def command(for_s: float, address: str, show_rules: bool) -> int:
     if show_rules:
         click.echo(rules_file.read_text(encoding="utf-8"), nl=False)
         return 0
-    configure_logging("auto", cast(TextIO, _Stderr()), level="error")
+    configure_logging("auto", cast(TextIO, Stderr()), level="error")
     with as_file(rules_file) as path:
         rules = load_rules(path)
     return asyncio.run(_demo(rules, for_s, address))
@@ -214,7 +214,7 @@ async def _live(
         observer.quiet = False
 
 
-class _Stderr(io.TextIOBase):
+class Stderr(io.TextIOBase):
     """Standard error as it is at each line: while the live table is shown, that is a place above it."""
 
     def write(self, text: str) -> int:

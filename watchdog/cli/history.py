@@ -150,7 +150,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
 
 def _cells(abort: Abort) -> list[Cell]:
     return [
-        Whole(f"{abort.detected_at:%Y-%m-%d %H:%M:%S}"),
+        Words(f"{abort.detected_at:%Y-%m-%d %H:%M}", f"{abort.detected_at::%S}"),
         Name(escaped(abort.account)),
         Whole(escaped(abort.run_id)),
         Name(escaped(abort.source)),

@@ -28,6 +28,8 @@ _INDENT = 2
 _COMFORT = 24
 #: Nothing is cut to fewer cells.
 _LEAST = 4
+#: A detail of which less is left says nothing.
+_DETAIL_LEAST = 10
 _MOST_LINES = 3
 
 
@@ -126,9 +128,8 @@ class Words:
 
     def fit(self, room: int) -> Text:
         whole = cut(self.head + self.detail, room)
-        # A detail of which hardly anything is left says nothing.
-        is_worth_it = not self.detail or cell_len(whole) > cell_len(self.head) + _LEAST
-        return Text(whole if is_worth_it else self.head, self.style)
+        says_more = cell_len(whole) >= cell_len(self.head) + min(_DETAIL_LEAST, cell_len(self.detail))
+        return Text(whole if says_more else self.head, self.style)
 
 
 def cut(text: str, room: int) -> str:
@@ -201,7 +202,7 @@ def _layout(columns: Sequence[_Column], width: int) -> _Layout:
         layouts = [_split(columns, (0, *breaks), width) for breaks in combinations(range(1, len(columns)), count - 1)]
         fitting = [layout for layout in layouts if _overflow(layout, width) == 0]
         if fitting:
-            return min(fitting, key=lambda layout: _lost(columns, layout))
+            return min(fitting, key=lambda layout: (_lost(columns, layout), max(sum(widths) for _, widths in layout)))
     return min(layouts, key=lambda layout: _overflow(layout, width), default=[(0, [each.least for each in columns])])
 
 

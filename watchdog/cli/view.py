@@ -69,10 +69,8 @@ class Row:
     @property
     def deed(self) -> str:
         """The response in a word or two, for counting; "" if nothing is to be done."""
-        if self.abort is not None:
-            return _ABORT_WORDS[self.abort.state]
-        is_over = self.verdict is VerdictKind.BREACH
-        return _RESPONSE_WORDS[self.responses[0][0]] if is_over and self.responses else ""
+        is_over = self.abort is not None or (self.verdict is VerdictKind.BREACH and bool(self.responses))
+        return self.response[0] if is_over else ""
 
     @property
     def is_stopped(self) -> bool:
@@ -260,7 +258,7 @@ def closing(found: Sequence[Row], *, dry_run: bool) -> str:
     many = deeds.pop(main, 0)
     line = f"{main} {many or 'none'} of {counted(len(found), 'run')}"
     if deeds:
-        line += "; over a limit as well: " + ", ".join(f"{number} {deed}" for deed, number in deeds.items())
+        line += "; over a limit as well: " + ", ".join(f"{deeds[deed]} {deed}" for deed in sorted(deeds))
     return f"dry run: {line}" if dry_run else line
 
 
