@@ -58,7 +58,7 @@ def busy(site: Any) -> Any:
     for run_id in ("overTheLimit00001", "heldByHand0000001", "protected00000001"):
         site.apify.start_run(curve=lambda ran_s: 3.0, run_id=run_id)
     site.apify.start_run(curve=lambda ran_s: 0.05, run_id="withinTheLimit001")
-    squid = site.lobstr.add_squid("Restaurants \x1b[31m[red]Paris \u202e" + "漢字" * 20)
+    squid = site.lobstr.add_squid("漢字 \x1b[31m[red]Paris \u202e" + "漢字" * 20)
     site.squid_run = site.lobstr.start_run(squid, credits_per_hour=1)
     rules = (site.folder / "rules/rules.yaml").read_text(encoding="utf-8")
     protect = 'protect: [{match: {run_id: protected00000001}, reason: "signed off"}]\n'
