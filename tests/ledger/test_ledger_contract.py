@@ -294,7 +294,7 @@ async def test_known_runs(store: Any, make: Any) -> None:
         return  # the one around the others is for the daemon, which does not ask
     assert await store.known_runs() == []
     await store.save_runs([make.run("r"), make.run("r", account="other")])
-    await store.add_finished(make.finished("over", 1.0))
+    await store.add_finished(make.finished("over", 0, 1.0))
     await store.save(make.abort("a", run_id="r"))
     await store.save(make.abort("b", run_id="stopped"))
     assert await store.known_runs() == [("main", "over"), ("main", "r"), ("main", "stopped"), ("other", "r")]

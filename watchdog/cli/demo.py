@@ -63,7 +63,7 @@ class Story:
     default="20s",
     show_default=True,
     metavar="DURATION",
-    help="How long to run (real time).",
+    help="How long to run, in real time.",
 )
 @click.option(
     "--ledger",
@@ -71,7 +71,7 @@ class Story:
     default="memory",
     show_default=True,
     metavar="ADDRESS",
-    help="Where the books are kept; on a file (sqlite:///./demo.db) they continue from one demo to the next.",
+    help="Where the aborts are recorded. In a file (sqlite:///./demo.db) the records of earlier demos stay.",
 )
 @click.option("--show-rules", is_flag=True, help="Print the rules of the demo and end.")
 def command(for_s: float, address: str, show_rules: bool) -> int:
@@ -79,7 +79,9 @@ def command(for_s: float, address: str, show_rules: bool) -> int:
 
     Some runs break a rule and must be stopped, one of them gracefully; others stay within their limits, are protected,
     or only cause a notice, and must be left alone. At the end the daemon's books are compared with what the simulated
-    platforms themselves recorded; exit code 0 if they agree and all that was over its limit was stopped.
+    platforms themselves recorded.
+
+    Exit code 0 if they agree and every run over its limit was stopped, 1 if not.
     """
     rules_file = files("watchdog.cli") / "demo_rules.yaml"
     if show_rules:

@@ -60,9 +60,9 @@ class MomentType(click.ParamType[datetime]):
 @click.option("--account", help="Only this account.")
 @click.option("--rule", help="Only this rule (`manual`: stopped by hand).")
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest ones.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show at most this many, the newest.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: whole records with every step.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line an abort.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: one line for each abort.")
 def command(
     config: Path | None,
     address: str | None,
@@ -145,7 +145,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
     for row in _totals(aborts):
         amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)
-    return Group(grid, Text(""), totals)
+    return Group(grid, Text(""), totals) if totals.rows else grid
 
 
 def _cells(abort: Abort) -> list[Cell]:

@@ -20,7 +20,7 @@ config_option = click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path),
-    help="Configuration file, for where the ledger is. Default: ./budget-watchdog.yaml, else "
+    help="Configuration file: where the ledger is, and which accounts there are. Default: ./budget-watchdog.yaml, else "
     "/etc/budget-watchdog/config.yaml, else only the environment (BUDGET_WATCHDOG_LEDGER).",
 )
 

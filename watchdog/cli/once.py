@@ -51,7 +51,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
     With --dry-run nothing is aborted: use it to try rules. Holds, protections and pauses count as they would for `run`.
 
     Exit code 0 if every account was read and every abort proven, 1 if not, 2 if a token was refused or the
-    configuration is wrong. With --exit-code 3 instead of 0 if a run was stopped, or would be but for the dry run.
+    configuration is wrong. With --exit-code, 3 instead of 0 if a run was stopped, or would be but for the dry run.
     """
     loaded = load(config, rules, dry_run=dry_run)
     redactor = configure_logging(loaded.settings.log_format, level="warning")
@@ -100,7 +100,7 @@ def _overrides(settings: Settings) -> list[Override]:
 def _show(app: App, found: list[view.Row]) -> None:
     unread = [poller.info.name for poller in app.pollers if poller.last_success_s is None]
     if len(unread) == len(app.pollers):
-        click.echo("no account could be read", err=True)
+        click.echo("no account could be read; the log above says why", err=True)
         return
     out = console()
     out.print(view.table(found), crop=False)
