@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check lint types imports tests bench bench-quick format requirements clean
+.PHONY: help demo test check lint types imports tests clients bench bench-quick format requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -29,6 +29,9 @@ tests: $(VENV)/.dev ## pytest with branch coverage; warnings are errors
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+clients: $(VENV)/.dev ## Install the platforms' official clients that tests/clients talks with (Node too)
+	$(BIN)/python tests/clients/conftest.py
+
 bench: $(VENV)/.bench ## Measure everything (under 5 min); bench/out/full.json
 	$(BIN)/python -m bench
 
@@ -47,9 +50,13 @@ requirements: $(VENV)/.dev ## Pin the dependencies anew (hashes, no addresses)
 		pyproject.toml --group dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
 		--constraint requirements/dev.txt pyproject.toml --group bench -o requirements/bench.txt
+	for clients in requirements/clients-*.in; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
+			$$clients -o $${clients%.in}.txt || exit 1; \
+	done
 
 clean: ## Remove the virtual environment and everything built
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov dist build .demo-ledger.db*
+	rm -rf $(VENV) .venv-clients .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* htmlcov dist build .demo-ledger.db*
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "budget-watchdog needs Python 3.11 or later; say which one with PYTHON=...")'

@@ -17,7 +17,7 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
-from watchdog.engine.evaluate import AppliedLimit, Margin
+from watchdog.engine.grounds import Grounds, grounds_of, margin_of
 from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
@@ -25,7 +25,7 @@ from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
 from watchdog.ledger.rescue import take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
-from watchdog.net import Net
+from watchdog.net import Net, Token
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
 from watchdog.rulefile import AccountView, LoadedRules, RuleFiles, load_rules, parse_rules, read_rule_files
 from watchdog.runtime import collector
@@ -38,6 +38,7 @@ from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
+from watchdog.tokens import Learn, Tokens, learn_nothing
 from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")
@@ -94,6 +95,7 @@ class App:
     observer: Observer
     accounts: tuple[AccountInfo, ...]
     rulebook: Rulebook
+    tokens: Tokens
     reloader: Reloader = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
     seen_settings: str = field(default="", init=False)
@@ -113,6 +115,9 @@ class App:
     async def reload(self, trigger: Trigger = Trigger.SIGNAL) -> Reloaded:
         """Read the rules again and put them in force. Mistakes are told, and the last good ones stay; aborts that are
         going on are not disturbed."""
+        for platform in self.platforms.values():
+            if (forget := getattr(platform, "forget_names", None)) is not None:  # a plug-in may be older than this
+                forget()
         return await self.reloader.reload(trigger)
 
     def daemon(self, *, listen: bool = True) -> Daemon:
@@ -129,8 +134,9 @@ class App:
         return _Draft(read_rule_files(self.settings.rules), self.settings, known_platforms())
 
     async def _beside_reload(self) -> list[str]:
-        """What else a reload looks at: the certificate is renewed; the settings are not, which must be said."""
-        notes = [*await asyncio.to_thread(self._stale_settings)]
+        """What else a reload looks at: the tokens and the certificate are renewed; the settings are not, which must be
+        said."""
+        notes = [*await self.tokens.renew(), *await asyncio.to_thread(self._stale_settings)]
         if self.tls is not None:
             try:
                 self.settings.web.renew_tls(self.tls)
@@ -183,6 +189,7 @@ class App:
         gate = Gate(
             None if token is None else token.get_secret_value().encode(), local=settings.is_local, told=self._called
         )
+        self.tokens.web_renewed = lambda secret: gate.renew(secret.get_secret_value().encode())
         listener = bind(settings.listen_host, settings.listen_port)
         servers = [WebServer(self._pages(health, gate), listener, tls=self.tls)]
         if settings.web.socket is not None:
@@ -261,8 +268,11 @@ def build(
     clock: Clock | None = None,
     ledger: Ledger | None = None,
     observers: Iterable[Observer] = (),
+    environ: Mapping[str, str] = os.environ,
+    learned: Learn = learn_nothing,
 ) -> App:
-    """Put everything together for these settings; nothing runs yet. Needs a running event loop."""
+    """Put everything together for these settings; nothing runs yet. Needs a running event loop. `learned` is told of
+    every token that takes the place of another, before it is used."""
     specs = known_platforms()
     loaded = loaded or read_rules(settings, specs)
     clock = clock or SystemClock()
@@ -270,7 +280,11 @@ def build(
     observer = Fanout([metrics, *observers])
     ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock)
     net = Net(clock, observer)
-    platforms = {account.name: _adapter(net, account, specs[account.platform]) for account in settings.accounts}
+    tokens = Tokens(settings, environ, observer, learned)
+    platforms = {
+        account.name: _adapter(net, account, specs[account.platform], tokens.of[account.name])
+        for account in settings.accounts
+    }
     enforcer = Enforcer(platforms, ledger, observer, clock)
     rulebook = Rulebook(loaded.rules, settings.dry_run)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
@@ -304,6 +318,7 @@ def build(
         observer=observer,
         accounts=tuple(infos.values()),
         rulebook=rulebook,
+        tokens=tokens,
     )
 
 
@@ -316,6 +331,7 @@ async def opened(
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
     role: str = COMMAND,
+    learned: Learn = learn_nothing,
 ) -> AsyncIterator[App]:
     """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
 
@@ -323,7 +339,15 @@ async def opened(
     cannot be used.
     """
     ledger, warning = _open_ledger(settings, environ, role)
-    app = build(settings, loaded=loaded, clock=clock, ledger=ledger.store, observers=observers)
+    app = build(
+        settings,
+        loaded=loaded,
+        clock=clock,
+        ledger=ledger.store,
+        observers=observers,
+        environ=environ,
+        learned=learned,
+    )
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
@@ -353,39 +377,29 @@ def _open_ledger(settings: Settings, environ: Mapping[str, str], role: str) -> t
     return open_exclusively(None), text
 
 
-def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec) -> Platform:
+def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec, token: Token) -> Platform:
     session = net.session(
         account.name,
         account.base_url or spec.base_url,
         scheme=spec.auth_scheme,
-        token=account.token,
+        token=token,
         requests_per_minute=_requests_per_minute(account, spec),
+        is_own_error=spec.is_own_error,
     )
     return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
 
 
 def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
-    """Whether a run that was seen again is still to be stopped, by what holds now."""
+    """How the reason of an abort stands by a new look at its run alone, and by what holds now."""
 
-    async def is_wanted(abort: Abort, seen: Snapshot) -> bool:
+    async def grounds(abort: Abort, seen: Snapshot) -> Grounds:
         now = clock.now()
         await rulebook.refresh(ledger, now)
-        verdicts = rulebook.evaluator.verdicts(seen, _margin_of(abort))
+        verdicts = rulebook.evaluator.verdicts(seen, margin_of(abort, seen))
         decision = rulebook.decide(seen, verdicts, now, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
-        return decision is not None and decision.abort is not None
+        return grounds_of(abort, seen, verdicts, decision)
 
-    return is_wanted
-
-
-def _margin_of(abort: Abort) -> Margin:
-    """What an abort that was decided by a projection took the run to use still: the forecast of then holds on."""
-    margin = (abort.projected or 0.0) - (abort.used_at_request or 0.0)
-
-    def of(applied: AppliedLimit) -> float:
-        is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)
-        return margin if is_ours and applied.rule.never_exceed and abort.projected is not None else 0.0
-
-    return of
+    return grounds
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

@@ -58,17 +58,29 @@ class LedgerError(WatchdogError):
 class PlatformError(WatchdogError):
     """A platform did not do what was asked.
 
-    `account` is the account's name, `status` the HTTP status if there was an answer. Texts never hold a token.
+    `account` is the account's name, `status` the HTTP status if there was an answer. `kind` is the platform's own word
+    for the error (`record-or-token-not-found`, `insufficient-permissions`, `not_found_error`), "" if it gave none.
+    `retry_after`: for how many seconds it wants to be left alone, if it said so. Texts never hold a token.
     """
 
-    def __init__(self, message: str, *, account: str = "", status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        account: str = "",
+        status: int | None = None,
+        kind: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.account = account
         self.status = status
+        self.kind = kind
+        self.retry_after = retry_after
 
 
 class Unreachable(PlatformError):
-    """No answer: name resolution, connection, time-out, reset. `maybe_done`: the request may have reached the
+    """No answer: name resolution, connection, proxy, time-out, reset. `maybe_done`: the request may have reached the
     platform and have had its effect."""
 
     retryable = True
@@ -79,13 +91,12 @@ class Unreachable(PlatformError):
 
 
 class RateLimited(PlatformError):
-    """429: the platform asks to slow down. `retry_after` in seconds, if it said so."""
+    """429: the platform asks to slow down."""
 
     retryable = True
 
-    def __init__(self, message: str, *, account: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, account=account, status=429)
-        self.retry_after = retry_after
+    def __init__(self, message: str, *, account: str = "", kind: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, account=account, status=429, kind=kind, retry_after=retry_after)
 
 
 class ServerFault(PlatformError):
@@ -95,15 +106,33 @@ class ServerFault(PlatformError):
 
 
 class BadAnswer(PlatformError):
-    """An answer that is not what the platform documents: HTML, truncated JSON, wrong types."""
+    """An answer that is not what the platform documents: HTML, truncated JSON, wrong types; also a refusal that is not
+    the platform's own, by a proxy, a firewall or a log-in page in between (`status` says which)."""
 
     retryable = True
 
 
 class CredentialsRefused(PlatformError):
-    """401 or 403 on a reading call: the token is wrong, expired or lacks a permission."""
+    """401 or 403 in the platform's own words: the token is wrong, expired or lacks a permission.
+
+    `token_works`: the platform has answered another request with the same token, so it is a permission that is missing,
+    not the token that is wrong.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        account: str = "",
+        status: int | None = None,
+        kind: str = "",
+        retry_after: float | None = None,
+        token_works: bool = False,
+    ) -> None:
+        super().__init__(message, account=account, status=status, kind=kind, retry_after=retry_after)
+        self.token_works = token_works
 
 
 class Refused(PlatformError):
@@ -111,4 +140,21 @@ class Refused(PlatformError):
 
 
 class Gone(PlatformError):
-    """404: the platform does not know this object (any more)."""
+    """404: the platform does not know this object (any more).
+
+    `maybe_denied`: it says itself that the object may be there and access to it be denied (Apify's
+    `record-or-token-not-found`), so this proves nothing about the object.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        account: str = "",
+        status: int | None = None,
+        kind: str = "",
+        retry_after: float | None = None,
+        maybe_denied: bool = False,
+    ) -> None:
+        super().__init__(message, account=account, status=status, kind=kind, retry_after=retry_after)
+        self.maybe_denied = maybe_denied

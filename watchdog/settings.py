@@ -51,16 +51,20 @@ from watchdog.document import (
     unknown_key,
 )
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.secret_files import clean_token, exposure, read_token
 
 PREFIX = "BUDGET_WATCHDOG_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 SEARCH_PATHS = (Path("budget-watchdog.yaml"), Path("/etc/budget-watchdog/config.yaml"))
-MAX_TOKEN_BYTES = 64 * 1024
 MAX_PEM_BYTES = 1024 * 1024
 #: The name of the systemd credential that holds the admin token.
 WEB_CREDENTIAL = "web-token"
 #: An admin token can be tried as often as one likes, so it must be too long to be guessed.
 MIN_WEB_TOKEN = 16
+_TOO_SHORT = (
+    f"the admin token is shorter than {MIN_WEB_TOKEN} characters and could be guessed; "
+    "make one with: openssl rand -hex 32"
+)
 #: What `sockaddr_un` holds, less the zero byte at the end.
 MAX_SOCKET_BYTES = 107
 
@@ -224,6 +228,11 @@ class AccountSettings(BaseModel):
     requests_per_minute: Annotated[int, Field(strict=True, ge=1)] | None = None
     write_reason: bool = True
 
+    def token_place(self, environ: Mapping[str, str]) -> Path | None:
+        """The file that the token was read from, and may be replaced in; None if it came from a variable, which cannot
+        change while we run."""
+        return _place_of(self.token_file, self.token_env, self.name, environ)
+
 
 class WebSettings(BaseModel):
     """How the daemon is reached over HTTP, besides `listen`.
@@ -241,6 +250,10 @@ class WebSettings(BaseModel):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     socket: Annotated[Path, AfterValidator(_check_socket)] | None = None
+
+    def token_place(self, environ: Mapping[str, str]) -> Path | None:
+        """The file that the admin token was read from, as for accounts."""
+        return _place_of(self.token_file, self.token_env, WEB_CREDENTIAL, environ)
 
     def tls_context(self) -> ssl.SSLContext | None:
         """TLS 1.2 or later with the certificate; None if there is none. Raises ConfigurationError if the files have
@@ -343,9 +356,14 @@ def _account_warnings(account: AccountSettings) -> Iterator[str]:
     parts = urlsplit(account.base_url or "")
     if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
         yield f"account '{account.name}': base_url is http, so the token crosses the network in the clear; use https"
+    if account.token_file is not None:
+        yield from exposure(account.token_file, f"account '{account.name}': token_file")
 
 
 def _web_warnings(settings: Settings) -> Iterator[str]:
+    for key, file in (("token_file", settings.web.token_file), ("tls_key", settings.web.tls_key)):
+        if file is not None:
+            yield from exposure(file, f"web: {key}")
     if settings.is_local:
         return
     reach = f"listen: {settings.listen} can be reached from other machines"
@@ -545,6 +563,7 @@ class _Loader:
         self._add_implicit_accounts()
         self._prepare_accounts()
         self._prepare_web()
+        self._check_trust()
         try:
             return Settings(**self._data)
         except ValidationError as error:
@@ -698,6 +717,15 @@ class _Loader:
         except _Fault as fault:
             self._problem(("web", fault.key), fault.message)
 
+    # --- certificates of the platforms ---
+
+    def _check_trust(self) -> None:
+        if self._environ.get("SSL_CERT_FILE") or self._environ.get("SSL_CERT_DIR"):
+            # Brings httpx along, which most verbs do without.
+            from watchdog.net.trust import trust_problems
+
+            self.problems.extend(trust_problems(self._environ))
+
     # --- problems ---
 
     def _problem(self, loc: Loc, message: str, *, at_key: bool = False, whole: bool = False) -> None:
@@ -770,7 +798,7 @@ def _find_token(account: Mapping[str, Any], environ: Mapping[str, str]) -> Secre
     if file is not None and variable is not None:
         raise _Fault("token_env", "give either token_file or token_env, not both")
     if isinstance(file, str):
-        return _token_of_file(Path(file), "token_file", file)
+        return _token_of_file(Path(file), "token_file")
     if isinstance(variable, str):
         return _token_of_variable(variable, environ)
     if file is not None or variable is not None:
@@ -778,20 +806,12 @@ def _find_token(account: Mapping[str, Any], environ: Mapping[str, str]) -> Secre
     return _token_of_systemd(account.get("name"), environ)
 
 
-def _token_of_file(path: Path, key: str, text: str) -> SecretStr:
-    # A token pasted in place of a path has neither a slash nor a dot; a path is worth showing.
-    name = f" {shown(text, limit=200)}" if re.search(r"[/.]", text) and "apify_api_" not in text else ""
-    cure = "write the token, and nothing else, into that file, readable by this user"
+def _token_of_file(path: Path, key: str) -> SecretStr:
     try:
-        data = read_bytes(path, MAX_TOKEN_BYTES)
+        return read_token(path)
     except ConfigurationError as error:
-        reason = error.problems[0].message
-    else:
-        try:
-            return _secret(data.removeprefix(b"\xef\xbb\xbf"))
-        except ValueError as error:
-            raise _Fault(key, f"the token file{name} {error}; {cure}") from None
-    raise _Fault(key, f"cannot read the token file{name}: {reason}; {cure}")
+        message = error.problems[0].message
+    raise _Fault(key, message)
 
 
 def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
@@ -803,21 +823,22 @@ def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
     if value is None:
         raise _Fault("token_env", f"the {name} is not set; put the token into it")
     try:
-        return _secret(value.encode("utf-8", "surrogateescape"))
+        return clean_token(value.encode("utf-8", "surrogateescape"))
     except ValueError as error:
         message = f"the {name} {error}; put the token, and nothing else, into it"
     raise _Fault("token_env", message)
 
 
 def _token_of_systemd(name: object, environ: Mapping[str, str]) -> SecretStr:
-    folder = environ.get("CREDENTIALS_DIRECTORY")
     usable = isinstance(name, str) and _NAME.fullmatch(name) is not None
-    if folder and usable:
-        path = Path(folder) / str(name)
-        if _may_exist(path):
-            return _token_of_file(path, "", str(path))
+    if usable and (path := _credential(str(name), environ)) is not None:
+        return _token_of_file(path, "")
     credential = f"named '{name}'" if usable else "of the account's name"
     raise _Fault("", f"no token: write token_file or token_env, or give systemd a credential {credential}")
+
+
+def _place_of(file: Path | None, variable: str | None, name: str, environ: Mapping[str, str]) -> Path | None:
+    return file if file is not None or variable is not None else _credential(name, environ)
 
 
 def _find_web_token(web: Mapping[str, Any], environ: Mapping[str, str]) -> SecretStr | None:
@@ -827,14 +848,21 @@ def _find_web_token(web: Mapping[str, Any], environ: Mapping[str, str]) -> Secre
         raise _Fault("token_env", "give either token_file or token_env, not both")
     key, token = "", None
     if isinstance(file, str):
-        key, token = "token_file", _token_of_file(Path(file), "token_file", file)
+        key, token = "token_file", _token_of_file(Path(file), "token_file")
     elif isinstance(variable, str):
         key, token = "token_env", _token_of_variable(variable, environ)
     elif file is None and variable is None:
         token = _web_credential(environ)
     if token is not None and len(token) < MIN_WEB_TOKEN and _is_usable(variable):
-        cure = "make one with: openssl rand -hex 32"
-        raise _Fault(key, f"the admin token is shorter than {MIN_WEB_TOKEN} characters and could be guessed; {cure}")
+        raise _Fault(key, _TOO_SHORT)
+    return token
+
+
+def read_web_token(path: Path) -> SecretStr:
+    """The admin token in a file. Raises ConfigurationError."""
+    token = read_token(path)
+    if len(token) < MIN_WEB_TOKEN:
+        raise ConfigurationError(_TOO_SHORT)
     return token
 
 
@@ -844,19 +872,15 @@ def _is_usable(variable: object) -> bool:
 
 
 def _web_credential(environ: Mapping[str, str]) -> SecretStr | None:
+    path = _credential(WEB_CREDENTIAL, environ)
+    return _token_of_file(path, "") if path is not None else None
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
+    """The systemd credential of this name, if there is one."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder) / WEB_CREDENTIAL if folder else None
-    return _token_of_file(path, "", str(path)) if path is not None and _may_exist(path) else None
-
-
-def _secret(data: bytes) -> SecretStr:
-    """The token without white space around it. The sentences of the ValueError never repeat it."""
-    token = data.strip()
-    if not token:
-        raise ValueError("is empty")
-    if any(byte <= 0x20 or byte >= 0x7F for byte in token):
-        raise ValueError("holds white space, control or non-ASCII characters, which no token has")
-    return SecretStr(token.decode("ascii"))
+    path = Path(folder) / name if folder else None
+    return path if path is not None and _may_exist(path) else None
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

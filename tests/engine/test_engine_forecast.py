@@ -7,7 +7,6 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from statistics import mean, median
@@ -27,14 +26,11 @@ from watchdog.engine.forecast import (
     Burn,
     Latency,
     Outlook,
-    RunningFloor,
     SourceHistory,
     exact_outlook,
-    next_floor,
     outlook,
     projected_final,
     upper_bound,
-    with_floor,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,80 +54,6 @@ def run(**details: Any) -> Snapshot:
 
 def ran(seconds: float | None, **details: Any) -> Snapshot:
     return run(usage=Usage(duration_s=seconds), **details)
-
-
-def test_a_stale_figure_is_lifted_to_what_the_run_must_have_run_since() -> None:
-    floor = next_floor(None, None, ran(600.0), 1000.0)
-    floor = next_floor(floor, ran(600.0), ran(600.0), 1060.0)
-    assert floor == RunningFloor(660.0, 1060.0)
-    assert with_floor(Usage(duration_s=600.0), floor).duration_s == 660.0
-    assert with_floor(Usage(), floor).duration_s == 660.0
-    assert with_floor(Usage(duration_s=700.0), floor).duration_s == 700.0
-
-
-@pytest.mark.parametrize(
-    ("before", "now"),
-    [
-        (ran(600.0), ran(600.0, resurrect_count=1)),
-        (ran(600.0), ran(600.0, resurrect_count=None)),
-        (ran(600.0, resurrect_count=None), ran(600.0, resurrect_count=None)),
-        (ran(600.0, state=RunState.PENDING), ran(600.0)),
-        (ran(600.0), ran(600.0, state=RunState.ABORTING)),
-        (ran(600.0, state=RunState.PAUSED), ran(600.0)),
-        (None, ran(600.0)),
-    ],
-)
-def test_nothing_is_carried_on_that_may_hold_stopped_time(before: Snapshot | None, now: Snapshot) -> None:
-    assert next_floor(RunningFloor(600.0, 1000.0), before, now, 1060.0) == RunningFloor(600.0, 1060.0)
-
-
-def test_without_a_figure_there_is_no_bound() -> None:
-    assert next_floor(None, ran(None), ran(None), 5.0) is None
-    assert with_floor(Usage(cost_usd=1.0), None) == Usage(cost_usd=1.0)
-
-
-@dataclass
-class Life:
-    """A run that is running and stopped by turns; each start after the first is a resurrection."""
-
-    turns: list[tuple[float, float]]  # seconds running, seconds stopped
-
-    def at(self, moment: float) -> tuple[bool, float, int]:
-        """Whether it is running, seconds run so far, resurrections so far."""
-        ran_s = 0.0
-        for count, (running, stopped) in enumerate(self.turns):
-            if moment < running:
-                return True, ran_s + moment, count
-            ran_s += running
-            moment -= running
-            if moment < stopped:
-                return False, ran_s, count
-            moment -= stopped
-        return False, ran_s, max(0, len(self.turns) - 1)
-
-    def shown(self, moment: float, stale_s: float | None) -> Snapshot:
-        """What an inspection shows: state and resurrections of now, running time of a while ago or none at all."""
-        running, _, count = self.at(moment)
-        figure = None if stale_s is None else self.at(max(0.0, moment - stale_s))[1]
-        return ran(figure, state=RunState.RUNNING if running else RunState.ABORTED, resurrect_count=count)
-
-
-_LIVES = st.builds(Life, st.lists(st.tuples(st.floats(1, 500), st.floats(1, 500)), min_size=1, max_size=4))
-
-
-@settings(max_examples=200)
-@given(life=_LIVES, looks=st.lists(st.tuples(st.floats(0.1, 200), st.none() | st.floats(0, 90)), max_size=12))
-def test_the_floor_is_never_above_the_truth(life: Life, looks: list[tuple[float, float | None]]) -> None:
-    floor, previous, moment = None, None, 0.0
-    for pause, stale_s in looks:
-        moment += pause
-        current = life.shown(moment, stale_s)
-        floor = next_floor(floor, previous, current, 5000.0 + moment)
-        truth = life.at(moment)[1]
-        lifted = with_floor(current.usage, floor).duration_s
-        assert lifted is None or lifted <= truth + 1e-6
-        assert lifted is None or current.usage.duration_s is None or lifted >= current.usage.duration_s
-        previous = replace(current, usage=with_floor(current.usage, floor))
 
 
 @given(
@@ -174,7 +96,8 @@ def test_the_most_is_never_below_the_truth_for_fresh_figures(
         # dollars have no fastest growth: the sweep's count, but nothing below what an inspection proved
         (Usage(cost_usd=4.0), run(usage=Usage(cost_usd=4.5)), 5.0, Usage(cost_usd=4.5)),
         (Usage(cost_usd=5.0), run(usage=Usage(cost_usd=4.5)), 5.0, Usage(cost_usd=5.0)),
-        (Usage(), run(usage=Usage(cost_usd=4.5)), 5.0, Usage()),
+        # and where only inspections show them, what the last one showed: the forecast says when to look again
+        (Usage(), run(usage=Usage(cost_usd=4.5)), 5.0, Usage(cost_usd=4.5)),
         (Usage(credits=3.0), run(usage=Usage()), 5.0, Usage(credits=3.0)),
     ],
 )

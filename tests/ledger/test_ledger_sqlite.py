@@ -210,7 +210,9 @@ async def test_a_ledger_of_the_first_version_keeps_everything(tmp_path: Path, ma
     await store.add_burn(make.burn())
     assert await store.burns(["actor:a"]) == {"actor:a": [make.burn()]}
     await store.close()
-    assert rows_of(path, OLD_ROWS) == before
+    after = rows_of(path, OLD_ROWS)
+    # Columns that came later are at the end, and empty.
+    assert {table: [row[: len(before[table][0])] for row in rows] for table, rows in after.items()} == before
 
 
 async def test_a_crash_at_any_step_of_a_migration_leaves_nothing_half_done(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import format_datetime
@@ -17,9 +17,10 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
-from watchdog.domain.notice import Notice, RequestDone
+from watchdog.domain.notice import Notice, RequestDone, Trouble
 from watchdog.errors import (
     BadAnswer,
+    ConfigurationError,
     CredentialsRefused,
     Gone,
     PlatformError,
@@ -28,7 +29,7 @@ from watchdog.errors import (
     ServerFault,
     Unreachable,
 )
-from watchdog.net import Call, Net, Priority, Session, path_segment
+from watchdog.net import Call, Net, OwnError, Priority, Session, Token, path_segment, says_anything
 from watchdog.net import client as client_module
 from watchdog.net import session as session_module
 from watchdog.runtime.clock import FastClock
@@ -144,9 +145,21 @@ class World:
     def notice(self, notice: Notice) -> None:
         self.notices.append(notice)
 
-    def session(self, base_url: str | None = None, *, per_minute: int = 1000, token: str = TOKEN) -> Session:
+    def session(
+        self,
+        base_url: str | None = None,
+        *,
+        per_minute: int = 1000,
+        token: str | Token = TOKEN,
+        is_own_error: OwnError = says_anything,
+    ) -> Session:
         return self.net.session(
-            "acme", base_url or self.wire.url, scheme="Bearer", token=SecretStr(token), requests_per_minute=per_minute
+            "acme",
+            base_url or self.wire.url,
+            scheme="Bearer",
+            token=token if isinstance(token, Token) else SecretStr(token),
+            requests_per_minute=per_minute,
+            is_own_error=is_own_error,
         )
 
     @property
@@ -319,6 +332,16 @@ async def test_every_class_and_its_sentence(world: World, status: int, kind: typ
         (b'{"error": {"type": null, "message": 7}}', ""),
         (b'{"error": "plain"}', ": plain"),
         (b'{"message": "plain"}', ": plain"),
+        (
+            b'{"errors": {"message": "No credits", "type": "NotEnoughCredits", "code": 402}}',
+            ": NotEnoughCredits: No credits",
+        ),
+        (b'{"errors": {"message": "No credits", "code": "E7"}}', ": E7: No credits"),
+        (b'{"errors": [{"message": "first", "type": "a"}, {"message": "second"}]}', ": a: first"),
+        (b'{"errors": ["plain", "more"]}', ": plain"),
+        (b'{"errors": "plain"}', ": plain"),
+        (b'{"error": null, "errors": [], "detail": null, "message": "plain"}', ": plain"),
+        (b'{"errors": [[], {}, 7]}', ""),
         (b'{"detail": ["a"]}', ""),
         (b'["a"]', ""),
         (b"", ""),
@@ -339,20 +362,91 @@ async def test_what_error_answers_say(world: World, body: bytes, said: str) -> N
 PAGE = b"  <!doctype html><html><body>Log in</body></html>"
 
 
+@pytest.mark.parametrize("page", [PAGE, b'\xef\xbb\xbf<?xml version="1.0"?><error/>'])
 @pytest.mark.parametrize(
-    ("status", "kind"), [(200, BadAnswer), (401, CredentialsRefused), (403, CredentialsRefused), (503, ServerFault)]
+    ("status", "kind"),
+    [
+        *((status, BadAnswer) for status in (200, 400, 401, 403, 404, 405, 407, 451, 511)),
+        (408, ServerFault),
+        (503, ServerFault),
+    ],
 )
-async def test_web_pages(world: World, status: int, kind: type[PlatformError]) -> None:
-    world.wire.scripts = [answer(status, PAGE)]
-    with pytest.raises(kind, match="a web page instead of JSON"):
-        await world.session().get(get(), Thing)
+async def test_web_pages(world: World, status: int, kind: type[PlatformError], page: bytes) -> None:
+    world.wire.scripts = [answer(status, page)]
+    with pytest.raises(kind, match="a web page instead of JSON") as caught:
+        await world.session().get(get(attempts=1), Thing)
+    assert (caught.value.retryable, caught.value.exit_code) == (True, 1)
 
 
-async def test_a_404_with_a_web_page_says_nothing_of_the_object(world: World) -> None:
-    """Something in between answered, so the run may well be going on."""
-    world.wire.scripts = [answer(404, PAGE)]
-    with pytest.raises(BadAnswer, match="HTTP 404: a web page instead of JSON; check base_url"):
-        await world.session().get(get(), Thing)
+def in_the_words_of_acme(body: Mapping[str, Any]) -> bool:
+    return "acme" in body
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (401, b'{"acme": "no such token"}', CredentialsRefused),
+        (403, b'{"acme": "no such permission"}', CredentialsRefused),
+        (404, b'{"acme": "no such thing"}', Gone),
+        *(
+            (status, body, BadAnswer)
+            for status in (401, 403, 404)
+            for body in (
+                b'{"message": "Forbidden"}',
+                b'{"error": {"type": "x", "message": "policy"}}',
+                b"",
+                b"[]",
+                b"no",
+            )
+        ),
+        (407, b'{"acme": "only a proxy says 407"}', BadAnswer),
+        (511, b'{"acme": "only a network says 511"}', BadAnswer),
+    ],
+)
+async def test_only_the_platform_itself_refuses_a_token_or_knows_nothing_of_a_run(
+    world: World, status: int, body: bytes, kind: type[PlatformError]
+) -> None:
+    """A proxy, a firewall and a log-in page say the same of everything, whatever becomes of token and run."""
+    world.wire.scripts = [answer(status, body)]
+    with pytest.raises(PlatformError) as caught:
+        await world.session(is_own_error=in_the_words_of_acme).send(post())
+    assert type(caught.value) is kind
+    assert ("a proxy, a firewall or a log-in page in between" in str(caught.value)) == (kind is BadAnswer)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "maybe_denied"),
+    [
+        (b'{"error": {"type": "record-not-found", "message": "Run was not found"}}', "record-not-found", False),
+        (b'{"error": {"type": "record-or-token-not-found", "message": "x"}}', "record-or-token-not-found", True),
+        (b'{"error": {"type": "t", "message": "Run was not found or access denied"}}', "t", True),
+        (b'{"errors": {"type": "HTTPNotFound", "message": "Run not found", "code": 404}}', "HTTPNotFound", False),
+        (b'{"detail": "Not found, or you do not have permission to see it."}', "", True),
+        (b'{"detail": "Not found."}', "", False),
+    ],
+)
+async def test_a_404_that_may_mean_no_access(world: World, body: bytes, kind: str, maybe_denied: bool) -> None:
+    world.wire.scripts = [answer(404, body)]
+    with pytest.raises(Gone) as caught:
+        await world.session().send(post())
+    assert (caught.value.kind, caught.value.maybe_denied) == (kind, maybe_denied)
+    assert ("or does not let this token see it" in str(caught.value)) == maybe_denied
+
+
+async def test_a_403_of_a_token_that_works_elsewhere_is_a_missing_permission(world: World) -> None:
+    world.wire.scripts = [answer(403, json_error()), answer(), answer(403, json_error()), answer(401, json_error())]
+    session = world.session()
+
+    async def works() -> bool:
+        with pytest.raises(CredentialsRefused) as caught:
+            await session.send(post())
+        return caught.value.token_works
+
+    assert not await works()
+    await session.get(get(), Thing)
+    assert await works()
+    assert not await works(), "a 401 is about the token itself"
 
 
 @pytest.mark.parametrize(
@@ -583,6 +677,51 @@ async def test_429_holds_up_its_family_only(world: World) -> None:
     assert await paused_s(world, session) > 200
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(status, b"") for status in (302, 400, 408, 500, 502, 503, 504, 520)]
+    + [(401, json_error()), (403, PAGE), (404, json_error()), (407, PAGE), (503, PAGE)],
+)
+@pytest.mark.parametrize("say", [lambda clock: "300", lambda clock: date(clock, 300)])
+async def test_retry_after_is_heeded_on_every_status(
+    world: World, status: int, body: bytes, say: Callable[[FastClock], str]
+) -> None:
+    """Whoever is asked to wait does not ask again, and an abort waits too."""
+    world.wire.scripts = [answer(status, body, Retry_After=say(world.clock))]
+    session = world.session()
+    with pytest.raises(PlatformError) as caught:
+        await session.get(get(), Thing)
+    assert len(world.wire.seen) == 1
+    assert caught.value.retry_after == pytest.approx(300, abs=150)
+    assert await paused_s(world, session) > 100
+
+
+@pytest.mark.parametrize("headers", [{"Retry_After": "soon"}, {"Retry_After": "-5"}, {"X_RateLimit_Reset": "300"}, {}])
+async def test_nothing_is_made_up_where_no_time_is_named(world: World, headers: dict[str, str]) -> None:
+    """When the count of requests starts anew says nothing of when a fault is over."""
+    world.wire.scripts = [answer(503, b"", **headers)]
+    session = world.session()
+    with pytest.raises(ServerFault) as caught:
+        await session.get(get(attempts=1), Thing)
+    assert caught.value.retry_after is None
+    assert await paused_s(world, session) < 100
+
+
+async def test_an_absurd_retry_after_ends_no_watch(world: World) -> None:
+    world.wire.scripts = [answer(503, b"", Retry_After="1e11")]
+    session = world.session()
+    with pytest.raises(ServerFault) as caught:
+        await session.get(get(), Thing)
+    assert caught.value.retry_after == 900
+
+
+async def test_a_short_retry_after_is_waited_for_in_the_call(world: World) -> None:
+    world.wire.scripts = [answer(503, b"", Retry_After="8"), answer()]
+    began = world.clock.monotonic()
+    await world.session().get(get(), Thing)
+    assert world.clock.monotonic() - began >= 8
+
+
 @pytest.mark.parametrize(("remaining", "reset_s", "expected_s"), [("0", 30, 30), ("0", 7200, 60), ("1", 30, 0)])
 async def test_nothing_remaining(world: World, remaining: str, reset_s: int, expected_s: float) -> None:
     """Nothing left pauses until the reset, but for a minute at most; anything left does not."""
@@ -777,3 +916,113 @@ async def test_a_token_as_an_id_is_not_in_the_error(world: World) -> None:
     with pytest.raises(Gone) as caught:
         await world.session().send(call)
     assert "Very-Secret" not in str(caught.value)
+
+
+# --- a token that is replaced ----------------------------------------------------------------------------------------
+
+
+class Place:
+    """Where a token lies, and may be replaced."""
+
+    def __init__(self, *tokens: str) -> None:
+        self.tokens = list(tokens)
+        self.reads = 0
+        self.learned: list[str] = []
+
+    def read(self) -> SecretStr:
+        self.reads += 1
+        token = self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+        if not token:
+            raise ConfigurationError("the token file x is empty")
+        return SecretStr(token)
+
+    def token(self) -> Token:
+        return Token(SecretStr(TOKEN), self.read, lambda secret: self.learned.append(secret.get_secret_value()))
+
+
+async def only_new(writer: asyncio.StreamWriter, seen: Seen) -> None:
+    writer.write(answer() if seen.headers["authorization"] == "Bearer new-token" else answer(401, json_error()))
+    await writer.drain()
+
+
+@pytest.mark.parametrize("call", [get(), post()])
+async def test_a_refused_token_is_read_again_and_the_new_one_tried(world: World, call: Call) -> None:
+    place = Place("new-token")
+    world.wire.scripts = [only_new]
+    session = world.session(token=place.token())
+    await session.get(call, Thing)
+    await session.get(call, Thing)
+    assert world.statuses == [401, 200, 200]
+    assert (place.reads, place.learned) == (1, ["new-token"])
+
+
+@pytest.mark.parametrize(
+    ("refusal", "again"),
+    [
+        (answer(401, json_error()), True),
+        (answer(403, json_error()), True),
+        (answer(404, b'{"error": {"type": "record-or-token-not-found", "message": "x"}}'), True),
+        (answer(404, json_error()), False),
+        (answer(400, json_error()), False),
+        (answer(500, json_error()), False),
+    ],
+)
+async def test_what_makes_a_token_be_read_again(world: World, refusal: bytes, again: bool) -> None:
+    place = Place("new-token")
+    world.wire.scripts = [refusal]
+    with pytest.raises(PlatformError):
+        await world.session(token=place.token()).send(get(attempts=1))
+    assert (place.reads > 0) == again
+    assert len(world.wire.seen) == 1 + again
+
+
+async def test_the_same_token_is_not_tried_twice(world: World) -> None:
+    place = Place(TOKEN)
+    world.wire.scripts = [only_new]
+    with pytest.raises(CredentialsRefused):
+        await world.session(token=place.token()).send(post())
+    assert world.statuses == [401]
+    assert place.learned == []
+
+
+async def test_a_token_of_the_environment_cannot_have_changed(world: World) -> None:
+    world.wire.scripts = [only_new]
+    with pytest.raises(CredentialsRefused):
+        await world.session(token=Token(SecretStr(TOKEN))).send(post())
+    assert world.statuses == [401]
+
+
+async def test_a_token_that_cannot_be_read_again_is_told_once_and_the_old_one_stays(world: World) -> None:
+    place = Place("", "", "new-token")
+    world.wire.scripts = [only_new]
+    session = world.session(token=place.token())
+    for _ in range(2):
+        with pytest.raises(CredentialsRefused):
+            await session.send(post())
+    (trouble,) = [notice for notice in world.notices if isinstance(notice, Trouble)]
+    assert trouble.message.endswith("cannot be read again: the token file x is empty")
+    assert trouble.account == "acme"
+    await session.send(post())
+
+
+async def test_requests_that_were_refused_together_read_the_token_once(world: World) -> None:
+    place = Place("new-token")
+    world.wire.scripts = [only_new]
+    session = world.session(token=place.token())
+    await asyncio.gather(*(session.send(post()) for _ in range(8)))
+    assert place.reads == 1
+
+
+async def test_no_token_of_before_is_in_an_error(world: World) -> None:
+    place = Place("new-token")
+    world.wire.scripts = [answer(401, json_error(f"{TOKEN} new-token"))]
+    with pytest.raises(CredentialsRefused, match=r"\*\*\* \*\*\*") as caught:
+        await world.session(token=place.token()).send(post())
+    assert TOKEN not in str(caught.value)
+
+
+async def test_the_word_for_an_error_holds_no_token(world: World) -> None:
+    world.wire.scripts = [answer(400, msgspec.json.encode({"error": {"type": f"bad-{TOKEN}", "message": ""}}))]
+    with pytest.raises(Refused) as caught:
+        await world.session().send(post())
+    assert caught.value.kind == "bad-***"

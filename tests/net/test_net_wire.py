@@ -17,9 +17,9 @@ import pytest
 from pydantic import SecretStr
 
 from watchdog.domain.notice import Notice
-from watchdog.errors import Unreachable
+from watchdog.errors import BadAnswer, Unreachable
 from watchdog.net import Call, Net, Priority, Session
-from watchdog.net.client import proxy_for
+from watchdog.net.proxies import proxy_for
 from watchdog.net.transport import AiohttpTransport
 from watchdog.runtime.clock import FastClock
 
@@ -224,7 +224,54 @@ PROXIES: list[tuple[str, dict[str, str], str | None]] = [
     ("https://notexample.com", ALL | {"no": "example.com,"}, "https://s:1"),
     ("https://10.0.0.7", ALL | {"no": "10.0.0.7"}, None),
     ("https://[fd00::7]", ALL | {"no": "[fd00::7]"}, None),
-]
+    # Without a standard: what curl, Go, Python and people do.
+    ("https://127.9.9.9", ALL, None),
+    ("https://api.localhost", ALL, None),
+    *((url, ALL | {"no": no}, None if free else "https://s:1") for url, no, free in [
+        ("https://10.1.2.3", "10.0.0.0/8", True),
+        ("https://10.1.2.3", "10.1.2.9/24", True),
+        ("https://11.1.2.3", "10.0.0.0/8", False),
+        ("https://10.1.2.3:8443", "10.0.0.0/255.0.0.0", True),
+        ("https://[fd00::7]", "fd00::/8", True),
+        ("https://[fd00::7]:8443", "[fd00::]/8", True),
+        ("https://[fe00::7]", "fd00::/8", False),
+        ("https://[::ffff:10.1.2.3]", "10.0.0.0/8", True),
+        ("https://api.example.com", "10.0.0.0/8,::/0,0.0.0.0/0", False),
+        ("https://10.1.2.3", "10.0.0.0/99", False),
+        ("https://[fd00::7]", "fd00::7", True),
+        ("https://[fd00::7]", "FD00:0::7", True),
+        ("https://[fd00::7]:8443", "[fd00::7]:8443", True),
+        ("https://[fd00::7]", "[fd00::7]:8443", False),
+        ("https://10.0.0.7", "0.0.7", False),
+        ("https://10.0.0.7", ".7", False),
+        ("https://10.0.0.7", "10.0.0.*", True),
+        ("https://10.0.0.7:8443", "10.0.0.7:8443", True),
+        ("https://api.corp.example", "*.corp.example", True),
+        ("https://a.b.corp.example", "*.corp.example", True),
+        ("https://corp.example", "*.corp.example", False),
+        ("https://notcorp.example", "*corp.example", True),
+        ("https://notcorp.example", "*.corp.example", False),
+        ("https://api-eu.corp.example", "api-*.corp.example", True),
+        ("https://api.corp", ".corp", True),
+        ("https://corp", ".corp", True),
+        ("https://api.corpx", ".corp", False),
+        ("https://api.corp.example:8443", "*.corp.example:8443", True),
+        ("https://api.corp.example", "*.corp.example:8443", False),
+        ("https://api.corp.example", "x.org corp.example", True),
+        ("https://api.corp.example", " x.org ,\tcorp.example\n", True),
+        ("https://api.corp.example", "x.org;corp.example", True),
+        ("https://api.corp.example", ", ,,", False),
+        ("https://API.Corp.Example", "api.CORP.example.", True),
+        ("https://api.corp.example.", "corp.example", True),
+        ("https://bücher.example", "bücher.example", True),
+        ("https://xn--bcher-kva.example", "BÜCHER.example", True),
+        ("https://api.example", "*", True),
+        ("https://api.example", "*:8443", False),
+        ("https://api.example", "https://api.example/v1/", True),
+        ("https://api.example", "[", False),
+        ("https://api.example", "]:x, [::1, ://, :443, a:b:c", False),
+    ]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("url", "environment", "proxy"), PROXIES)
@@ -268,6 +315,28 @@ async def test_a_proxy_that_refuses_never_sees_the_token(
     assert not caught.value.maybe_done
     assert line.heads[0].startswith("CONNECT platform.invalid:443 ")
     assert "tok-123" not in "".join(line.heads)
+    assert f"it answers {status} No" in str(caught.value)
+    assert "check the proxy" in str(caught.value)
+    assert "not about the token" in str(caught.value)
+
+
+async def test_a_proxys_password_is_in_no_error(through: Callable[[str], Net], line: Line) -> None:
+    line.answers = [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"]
+    for proxy in (f"http://me:S3CRET@127.0.0.1:{line.port}", "http://me:S3CRET@127.0.0.1:1", "http://me:S3CRET@h:x"):
+        net = through(proxy)
+        with pytest.raises(Unreachable, match="the proxy does not let us through") as caught:
+            await session(net, "https://platform.invalid").send(STOP)
+        await net.aclose()
+        assert "S3CRET" not in str(caught.value)
+
+
+async def test_the_page_of_a_proxy_does_not_refuse_the_token(through: Callable[[str], Net], line: Line) -> None:
+    """Without TLS the proxy answers in place of the platform."""
+    line.answers = [b"HTTP/1.1 403 No\r\nContent-Length: 13\r\n\r\n<html>blocked"]
+    net = through(f"http://127.0.0.1:{line.port}")
+    with pytest.raises(BadAnswer, match="a proxy, a firewall or a log-in page in between"):
+        await session(net, "http://platform.invalid").send(STOP)
+    await net.aclose()
 
 
 async def test_a_kind_of_proxy_that_we_do_not_speak(through: Callable[[str], Net]) -> None:
@@ -294,6 +363,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([openssl, "req", "-x509", *kind, *names, *files], check=True, capture_output=True)
     both = folder / "both.pem"
     both.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
+    (folder / "hashed").mkdir()
+    shutil.copy(folder / "cert.pem", folder / "hashed")
+    subprocess.run([openssl, "rehash", folder / "hashed"], check=True, capture_output=True)
     return both
 
 
@@ -309,6 +381,26 @@ async def test_a_certificate_that_nobody_vouches_for(net: Net, certificate: Path
             await session(net, f"https://127.0.0.1:{line.port}").send(STOP)
         assert not caught.value.maybe_done
         assert line.heads == []
+
+
+@pytest.mark.parametrize(("variable", "place"), [("SSL_CERT_FILE", "cert.pem"), ("SSL_CERT_DIR", "hashed")])
+async def test_an_authority_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, net: Net, variable: str, place: str
+) -> None:
+    async with Line(tls=serving(certificate)) as line:
+        url = f"https://127.0.0.1:{line.port}"
+        with pytest.raises(Unreachable, match="name it in SSL_CERT_FILE"):
+            await session(net, url).send(STOP)
+        monkeypatch.setenv(variable, str(certificate.parent / place))
+        believing = Net(FastClock(100), Ears())
+        await session(believing, url).send(STOP)
+        await believing.aclose()
+
+
+async def test_certificates_that_vanish_after_the_start(monkeypatch: pytest.MonkeyPatch, net: Net) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(Unreachable, match=r"cannot connect \(SSL_CERT_FILE: '/nowhere/ca.pem' cannot be read"):
+        await session(net, "https://127.0.0.1:1").send(STOP)
 
 
 async def test_a_server_that_does_not_speak_tls(net: Net, line: Line) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -79,7 +80,9 @@ Handler = Callable[[Asked], Reply | None]
 class Shelf:
     """Serves what a handler says over HTTP/1.1, in one of several ways of writing it; None is no answer at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: StillClock) -> None:
+        self.clock = clock
+        self.tells_time = True
         self.handler: Handler = lambda asked: Reply({}, 404)
         self.way = "plain"
         self.prefix = ""
@@ -145,7 +148,8 @@ class Shelf:
 
     def _write(self, reply: Reply) -> bytes:
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(self._dressed(reply.body)).encode()
-        headers = dict(reply.headers)
+        date = {"Date": format_datetime(self.clock.now(), usegmt=True)} if self.tells_time else {}
+        headers = {**date, **reply.headers}
         if self.way == "gzip":
             body = gzip.compress(body)
             headers["Content-Encoding"] = "gzip"
@@ -202,8 +206,8 @@ def clock() -> StillClock:
 
 
 @pytest.fixture
-async def shelf() -> AsyncIterator[Shelf]:
-    async with Shelf() as serving:
+async def shelf(clock: StillClock) -> AsyncIterator[Shelf]:
+    async with Shelf(clock) as serving:
         yield serving
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -216,7 +217,7 @@ async def test_a_list_that_cannot_be_read_is_a_failed_sweep(
     account: Any, shelf: Any, connect: Any, reply: Any, offset: int, status: int, kind: type[PlatformError]
 ) -> None:
     a = account(3000)
-    a.instead = {offset: reply({}, status)}
+    a.instead = {offset: reply({"error": {"type": "user-or-token-not-found", "message": "No."}}, status)}
     with pytest.raises(kind):
         await connect("apify", shelf.url).sweep()
 
@@ -335,35 +336,70 @@ async def test_one_look_up_for_many_who_ask_at_once(account: Any, shelf: Any, co
 # --- running time ------------------------------------------------------------------------------------------------
 
 
+NONE_YET: dict[str, Any] = {}
+GIGABYTE = {"options": {"memoryMbytes": 1024}}
+
+
 @pytest.mark.parametrize(
-    ("status", "stats", "finished_at", "expected"),
+    ("status", "stats", "finished_at", "least_s", "most_s"),
     [
-        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 0}, None, 600),
-        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 3}, None, 600),
-        ("RUNNING", {"durationMillis": 600_500, "resurrectCount": 3}, None, 600.5),
-        ("RUNNING", {"runTimeSecs": 0, "durationMillis": 0, "resurrectCount": 0}, None, 3600),
-        ("RUNNING", {"runTimeSecs": "600", "resurrectCount": 0}, None, 3600),
-        ("RUNNING", {"runTimeSecs": 0, "resurrectCount": 1}, None, None),
-        ("RUNNING", {"resurrectCount": None}, None, None),
-        ("RUNNING", {}, None, None),
-        ("RUNNING", None, None, None),
-        ("READY", None, None, 0),
-        ("READY", {"runTimeSecs": 600, "resurrectCount": 1}, None, 600),
-        ("ABORTING", {"resurrectCount": 0}, None, 3600),
-        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T11:10:00Z", 600),
-        ("SUCCEEDED", {"resurrectCount": 1}, "2026-03-01T11:10:00Z", None),
-        ("SUCCEEDED", None, "2026-03-01T11:10:00Z", None),
-        ("SUCCEEDED", {"runTimeSecs": 55, "resurrectCount": 1}, "2026-03-01T11:10:00Z", 55),
-        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T10:10:00Z", 0),
+        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 0}, None, 600, None),
+        ("RUNNING", {"runTimeSecs": 600, "resurrectCount": 3}, None, 600, None),
+        ("RUNNING", {"durationMillis": 600_500, "resurrectCount": 3}, None, 600.5, None),
+        # not filled in: the time since its creation is the most that it can have run, and no figure
+        ("RUNNING", {"runTimeSecs": 0, "durationMillis": 0, "resurrectCount": 0}, None, None, 3600),
+        ("RUNNING", {"runTimeSecs": "600", "resurrectCount": 0}, None, None, 3600),
+        ("RUNNING", {"runTimeSecs": 0, "resurrectCount": 1}, None, None, 3600),
+        ("RUNNING", NONE_YET, None, None, 3600),
+        ("RUNNING", None, None, None, 3600),
+        ("READY", None, None, 0, None),
+        ("READY", {"runTimeSecs": 600, "resurrectCount": 1}, None, 600, None),
+        ("READY", {"resurrectCount": 1}, None, None, 3600),
+        ("ABORTING", {"resurrectCount": 0}, None, None, 3600),
+        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T11:10:00Z", None, 600),
+        ("SUCCEEDED", None, "2026-03-01T11:10:00Z", None, 600),
+        ("SUCCEEDED", {"runTimeSecs": 55, "resurrectCount": 1}, "2026-03-01T11:10:00Z", 55, None),
+        ("ABORTED", {"runTimeSecs": 0, "resurrectCount": 0}, "2026-03-01T11:10:00Z", 0, None),
+        ("SUCCEEDED", {"resurrectCount": 0}, "2026-03-01T10:10:00Z", None, 0),
     ],
 )
 async def test_running_time(
-    shelf: Any, connect: Any, reply: Any, status: str, stats: Any, finished_at: str | None, expected: float | None
+    shelf: Any,
+    connect: Any,
+    reply: Any,
+    status: str,
+    stats: Any,
+    finished_at: str | None,
+    least_s: float | None,
+    most_s: float | None,
 ) -> None:
     body = {"data": run(1, status=status, stats=stats, finishedAt=finished_at)}
     shelf.handler = lambda asked: reply(body)
     seen = await connect("apify", shelf.url).inspect("run000001")
-    assert seen.usage.duration_s == expected
+    assert (seen.usage.duration_s, seen.most.duration_s) == (least_s, most_s)
+
+
+@pytest.mark.parametrize(
+    ("stats", "credits_used", "duration_s"),
+    [
+        ({"computeUnits": 0.5, "runTimeSecs": 600, "resurrectCount": 0}, 0.5, 600),
+        ({"runTimeSecs": 1800, "resurrectCount": 0}, 0.5, 1800),
+        ({"runTimeSecs": 1800}, 0.5, 1800),
+        ({"computeUnits": 0.5, "resurrectCount": 0}, 0.5, 1800),
+        ({"computeUnits": 0, "runTimeSecs": 1800, "resurrectCount": 0}, 0.5, 1800),
+        # the memory before the resurrection may have been another
+        ({"runTimeSecs": 1800, "resurrectCount": 1}, None, 1800),
+        ({"computeUnits": 0.5, "resurrectCount": 2}, 0.5, None),
+        (None, None, None),
+    ],
+)
+async def test_compute_units_are_memory_times_running_time(
+    shelf: Any, connect: Any, reply: Any, stats: Any, credits_used: float | None, duration_s: float | None
+) -> None:
+    shelf.handler = lambda asked: reply({"data": run(1, stats=stats, **GIGABYTE)})
+    seen = await connect("apify", shelf.url).inspect("run000001")
+    assert seen.usage.credits == (None if credits_used is None else pytest.approx(credits_used))
+    assert seen.usage.duration_s == (None if duration_s is None else pytest.approx(duration_s))
 
 
 async def test_time_spent_on_names_is_not_running_time(shelf: Any, connect: Any, reply: Any, clock: Any) -> None:
@@ -377,13 +413,13 @@ async def test_time_spent_on_names_is_not_running_time(shelf: Any, connect: Any,
 
     shelf.handler = serve
     [swept] = (await connect("apify", shelf.url).sweep()).snapshots
-    assert swept.usage.duration_s == 3600
+    assert swept.most.duration_s == 3600
     clock.time -= timedelta(seconds=600)
-    assert (await connect("apify", shelf.url).inspect("run000001")).usage.duration_s == 3600
+    assert (await connect("apify", shelf.url).inspect("run000001")).most.duration_s == 3600
 
 
 @pytest.mark.parametrize(("date", "swept_s", "inspected_s"), [("11:30", 3600, 1800), ("12:30", 5400, 5400)])
-async def test_either_clock_raises_a_suspicion_but_the_platforms_decides(
+async def test_either_clock_raises_a_suspicion_but_only_the_platforms_bounds_a_running_time(
     shelf: Any, connect: Any, reply: Any, date: str, swept_s: float, inspected_s: float
 ) -> None:
     headers = {"Date": f"Sun, 01 Mar 2026 {date}:00 GMT"}
@@ -396,8 +432,124 @@ async def test_either_clock_raises_a_suspicion_but_the_platforms_decides(
     shelf.handler = serve
     platform = connect("apify", shelf.url)
     [swept] = (await platform.sweep()).snapshots
-    assert swept.usage.duration_s == pytest.approx(swept_s, abs=1)
-    assert (await platform.inspect("run000001")).usage.duration_s == pytest.approx(inspected_s, abs=1)
+    assert swept.most.duration_s == pytest.approx(swept_s, abs=1)
+    assert (await platform.inspect("run000001")).most.duration_s == pytest.approx(inspected_s, abs=1)
+
+
+async def test_without_the_platforms_clock_the_time_since_the_start_is_not_known(
+    shelf: Any, connect: Any, reply: Any
+) -> None:
+    """Where something on the way strips the Date header our own clock may be hours off, either way."""
+    shelf.tells_time = False
+
+    def serve(asked: Any) -> Any:
+        if asked.path == "/v2/actor-runs":
+            return reply({"data": {"items": [run(1)], "total": 1}})
+        return reply({"data": run(1, stats=None)})
+
+    shelf.handler = serve
+    platform = connect("apify", shelf.url)
+    [swept] = (await platform.sweep()).snapshots
+    assert swept.usage.duration_s is None
+    assert swept.most.duration_s is None
+    assert (await platform.inspect("run000001")).usage.duration_s is None
+
+
+# --- cost ----------------------------------------------------------------------------------------------------------
+
+EVENTS = {
+    "pricingModel": "PAY_PER_EVENT",
+    "pricingPerEvent": {
+        "actorChargeEvents": {
+            "apify-actor-start": {"eventTitle": "Start", "eventPriceUsd": 0.02},
+            "result": {"eventTitle": "Result", "eventPriceUsd": 0.005},
+            "profile": {
+                "eventTieredPricingUsd": {
+                    "FREE": {"tieredEventPriceUsd": 0.02},
+                    "GOLD": {"tieredEventPriceUsd": 0.01},
+                }
+            },
+        }
+    },
+}
+ITEMS = {"pricingModel": "PRICE_PER_DATASET_ITEM", "unitName": "result", "pricePerUnitUsd": 0.004}
+TIERS = {"FREE": {"tieredPricePerUnitUsd": 0.004}, "GOLD": {"tieredPricePerUnitUsd": 0.002}}
+
+
+@pytest.mark.parametrize(
+    ("details", "usd", "most_usd", "basis"),
+    [
+        ({"usageTotalUsd": 1.5}, 1.5, None, "platform"),
+        ({"usageTotalUsd": 0}, 0.0, None, "platform"),
+        ({"usageTotalUsd": None}, None, None, None),
+        # events are known at once, while the total lags
+        ({"chargedEventCounts": {"apify-actor-start": 1, "result": 100}}, 0.52, None, "events"),
+        ({"usageTotalUsd": 0, "chargedEventCounts": {"apify-actor-start": 2, "result": 100}}, 0.54, None, "events"),
+        ({"usageTotalUsd": 0.4, "chargedEventCounts": {"result": 100}}, 0.4, None, "platform"),
+        ({"chargedEventCounts": {}}, None, None, None),
+        ({"chargedEventCounts": None}, None, None, None),
+        ({"chargedEventCounts": {"result": 0}}, 0.0, None, "events"),
+        # the plan of the user is not shown: between the lowest and the highest price
+        ({"chargedEventCounts": {"result": 100, "profile": 10}}, 0.6, 0.7, "events"),
+        # an event without a price, or without a readable count, costs nobody knows what
+        ({"chargedEventCounts": {"result": 100, "surprise": 3}}, 0.5, math.inf, "events"),
+        ({"chargedEventCounts": {"result": 100, "profile": "many"}}, 0.5, math.inf, "events"),
+        (
+            {"chargedEventCounts": {"result": 100}, "pricingInfo": EVENTS | {"isPPEPlatformUsagePaidByUser": True}},
+            0.5,
+            math.inf,
+            "events",
+        ),
+        ({"pricingInfo": ITEMS, "defaultDatasetId": "data1"}, 1.0, None, "items"),
+        (
+            {
+                "pricingInfo": {"pricingModel": ITEMS["pricingModel"], "tieredPricing": TIERS},
+                "defaultDatasetId": "data1",
+            },
+            0.5,
+            1.0,
+            "items",
+        ),
+        ({"pricingInfo": ITEMS, "defaultDatasetId": "data1", "usageTotalUsd": 0.9}, 0.9, None, "platform"),
+        ({"pricingInfo": ITEMS, "defaultDatasetId": "gone"}, None, None, None),
+        ({"pricingInfo": ITEMS, "defaultDatasetId": None}, None, None, None),
+        ({"pricingInfo": {"pricingModel": ITEMS["pricingModel"]}, "defaultDatasetId": "data1"}, None, None, None),
+        ({"pricingInfo": {"pricingModel": "FREE"}, "chargedEventCounts": {"result": 100}}, None, None, None),
+        ({"pricingInfo": "odd", "chargedEventCounts": ["odd"]}, None, None, None),
+    ],
+)
+async def test_cost(
+    shelf: Any,
+    connect: Any,
+    reply: Any,
+    details: dict[str, Any],
+    usd: float | None,
+    most_usd: float | None,
+    basis: str | None,
+) -> None:
+    """Of somebody else's Actor, by what Apify shows of it."""
+
+    def serve(asked: Any) -> Any:
+        if asked.path == "/v2/datasets/data1":
+            return reply({"data": {"id": "data1", "itemCount": 250, "cleanItemCount": 240}})
+        if "/actor-runs/" in asked.path:
+            return reply({"data": run(1, **{"usageTotalUsd": None, "pricingInfo": EVENTS} | details)})
+        return reply({"error": {"type": "record-not-found", "message": "not found"}}, 404)
+
+    shelf.handler = serve
+    seen = await connect("apify", shelf.url).inspect("run000001")
+    assert seen.usage.cost_usd == (None if usd is None else pytest.approx(usd))
+    assert seen.most.cost_usd == (None if most_usd is None else pytest.approx(most_usd))
+    assert seen.cost_basis == basis
+
+
+async def test_the_answer_to_an_abort_does_not_wait_for_a_count_of_results(
+    shelf: Any, connect: Any, reply: Any
+) -> None:
+    body = {"data": run(1, status="ABORTING", usageTotalUsd=None, pricingInfo=ITEMS, defaultDatasetId="data1")}
+    shelf.handler = lambda asked: reply(body)
+    assert (await connect("apify", shelf.url).abort("run000001", Mode.IMMEDIATE)).usage.cost_usd is None
+    assert not shelf.paths("/v2/datasets")
 
 
 # --- requests as documented --------------------------------------------------------------------------------------
@@ -446,7 +598,7 @@ async def test_every_request_is_as_documented(
 
 async def test_the_judge_does_judge(shelf: Any, connect: Any, description: OpenAPI) -> None:
     adapter = connect("apify", shelf.url)
-    with pytest.raises(Gone):
+    with pytest.raises(PlatformError):
         await adapter.sweep()
     asked = shelf.asked[0]
     validate(description, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from typing import Any
 
@@ -219,7 +220,7 @@ async def test_when_no_run_can_be_seen_the_sweep_has_failed(
 ) -> None:
     """A token that may list squids but not runs must not look like an account at rest."""
     a = account(3)
-    a.instead = {f"/v1/runs?squid00{number}": reply({}, status) for number in range(3)}
+    a.instead = {f"/v1/runs?squid00{number}": reply({"detail": "No."}, status) for number in range(3)}
     with pytest.raises(kind):
         await connect("lobstr", shelf.url).sweep()
 
@@ -283,22 +284,67 @@ async def test_cost(
 
 
 @pytest.mark.parametrize(
-    ("duration", "started_at", "expected"),
+    ("details", "least_s", "most_s"),
     [
-        (0, "2026-03-01T11:59:30Z", 0.0),
-        (0, "2026-03-01T11:00:00Z", None),
-        ("0:00:00", "2026-03-01T11:00:00.123", None),
-        (0, None, 0.0),
-        (5, "2026-03-01T11:00:00Z", 5.0),
-        (None, "2026-03-01T11:00:00Z", None),
+        ({"duration": 2400, "started_at": "2026-03-01T11:00:00Z"}, 2400.0, 3600.0),
+        ({"duration": "0:40:00.500000", "started_at": "2026-03-01T11:00:00"}, 2400.5, 3600.0),
+        ({"duration": 0, "started_at": "2026-03-01T11:00:00Z"}, 0.0, 3600.0),
+        ({"duration": None, "started_at": "2026-03-01T11:00:00Z"}, None, 3600.0),
+        ({"duration": 5, "started_at": None}, 5.0, math.inf),
+        # whatever is said, it has not run for longer than since its start
+        ({"duration": 90_000, "started_at": "2026-03-01T11:00:00Z"}, 3600.0, 3600.0),
+        ({"duration": 5, "started_at": "2026-03-01T12:30:00Z"}, 0.0, 0.0),
+        ({"duration": None, "started_at": None, "status": "pending"}, 0.0, 0.0),
+        ({"duration": 40, "started_at": "2026-03-01T11:00:00Z", "status": "pending"}, 40.0, 3600.0),
+        (
+            {
+                "duration": 50,
+                "started_at": "2026-03-01T11:00:00Z",
+                "ended_at": "2026-03-01T11:01:10Z",
+                "status": "done",
+                "is_done": True,
+            },
+            50.0,
+            70.0,
+        ),
     ],
 )
 async def test_running_time(
-    shelf: Any, connect: Any, reply: Any, duration: Any, started_at: str | None, expected: float | None
+    shelf: Any, connect: Any, reply: Any, details: dict[str, Any], least_s: float | None, most_s: float
 ) -> None:
-    """0 s of a run that has been running for an hour is a figure that is not filled in."""
-    shelf.handler = lambda asked: reply(run_of("squid000", duration=duration, started_at=started_at))
-    assert (await connect("lobstr", shelf.url).inspect("run-squid000")).usage.duration_s == expected
+    """`duration` is less than the time that has passed since the start, which may hold pauses."""
+    shelf.handler = lambda asked: reply(run_of("squid000", **details))
+    seen = await connect("lobstr", shelf.url).inspect("run-squid000")
+    assert seen.usage.duration_s == least_s
+    assert seen.most.duration_s == most_s
+
+
+async def test_without_the_platforms_clock_nobody_knows_how_long_a_run_may_have_run(
+    shelf: Any, connect: Any, reply: Any
+) -> None:
+    shelf.tells_time = False
+    shelf.handler = lambda asked: reply(run_of("squid000", duration=5, started_at="2026-03-01T11:00:00Z"))
+    seen = await connect("lobstr", shelf.url).inspect("run-squid000")
+    assert (seen.usage.duration_s, seen.most.duration_s) == (5.0, math.inf)
+
+
+async def test_the_list_shows_the_state_and_the_names_of_runs_that_it_only_names(
+    shelf: Any, connect: Any, reply: Any
+) -> None:
+    squid = {"id": "squid000", "name": "old", "crawler": "c", "crawler_name": "maps", "last_run_status": "RUNNING"}
+
+    def serve(asked: Any) -> Any:
+        if asked.path == "/v1/squids":
+            return reply({"data": [squid], "total_results": 1, "limit": 100, "page": 1, "total_pages": 1, "next": None})
+        return reply({"data": [run_of("squid000")], "total_results": 1, "total_pages": 1, "next": None})
+
+    shelf.handler = serve
+    platform = connect("lobstr", shelf.url)
+    [first] = (await platform.sweep()).snapshots
+    squid |= {"name": "new", "last_run_status": "PAUSED"}
+    glimpse = (await platform.sweep(watched=[first.run_id])).glimpses[first.run_id]
+    assert glimpse.state is RunState.PAUSED
+    assert "new" in glimpse.source.facets["squid"]
 
 
 # --- progress ----------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class World:
                 ("lobstr", LOBSTR_TOKEN, {"usd_per_credit": USD_PER_CREDIT}),
             )
         ]
-        return Settings(accounts=(*accounts, *self.more_accounts), dry_run=self._dry_run)
+        return Settings(accounts=(*accounts, *self.more_accounts), dry_run=self._dry_run, rules=self._rules)
 
     async def start(self) -> None:
         """Start the daemon; back when every account has been swept."""
@@ -267,7 +267,8 @@ class World:
         outcomes = Counter(
             (abort.account, abort.rule, str(abort.limit), str(abort.mode), str(abort.state))
             for abort in aborts
-            if not abort.state.is_open
+            # What was withdrawn came to nothing, which is no outcome.
+            if not abort.state.is_open and abort.state is not AbortState.WITHDRAWN
         )
         shown = {
             (found["account"], found["rule"], found["limit"], found["mode"], found["outcome"]): value

@@ -154,7 +154,7 @@ async def test_a_run_stuck_in_aborting_raises_the_alarm(world: Any) -> None:
         assert w.counted("aborts", outcome="confirmed") == 1
 
 
-@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("status", [400, 409])
 async def test_a_refused_abort_fails_is_counted_and_is_tried_again(world: Any, status: int) -> None:
     async with world(CAP) as w:
         run, other = start_over(w, "apify"), w.apify.start_run(usd_per_hour=72)
@@ -178,6 +178,120 @@ async def test_a_refused_abort_fails_is_counted_and_is_tried_again(world: Any, s
         states = [abort.state for abort in await w.aborts() if abort.run_id == run.id]
         assert states == [AbortState.FAILED, AbortState.CONFIRMED]
         await w.until(lambda: len(w.told(SavingBooked, run)) == 1, "the saving")
+
+
+DENIED = {
+    "401": (401, "user-or-token-not-found"),
+    "403": (403, "insufficient-permissions"),
+    "404": (404, "record-or-token-not-found"),
+}
+
+
+@pytest.mark.parametrize("where", ["abort", "abort|run"])
+@pytest.mark.parametrize("denied", DENIED)
+async def test_access_denied_is_trouble_with_the_token_and_closes_nothing(world: Any, denied: str, where: str) -> None:
+    """Ten minutes of it: one record, which stays open and is told of; once the token is mended it goes on."""
+    status, kind = DENIED[denied]
+    body = f'{{"error": {{"type": "{kind}", "message": "was not found or access denied"}}}}'.encode()
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.fault("status", "abort", status=status, run_id=run.id, body=body)
+        if where != "abort":
+            w.fault("status", "run", status=status, run_id=run.id, body=body, after=1)
+        await w.start()
+        await w.until(lambda: run.abort_requests >= 1, "the first request")
+        await w.pass_time(600)
+        (abort,) = await w.aborts()
+        assert abort.state.is_open
+        assert w.counted("aborts_unconfirmed") == 1
+        assert w.counted("aborts") == 0
+        assert [each for each in w.told(AbortTrouble, run) if f"HTTP {status}" in each.message]
+        assert run.abort_requests + w.requests("run", run) <= 60, "at growing distance"
+        w.sim.faults.clear()
+        (abort,) = await w.until_booked(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert len(await w.aborts()) == 1
+
+
+async def test_a_run_that_is_not_known_for_some_seconds_is_not_given_up(world: Any) -> None:
+    """A replica lags behind: the request and three looks say 404, all within five seconds."""
+    body = b'{"error": {"type": "record-not-found", "message": "Actor run was not found"}}'
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.fault("status", "abort", status=404, run_id=run.id, body=body, times=1)
+        w.fault("status", "run", status=404, run_id=run.id, body=body, after=1, times=4)
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert len(await w.aborts()) == 1
+
+
+async def test_a_run_that_is_definitely_gone_closes_its_record_in_time(world: Any) -> None:
+    body = b'{"error": {"type": "record-not-found", "message": "Actor run was not found"}}'
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.fault("status", "abort", status=404, run_id=run.id, body=body)
+        w.fault("status", "run", status=404, run_id=run.id, body=body, after=1)
+        await w.start()
+        await w.until(lambda: w.counted("aborts", outcome="failed") == 1, "the end of the record")
+        (abort,) = await w.aborts()
+        assert w.seconds_between(abort.history[0].at, abort.history[-1].at) >= 60
+        assert w.counted("aborts_unconfirmed") == 0
+        await w.pass_time(120)
+        assert len(await w.aborts()) == 1, "no second one while it cannot be looked at"
+
+
+async def test_a_platform_that_asks_to_wait_is_left_alone_by_an_abort(world: Any) -> None:
+    """503 with `Retry-After`, for the request as for the looks after it."""
+    async with world(CAP) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        wait = {"Retry-After": "40"}
+        w.fault("status", "abort", status=503, run_id=run.id, times=1, headers=wait)
+        await w.start()
+        (abort,) = await w.until_booked(run)
+        assert abort.requests == 2
+        asked = [record.at for record in w.sim.requests if record.endpoint in ("abort", "run")]
+        gaps = [w.seconds_between(*pair) for pair in pairwise(asked)]
+        assert 39 <= max(gaps) <= 80, "not before the time is over, and soon after it"
+
+
+async def test_a_run_resurrected_right_after_its_stop_is_judged_at_once(world: Any) -> None:
+    """While the figures of its first abort settle. The first record stays its own, the second one gets the rest."""
+    async with world(CAP, apify={"poll_interval": "1s"}) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        w.audited = False  # the truth of a run knows its last end only
+        await w.start()
+        stopped = []
+        for count in (1, 2, 3):
+
+            async def is_proven(count: int = count) -> bool:
+                return [each.state for each in await w.aborts()] == [AbortState.CONFIRMED] * count
+
+            await w.until(is_proven, f"proof number {count}")
+            stopped.append(w.clock.monotonic())
+            if count < 3:
+                w.apify.resurrect(run)
+        assert max(later - earlier for earlier, later in pairwise(stopped)) < 10, stopped
+        await w.until(lambda: len(w.told(SavingBooked, run)) == 3, "the books on all three")
+        records = await w.aborts()
+        assert all(each.settled and each.requests == 1 for each in records)
+        assert [each.before.resurrect_count for each in records] == [0, 1, 2]
+        assert [each.final.resurrect_count for each in records] == [0, 1, 2]
+
+
+async def test_a_list_that_lags_behind_costs_few_looks(world: Any) -> None:
+    """It shows the run that we stopped as running, and over its limit, for a minute."""
+    async with world(CAP, apify={"poll_interval": "1s"}) as w:
+        run = w.apify.start_run(curve=lambda ran_s: 9.0)
+        other = w.apify.start_run(curve=lambda ran_s: 0.1)
+        await w.start()
+        await w.until_booked(run)
+        looks = w.requests("run", run)
+        stale = {"id": run.id, "status": "RUNNING", "usageTotalUsd": 9.0, "finishedAt": None}
+        w.fault("bad_item", "list", run_id=other.id, fields=stale)
+        await w.pass_time(60)
+        assert 3 <= w.requests("run", run) - looks <= 8, "at growing distance"
+        assert len(await w.aborts()) == 1
 
 
 async def test_somebody_elses_abort_is_left_to_work(world: Any) -> None:

@@ -158,7 +158,7 @@ async def test_names_that_cannot_be_looked_up_are_told_and_never_abort(world: An
     async with world(rules) as w:
         run = w.apify.start_run(w.apify.add_actor("acme", "any"), usd_per_hour=36)
         other = w.apify.start_run(w.apify.add_actor("other", "any"), usd_per_hour=36)
-        names = w.fault("status", "actor", status=404)
+        names = w.fault("status", "actor", status=500)
         await w.start()
         await w.until(lambda: len(w.told(UsageUnknown)) == 2, "the notices")
         await w.sweeps(4)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.engine.running import RunningTime
 from watchdog.runtime.looks import LOOKS_MAX, SUSPECTS_MAX, Looks, looks_at_once
 from watchdog.runtime.watched import Watched
 
@@ -22,7 +23,7 @@ SOURCE = Source("k", "maps")
 
 def watched(run_id: str, turn_at: float = 0.0, *, by_sweep: bool = False) -> Watched:
     seen = Snapshot("main", "lobstr", run_id, SOURCE, RunState.RUNNING, "running", Usage(), NOON, False)
-    return Watched(seen, 0.0, turn_at=turn_at, by_sweep=by_sweep)
+    return Watched(seen, 0.0, RunningTime(0.0, True), turn_at=turn_at, by_sweep=by_sweep)
 
 
 class Lab:

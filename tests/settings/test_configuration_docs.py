@@ -17,6 +17,7 @@ EXAMPLES = [part.split("```")[0] for part in DOC.split("```yaml\n")[1:]]
 def test_every_example_is_a_settings_file(tmp_path: Path, text: str) -> None:
     file = tmp_path / "c.yaml"
     (tmp_path / "token").write_text("x")
+    (tmp_path / "token").chmod(0o600)
     file.write_text(text.replace("/run/secrets/apify", "token"))
     try:
         settings = load_settings(file, {"LOBSTR_TOKEN": "x"}, platforms=("apify", "lobstr"))

@@ -38,6 +38,7 @@ def messages(config: Path | None, environ: Mapping[str, str] = TOKEN) -> list[st
 
 def test_everything_a_file_can_say(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" secret-token\n")
+    (tmp_path / "token").chmod(0o600)
     text = """
 accounts:
   - name: apify-main

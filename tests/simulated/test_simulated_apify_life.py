@@ -146,12 +146,13 @@ async def test_a_graceful_abort_costs_until_it_is_over(
     assert run.truth().graceful is True
 
 
-async def test_an_abort_of_a_run_that_never_ran_costs_nothing(
-    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock
+@pytest.mark.parametrize("gracefully", [True, False])
+async def test_an_abort_of_a_run_that_never_ran_is_immediate_and_costs_nothing(
+    apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock, gracefully: bool
 ) -> None:
     run = apify.start_run(ready_for=60)
-    assert (await abort(apify_api, run.id))["status"] == "ABORTING"
-    clock.advance(100)
+    assert (await abort(apify_api, run.id, gracefully=gracefully))["status"] == "ABORTING"
+    clock.advance(1)
     assert run.status() == "ABORTED"
     assert run.usage().duration_s == 0
 
@@ -210,8 +211,8 @@ async def test_a_resurrected_run_leaves_the_stopped_time_out(
     await abort(apify_api, run.id)
     clock.advance(1 + 5000)
     answer = await apify_api.post(f"/v2/actor-runs/{run.id}/resurrect", params={"memory": 2048})
-    assert answer.json()["data"]["status"] == "RUNNING"
-    clock.advance(600)
+    assert answer.json()["data"]["status"] == "READY"
+    clock.advance(1 + 600)
     seen = await get(apify_api, run.id)
     assert seen["startedAt"] == "2026-03-01T12:00:00.000Z"
     assert seen["finishedAt"] is None
@@ -243,6 +244,7 @@ async def test_resurrection_wants_a_finished_run_and_money(
     apify.can_pay = False
     assert (await apify_api.post(f"/v2/actor-runs/{run.id}/resurrect")).status_code == 402
     apify.resurrect(run)
+    clock.advance(1)
     assert run.status() == "RUNNING"
 
 
@@ -280,6 +282,8 @@ async def test_the_list_filters_sorts_and_pages(
     assert [item["id"] for item in late["items"]] == [run.id for run in runs[90:96]]
     clock.advance(1)
     apify.resurrect(runs[0])
+    assert (await page(status="READY"))["total"] == 1
+    clock.advance(1)
     assert (await page(status="RUNNING"))["total"] == 61
 
 
@@ -346,7 +350,7 @@ def test_figures_that_cannot_be(apify: ApifyAccount) -> None:
     with pytest.raises(ValueError, match="usd_per_hour"):
         apify.start_run(usd_per_hour=float("nan"))
     with pytest.raises(ValueError, match="origin"):
-        apify.start_run(origin="MOON")
+        apify.start_run(origin="")
     run = apify.start_run()
     with pytest.raises(ValueError, match="already"):
         apify.start_run(run_id=run.id)

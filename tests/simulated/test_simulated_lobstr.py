@@ -56,7 +56,7 @@ async def test_an_error_ends_a_run_at_once(
 
 
 async def test_pauses_cost_nothing(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
-    run = started(lobstr, pauses=[(60, 3600), (120, 600)], credits_per_hour=3600)
+    run = started(lobstr, pauses=[(60, 3600), (120, 600)], credits_per_hour=3600, duration_share=1.0)
     clock.advance(60 + 1800)
     seen = await get(lobstr_api, f"/v1/runs/{run.id}")
     assert (seen["status"], seen["credit_used"], seen["duration"]) == ("paused", 60, "0:01:00")
@@ -69,12 +69,13 @@ async def test_pauses_cost_nothing(lobstr: LobstrAccount, lobstr_api: httpx.Asyn
 async def test_an_abort_uploads_then_is_aborted(
     lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock
 ) -> None:
-    run = started(lobstr, ends_after=3600, results_total=1000, credits_per_hour=60)
+    run = started(lobstr, ends_after=3600, results_total=1000, credits_per_hour=60, duration_share=1.0)
     clock.advance(900)
     answer = (await lobstr_api.post(f"/v1/runs/{run.id}/abort")).json()
     assert set(answer) == {
         *("id", "object", "squid", "is_done", "started_at", "total_results", "total_unique_results"),
         *("ended_at", "duration", "credit_used", "origin", "status", "export_done", "created_at"),
+        *("next_launch_at", "force_launch", "export_count", "export_time", "email_done", "email_time"),
         *("done_reason", "done_reason_desc"),
     }
     assert (answer["status"], answer["done_reason"], answer["is_done"]) == ("uploading", "aborted", True)
@@ -107,19 +108,14 @@ async def test_what_is_over_cannot_be_aborted(
         clock.advance(wait_s)
         answer = await lobstr_api.post(f"/v1/runs/{run_id}/abort")
         assert answer.status_code == 404
-        assert answer.json() == {
-            "error": {
-                "message": "Run not found or already completed",
-                "type": "not_found_error",
-                "param": "run_hash",
-            }
-        }
+        assert answer.json()["errors"]["type"] == "HTTPNotFound"
+        assert answer.json()["errors"]["code"] == 404
     assert run.truth().abort_requests == 2
 
 
 async def test_both_ways_to_write_time(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
     clock.advance(0.25)
-    run = started(lobstr, started_ago=93784.5, ends_after=None)
+    run = started(lobstr, started_ago=93784.5, ends_after=None, duration_share=1.0)
     detail = await get(lobstr_api, f"/v1/runs/{run.id}")
     assert (detail["duration"], detail["started_at"]) == (
         "1 day, 2:03:04.500000",
@@ -157,7 +153,16 @@ async def test_credits_are_for_completed_runs(
     path = f"/v1/runs/{run.id}/credits"
     assert (await lobstr_api.get(path)).status_code == 400
     clock.advance(4000)
-    assert (await get(lobstr_api, path))["credit_used"] == 7200
+    assert await get(lobstr_api, path) == {
+        "run_id": run.id,
+        "total_credits": 7200,
+        "total_results": 1000,
+        "breakdown": [{"function": "base", "credits": 7200, "attempts": 1000}],
+        "rates": {"credits_per_row": 7.2},
+        "function_colors": {},
+        "base_function_label": None,
+        "filter_breakdown": [],
+    }
 
 
 async def test_squids(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient, clock: SimClock) -> None:
@@ -204,20 +209,20 @@ async def test_runs_of_a_squid_newest_first(
 
 async def test_requests_that_make_no_sense(lobstr: LobstrAccount, lobstr_api: httpx.AsyncClient) -> None:
     squid = lobstr.add_squid("maps")
-    for path, status in (
-        ("/v1/runs", 400),
-        (f"/v1/runs?squid={squid}&limit=x", 400),
-        (f"/v1/runs?squid={squid}&page=2", 404),
-        ("/v1/runs?squid=unknown", 404),
-        ("/v1/runs/unknown", 404),
-        ("/v1/runs/unknown/stats", 404),
-        ("/v1/runs/unknown/credits", 404),
-        ("/v1/squids/unknown", 404),
-        ("/v1/nothing", 404),
+    for path, status, envelope in (
+        ("/v1/runs", 400, "errors"),
+        (f"/v1/runs?squid={squid}&limit=x", 400, "errors"),
+        (f"/v1/runs?squid={squid}&page=2", 404, "detail"),
+        ("/v1/runs?squid=unknown", 404, "errors"),
+        ("/v1/runs/unknown", 404, "errors"),
+        ("/v1/runs/unknown/stats", 404, "errors"),
+        ("/v1/runs/unknown/credits", 404, "errors"),
+        ("/v1/squids/unknown", 404, "errors"),
+        ("/v1/nothing", 404, "detail"),
     ):
         answer = await lobstr_api.get(path)
         assert answer.status_code == status, path
-        assert list(answer.json()) == ["detail"]
+        assert list(answer.json()) == [envelope], path
     answer = await lobstr_api.delete("/v1/squids")
     assert (answer.status_code, list(answer.json())) == (405, ["detail"])
 

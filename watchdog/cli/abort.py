@@ -104,7 +104,7 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
     for secret in loaded.settings.secrets:
         redactor.add(secret)
     settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
-    async with opened(settings, loaded.rules, observers=[LogObserver()]) as app:
+    async with opened(settings, loaded.rules, observers=[LogObserver()], learned=redactor.add) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
         click.echo(answer)
         try:

@@ -12,7 +12,6 @@ from watchdog.app import build
 from watchdog.cli.common import Loaded, config_option, load, rules_option
 from watchdog.domain.decision import describe
 from watchdog.errors import PlatformError
-from watchdog.runtime.daemon import startup_error
 
 
 @click.command("check")
@@ -30,7 +29,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json: bool
     tried = asyncio.run(_try_tokens(loaded)) if online else {}
     click.echo(json.dumps(_as_json(loaded, tried), indent=2) if as_json else _as_text(loaded, tried))
     errors = [outcome for outcome in tried.values() if isinstance(outcome, PlatformError)]
-    return startup_error(errors).exit_code if errors else 0
+    return max((error.exit_code for error in errors), default=0)
 
 
 async def _try_tokens(loaded: Loaded) -> dict[str, str | PlatformError]:

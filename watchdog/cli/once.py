@@ -23,9 +23,8 @@ from watchdog.domain.ports import Observer
 from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
-from watchdog.runtime.daemon import startup_error
 from watchdog.settings import Settings
-from watchdog.telemetry.logs import LogObserver, configure_logging
+from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
 #: With --exit-code: every account was read, every abort proven, and a run was stopped, or would be in a dry run.
 STOPPED = 3
@@ -58,15 +57,23 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
     for secret in loaded.settings.secrets:
         redactor.add(secret)
     overrides = _overrides(loaded.settings) if loaded.settings.dry_run else []
-    return asyncio.run(_once(loaded, overrides, as_json=as_json, exit_code=exit_code, wait_s=wait))
+    return asyncio.run(_once(loaded, overrides, redactor, as_json=as_json, exit_code=exit_code, wait_s=wait))
 
 
-async def _once(loaded: Loaded, overrides: list[Override], *, as_json: bool, exit_code: bool, wait_s: float) -> int:
+async def _once(
+    loaded: Loaded,
+    overrides: list[Override],
+    redactor: Redactor,
+    *,
+    as_json: bool,
+    exit_code: bool,
+    wait_s: float,
+) -> int:
     recorder = Recorder()
     observers: list[Observer] = [LogObserver(), recorder]
     # A dry run writes nothing, so it may run beside a daemon that has the ledger; `overrides` are what it needs of it.
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
-    async with opened(settings, loaded.rules, observers=observers) as app:
+    async with opened(settings, loaded.rules, observers=observers, learned=redactor.add) as app:
         app.announce()
         for override in overrides:
             await app.ledger.add_override(override)
@@ -136,7 +143,7 @@ def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
 def _exit_code(app: App, aborts: list[Abort]) -> int:
     errors = [poller.last_error for poller in app.pollers if poller.last_error is not None]
     if errors:
-        return startup_error(errors).exit_code
+        return max(error.exit_code for error in errors)
     unseen = any(watched.failures for poller in app.pollers for watched in poller.watched.values())
     unproven = any(abort.state.is_open or abort.state is AbortState.FAILED for abort in aborts)
     return 1 if unseen or unproven else 0

@@ -12,7 +12,7 @@ from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
 from watchdog.ledger.lock import DAEMON
 from watchdog.runtime.systemd import OPENING_S, Systemd
-from watchdog.telemetry.logs import LogObserver, configure_logging
+from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -38,12 +38,13 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
         if systemd.watchdog_s is not None:
             # It ends a hang with SIGABRT: then the journal shows where every thread was.
             faulthandler.enable()
-        asyncio.run(_serve(loaded, systemd))
+        asyncio.run(_serve(loaded, systemd, redactor))
 
 
-async def _serve(loaded: Loaded, systemd: Systemd) -> None:
+async def _serve(loaded: Loaded, systemd: Systemd, redactor: Redactor) -> None:
     systemd.starting("opening the ledger", within_s=OPENING_S)
-    async with opened(loaded.settings, loaded.rules, observers=[LogObserver()], role=DAEMON) as app:
+    observers = [LogObserver()]
+    async with opened(loaded.settings, loaded.rules, observers=observers, role=DAEMON, learned=redactor.add) as app:
         daemon = app.daemon()
         app.announce()
         await daemon.run(systemd=systemd)

@@ -22,7 +22,8 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A run against one limit. `limit` and `used` in the unit of the kind; `used` is None for `unknown`.
+    """A run against one limit. `limit` and `used` in the unit of the kind. For `unknown`, `used` is None, or what is
+    proven of a figure that may be over the limit already.
 
     `why_unknown` says what is missing (`usage`: the figure; `source`: names or the origin, needed to tell if the rule
     applies). `projected`, of a breach that has not happened yet: what the run may have used by the time it could be

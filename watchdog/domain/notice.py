@@ -80,7 +80,8 @@ class SweepDone:
 
     `active`: runs by state. `unknown`: active runs by limit kind whose figure for a limit on them is not known.
     `ratios`: by (rule, kind), used over limit of the closest active run. `bad_items`: a sentence per unreadable item.
-    `waiting`: looks that are due and wait for their turn.
+    `nameless`: a sentence per source whose names will not be had. `waiting`: looks that are due and wait for their
+    turn.
     """
 
     account: AccountInfo
@@ -91,6 +92,7 @@ class SweepDone:
     ratios: Mapping[tuple[str, LimitKind], float]
     bad_items: tuple[str, ...] = ()
     waiting: int = 0
+    nameless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,15 @@ class RequestDone:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRenewed:
+    """The token of `account` ("" is the admin token of the web server) was replaced where it lies, in the file
+    `place`, and the new one is used from now on."""
+
+    account: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Anything else that somebody should know of, as one sentence; `level` is `warning` or `error`."""
 
@@ -219,5 +230,6 @@ Notice = (
     | LedgerState
     | RequestDone
     | AdminCalled
+    | TokenRenewed
     | Trouble
 )

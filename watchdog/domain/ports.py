@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -11,7 +11,15 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
-from watchdog.domain.run import Snapshot, Usage
+from watchdog.domain.run import RunState, Snapshot, Source, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a list shows of a run whose usage it does not show."""
+
+    state: RunState
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,9 @@ class Sweep:
     """What one list call (all its pages) showed: every active run it could read.
 
     `snapshots` are the runs that were not handed over earlier (see `Platform.sweep`). `unread` are ids of runs that the
-    list shows to be active still, though their usage was not read this time. `bad_items` holds one sentence for each
+    list shows to be active still, though their usage was not read this time; `glimpses` is what it shows of those,
+    by id, where it shows anything. `nameless` holds one sentence for each source whose names will not be had, since it
+    is gone or the token may not read it. `bad_items` holds one sentence for each
     item that could not be read. `sure` is whether the whole list was seen, so that a run not in it was really not
     listed; even then it has not thereby ended. `pages` is how many calls the bare list takes.
     """
@@ -29,6 +39,8 @@ class Sweep:
     sure: bool = True
     unread: Collection[str] = ()
     pages: int = 1
+    glimpses: Mapping[str, Glimpse] = field(default_factory=dict)
+    nameless: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,8 @@ class PlatformTraits:
     `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
     `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
     `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
-    the runtime looks at them one by one, each when its time has come.
+    the runtime looks at them one by one, each when its time has come. `may_metamorph`: whether a run may
+    become one of another source, which only an inspection shows for sure.
     """
 
     name: str
@@ -47,6 +60,7 @@ class PlatformTraits:
     settle_s: float
     default_poll_interval_s: float | None
     sweep_shows_usage: bool = True
+    may_metamorph: bool = False
 
 
 Seen = Callable[[Sequence[Snapshot]], None]
@@ -76,6 +90,10 @@ class Platform(Protocol):
     async def explain(self, run_id: str, text: str) -> None:
         """Write onto the run why it was stopped, where its owner sees it; nothing on a platform that has no such
         place, or if the account does not want it."""
+        ...
+
+    def forget_names(self) -> None:
+        """Names may have changed: look them up again, and use those that are known until then."""
         ...
 
     async def check(self) -> str:
@@ -112,6 +130,11 @@ class Ledger(Protocol):
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of these runs."""
+        ...
+
+    async def seen_running(self, account: str) -> Mapping[str, float]:
+        """For how many seconds each run of this account was seen running when it was last written, by id; runs never
+        seen running are left out."""
         ...
 
     async def add_finished(self, snapshot: Snapshot) -> None:

@@ -51,6 +51,11 @@ class Selector:
         """Whether it looks at run ids, so that its answer differs between runs of one source."""
         return "run_id" in self.globs
 
+    @property
+    def names_source(self) -> bool:
+        """Whether it looks at what a run is an execution of."""
+        return any(key not in RUN_KEYS for key in self.globs)
+
     def matches_account(self, platform: str, account: str) -> bool:
         """Whether runs of this account can match at all."""
         own = {"platform": (platform,), "account": (account,)}

@@ -71,6 +71,16 @@ class LimitKind(StrEnum):
     __hash__ = str.__hash__
 
 
+class CostBasis(StrEnum):
+    """Where a cost in US dollars comes from: the platform's own figure; its prices times charged events, or times items
+    of the dataset; credits times the price that the account's settings give."""
+
+    PLATFORM = "platform"
+    EVENTS = "events"
+    ITEMS = "items"
+    CREDITS = "credits"
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """What a run has used so far. `None` means the platform does not say, which is never the same as zero.
 
@@ -99,8 +109,9 @@ class Source:
     """What a run is an execution of (actor/task, squid/crawler).
 
     `facets` maps a match key of the rules (`actor`, `task`, `squid`, `crawler`) to every name it goes by: for an
-    Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names could not be looked up yet: a
-    selector on one of those can neither be said to match nor not to match.
+    Actor `owner/name`, `name` and the id. `unresolved` lists facets whose names are not known: a selector on one of
+    those can neither be said to match nor not to match. `denied` are those of them that this account's token may not
+    read, so that waiting does not help. A facet whose object is gone has no names but its id, and is in neither.
     `key` is unique for everything a selector can see of the source; equal keys have equal facets. `id` stays the same
     for ever, whatever names are known: the ledger's history of a source goes by it.
     """
@@ -110,6 +121,27 @@ class Source:
     facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     unresolved: frozenset[str] = frozenset()
     id: str = ""
+    denied: frozenset[str] = frozenset()
+
+
+def joined(first: Source, *others: Source) -> Source:
+    """The source of a run that is one of several (an Apify run that has metamorphed into another Actor): a selector
+    that means any of them means it. It is labelled by the first."""
+    if not others:
+        return first
+    every = (first, *others)
+    facets: dict[str, tuple[str, ...]] = {}
+    for source in every:
+        for facet, names in source.facets.items():
+            facets[facet] = tuple(dict.fromkeys((*facets.get(facet, ()), *names)))
+    return Source(
+        key=" > ".join(source.key for source in every),
+        label=first.label,
+        facets=facets,
+        unresolved=frozenset().union(*(source.unresolved for source in every)),
+        id=" > ".join(source.id for source in every),
+        denied=frozenset().union(*(source.denied for source in every)),
+    )
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -134,9 +166,12 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """A run as seen at one moment.
 
     `inspected` tells the detail call from the list call of a sweep. A figure that is `None` in a swept snapshot may
-    only need an inspection; in an inspected one it is unknown. In a swept snapshot `duration_s` may be an upper
-    bound (now - started_at). `status` is the platform's own word for `state`. `seen_at` is UTC by our clock.
-    `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    only need an inspection; in an inspected one it is unknown. Every figure of `usage` is true or, where `most` has one
+    too, a lower bound: the run has used at least this, and at most that (inf: nobody knows). Only `usage` is ever a
+    reason to abort; `most` is one to look. `status` is the platform's own word for `state`. `seen_at` is UTC by our
+    clock. `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    `cost_basis` says where the cost comes from (None: the platform's own figure, or no cost known). `seen_running_s`
+    are the seconds of running time that passed before our eyes.
     """
 
     account: str
@@ -151,11 +186,14 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     origin: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    most: Usage = NOTHING_KNOWN
     resurrect_count: int | None = None
     progress: Progress = NO_PROGRESS
     cap: PlatformCap = PlatformCap()
     burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
     end_reason: str | None = None
+    cost_basis: CostBasis | None = None
+    seen_running_s: float = 0.0
 
     @property
     def key(self) -> RunKey:

@@ -9,8 +9,10 @@ The table of states and transitions is in docs/escalation.md.
 Rules of safety behind it: the record exists before any request; a lost answer may have worked, so the run is looked at
 before anything is asked again; every request but the first directly follows a look that showed the run active; an
 answer is not a stop, so the run is followed until it is over; a graceful abort that outlives the platform's window
-becomes an immediate one; only refusals of every request, a platform that knows the run no more, or a withdrawal before
-any request had an effect end the pursuit of a run that may still spend.
+becomes an immediate one. The newest look decides whether anything is asked (again): a reason that it no longer shows
+takes the decision back, and one that it cannot tell asks nothing. Only definite refusals of every request, a platform
+that definitely knows the run no more, or a withdrawal end the pursuit of a run that may still spend; access denied is
+trouble with the token, and ends nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +24,25 @@ from enum import Enum
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode, reason_text
 from watchdog.domain.override import MANUAL
 from watchdog.domain.run import RunState, Snapshot, replace
-from watchdog.errors import PlatformError, Unreachable
+from watchdog.engine.grounds import ASKED_FOR, STAND, Ground, Grounds
+from watchdog.errors import CredentialsRefused, Gone, PlatformError, Unreachable
 
 #: Longest wait that a platform's "slow down" is taken at its word for, in seconds; no shorter than `net` pauses for.
 POSTPONE_MAX_S = 900.0
 #: After this many refusals in a row the abort is closed as failed; the run stays watched.
 REFUSALS_MAX = 3
-#: After this many "no such run" answers in a row nothing can be proven any more.
+#: After this many "no such run" answers in a row, over so many seconds, nothing can be proven any more. A platform's
+#: replicas may not know a new run for some seconds.
 GONE_MAX = 3
+GONE_S = 60.0
+#: So long may the newest looks not tell whether the run is still to be stopped; then that is left to the watch, in
+#: seconds.
+UNKNOWN_MAX_S = 300.0
+#: After an accepted request, a run that by the newest look is not to be stopped is followed for so long, in seconds:
+#: the request may still stop it.
+FOLLOW_S = 60.0
+#: Longest pause while access to the run is denied, in seconds: somebody is mending the token.
+DENIED_MAX_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +83,10 @@ class Pursuit:
     """An abort being carried out: the record, and what only matters while the process lives.
 
     `due` is the earliest time of the next step, set at `since`; `looks` counts looks since the last request that may
-    have arrived; `gone` counts "no such run" answers in a row; `must_look`: the next step is a look; `yielded_at`:
-    since when somebody else's abort of the run is given its time; `asked_before`: when the request before the last one
-    was sent.
+    have arrived; `gone` counts "no such run" answers in a row, the first of them at `gone_since`; `must_look`: the
+    next step is a look; `yielded_at`: since when somebody else's abort of the run is given its time; `asked_before`:
+    when the request before the last one was sent; `unknown_since`: since when looks do not tell whether the run is
+    still to be stopped.
     """
 
     abort: Abort
@@ -83,6 +97,8 @@ class Pursuit:
     since: datetime | None = None
     yielded_at: datetime | None = None
     asked_before: datetime | None = None
+    gone_since: datetime | None = None
+    unknown_since: datetime | None = None
 
 
 def open_abort(
@@ -220,7 +236,8 @@ def unanswered(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace
     """No proper answer came. If the request may have arrived, it may have worked: look before anything else."""
     if isinstance(error, Unreachable) and not error.maybe_done:
         return _again_later(_void(pursuit), now, pace)
-    return _asked(replace(pursuit.abort, requested_at=now), now, pace, f"answer lost: {error}")
+    after = _asked(replace(pursuit.abort, requested_at=now), now, pace, f"answer lost: {error}")
+    return _no_sooner(after, now, error)
 
 
 def _void(pursuit: Pursuit) -> Pursuit:
@@ -242,6 +259,24 @@ def postponed(pursuit: Pursuit, now: datetime, seconds: float, pace: Pace | None
     return _pause(_void(pursuit), now, max(least_s, min(seconds, POSTPONE_MAX_S)), must_look=True)
 
 
+def is_denied(error: PlatformError) -> bool:
+    """Whether the platform may only be keeping us out: trouble with the token, which says nothing about the run."""
+    if isinstance(error, Gone):
+        return error.maybe_denied
+    return isinstance(error, CredentialsRefused)
+
+
+def _asked_to_wait_s(error: PlatformError | None) -> float:
+    """For how long the platform wants to be left alone, in seconds, as far as that is believed."""
+    asked = error.retry_after if error is not None else None
+    return min(max(0.0, asked or 0.0), POSTPONE_MAX_S)
+
+
+def _no_sooner(pursuit: Pursuit, now: datetime, error: PlatformError | None) -> Pursuit:
+    """Nothing happens before the time that the platform asked for."""
+    return replace(pursuit, due=max(pursuit.due, now + timedelta(seconds=_asked_to_wait_s(error))))
+
+
 def no_longer_abortable(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
     """The platform says there is no such run to abort (404): most likely it is over, which only a look can tell."""
     if pursuit.abort.requests > 1:
@@ -251,7 +286,10 @@ def no_longer_abortable(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
 
 def refused(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -> Pursuit:
     """The platform will not do it (4xx). After a few refusals the abort has failed, unless an earlier request was
-    accepted: then the run may well be stopping, and is followed."""
+    accepted: then the run may well be stopping, and is followed. Access denied (401, 403) is no such refusal: once the
+    token is mended, the same request works."""
+    if is_denied(error):
+        return _again_later(_void(pursuit), now, pace, DENIED_MAX_S)
     abort = _void(pursuit).abort
     abort = replace(abort, refusals=pursuit.abort.refusals + 1)
     if abort.refusals >= REFUSALS_MAX and abort.effective_requests == 0:
@@ -259,9 +297,9 @@ def refused(pursuit: Pursuit, error: PlatformError, now: datetime, pace: Pace) -
     return _again_later(replace(pursuit, abort=abort), now, pace)
 
 
-def _again_later(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+def _again_later(pursuit: Pursuit, now: datetime, pace: Pace, most_s: float | None = None) -> Pursuit:
     """After a growing pause, and a look at its end."""
-    pause_s = _growing(pace.look_first_s, pursuit.abort.requests, pace.retry_max_s)
+    pause_s = _growing(pace.look_first_s, pursuit.abort.requests, pace.retry_max_s if most_s is None else most_s)
     return _pause(pursuit, now, pause_s, must_look=True)
 
 
@@ -274,19 +312,48 @@ def _pause(pursuit: Pursuit, now: datetime, seconds: float, *, must_look: bool) 
     return replace(pursuit, due=now + timedelta(seconds=seconds), since=now, must_look=must_look)
 
 
-def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
-    """The run was seen again: over, still going, or (once stopped) with settled figures."""
+def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds: Grounds = STAND) -> Pursuit:
+    """The run was seen again: over, still going, or (once stopped) with settled figures. `grounds`: how the reason of
+    the abort stands by this look, where `is_in_question` says that it matters."""
     abort = _not_in_the_future(pursuit.abort, now)
     if not abort.state.is_open:
-        # A run active again has been resurrected: what it uses now is no longer this abort's.
-        final = abort.final if seen.state.is_active else seen
+        is_its_own = not (seen.state.is_active or _is_another_end(abort.final, seen))
+        final = _with_longest(seen, abort.final) if is_its_own else abort.final
         return replace(pursuit, abort=replace(abort, final=final, settled=True))
     pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
     if seen.state.is_active and not _was_resurrected(abort, seen):
-        return _still_active(pursuit, seen, now, pace)
+        return _still_active(pursuit, seen, now, pace, grounds)
     if _end_is_unclear(abort, seen):
         return _pause(pursuit, now, _growing(pace.look_first_s, pursuit.looks, 6 * pace.look_max_s), must_look=True)
     return _close(pursuit, seen, now)
+
+
+def _with_longest(seen: Snapshot, final: Snapshot | None) -> Snapshot:
+    """Running time never goes back: what was proven at the stop still is, where the settled figures show less."""
+    before, after = final.usage.duration_s if final is not None else None, seen.usage.duration_s
+    if before is None or (after is not None and after >= before):
+        return seen
+    return replace(seen, usage=replace(seen.usage, duration_s=before))
+
+
+def _is_another_end(final: Snapshot | None, seen: Snapshot) -> bool:
+    """Whether the run was resurrected since its stop and is over again: what it has used by now is no longer of this
+    abort, no more than that of one that is active again."""
+    if final is None or final.state.is_active:
+        return True
+    if final.resurrect_count is not None and seen.resurrect_count is not None:
+        return seen.resurrect_count > final.resurrect_count
+    ended = final.finished_at, seen.finished_at
+    named = RunState.STOPPED not in (final.state, seen.state)
+    return named and None not in ended and ended[0] != ended[1]
+
+
+def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
+    """Whether this look can take the decision back: the run goes on, and nothing that was asked shows. What a person
+    asked for needs no reason, and a run that is being stopped is seen through."""
+    abort = pursuit.abort
+    untouched = seen.state.is_active and seen.state is not RunState.ABORTING
+    return untouched and abort.state.is_open and abort.rule != MANUAL and not _was_resurrected(abort, seen)
 
 
 def _was_resurrected(abort: Abort, seen: Snapshot) -> bool:
@@ -295,15 +362,32 @@ def _was_resurrected(abort: Abort, seen: Snapshot) -> bool:
     return before is not None and after is not None and after > before
 
 
+def _may_be_resurrected(pursuit: Pursuit, seen: Snapshot) -> bool:
+    """Whether an accepted request may have stopped the run, and its owner have brought it back since: the count that
+    would tell is lacking in one of both looks."""
+    before, after = pursuit.abort.before.resurrect_count, seen.resurrect_count
+    if not _took_effect(pursuit):
+        return False
+    return bool(after) if before is None else after is None
+
+
 def _end_is_unclear(abort: Abort, seen: Snapshot) -> bool:
     """Whether the run no longer spends but may have been ending by itself when a request of ours may have arrived;
     its final state will say."""
     return seen.state is RunState.STOPPED and seen.end_reason is None and abort.may_have_arrived
 
 
-def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursuit:
-    """Ask (again) if it is time, else look again in a while."""
+def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds: Grounds) -> Pursuit:
+    """Ask (again) if it is time and still right, else look again in a while."""
     abort = pursuit.abort
+    if is_in_question(pursuit, seen):
+        if grounds.ground is Ground.FALLEN:
+            return _fallen(pursuit, now, pace, grounds.why)
+        if grounds.ground is Ground.UNKNOWN:
+            return _unknown(pursuit, now, pace, grounds.why)
+        if grounds is not ASKED_FOR and _may_be_resurrected(pursuit, seen):
+            return _unknown(pursuit, now, pace, "whether it was resurrected meanwhile")
+    pursuit = replace(pursuit, unknown_since=None)
     if not _took_effect(pursuit):
         if seen.state is not RunState.ABORTING:
             return _untouched(pursuit, now, pace)
@@ -318,6 +402,28 @@ def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -
     if now >= ask_at:
         return _pause(pursuit, now, 0.0, must_look=False)
     return _look_by(pursuit, now, ask_at, pace)
+
+
+def _fallen(pursuit: Pursuit, now: datetime, pace: Pace, why: str) -> Pursuit:
+    """By the newest look the run is not to be stopped: nothing is asked. The record is closed, but not while a request
+    that may have arrived may still stop the run."""
+    pursuit, abort = replace(pursuit, unknown_since=None), pursuit.abort
+    if abort.may_have_arrived and abort.requested_at is not None:
+        follow_s = FOLLOW_S if _took_effect(pursuit) else pace.slack_s
+        until = abort.requested_at + timedelta(seconds=follow_s)
+        if now < until:
+            return _look_by(pursuit, now, until, pace)
+    return withdrawn(pursuit, now, why)
+
+
+def _unknown(pursuit: Pursuit, now: datetime, pace: Pace, what: str) -> Pursuit:
+    """The newest look does not tell whether the run is still to be stopped. That is never a reason to ask, and one
+    figure that is lacking none to give up the record: look again, but not for ever."""
+    since = min(pursuit.unknown_since or now, now)
+    if (now - since).total_seconds() >= UNKNOWN_MAX_S:
+        return withdrawn(pursuit, now, f"not known for {UNKNOWN_MAX_S:.0f} s: {what}; the run stays watched")
+    pause_s = _growing(pace.look_first_s, pursuit.looks - 1, 3 * pace.look_max_s)
+    return _pause(replace(pursuit, unknown_since=since), now, pause_s, must_look=True)
 
 
 def _untouched(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
@@ -360,32 +466,28 @@ def _look_by(pursuit: Pursuit, now: datetime, latest: datetime, pace: Pace) -> P
     return replace(pursuit, due=due, since=now, must_look=True)
 
 
-def look_failed(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+def look_failed(pursuit: Pursuit, now: datetime, pace: Pace, error: PlatformError | None = None) -> Pursuit:
     """The run could not be looked at this time."""
-    pause_s = _growing(pace.look_first_s, pursuit.looks, pace.look_max_s)
-    return _pause(replace(pursuit, looks=pursuit.looks + 1), now, pause_s, must_look=True)
+    most_s = DENIED_MAX_S if error is not None and is_denied(error) else pace.look_max_s
+    pause_s = _growing(pace.look_first_s, pursuit.looks, most_s)
+    after = _pause(replace(pursuit, looks=pursuit.looks + 1), now, pause_s, must_look=True)
+    return _no_sooner(after, now, error)
 
 
 def not_found(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
-    """The platform does not know the run any more, so nothing about it can be proven."""
-    gone = pursuit.gone + 1
-    if gone < GONE_MAX:
-        return look_failed(replace(pursuit, gone=gone), now, pace)
+    """The platform definitely does not know the run (any more): in time, nothing about it can be proven."""
+    gone, since = pursuit.gone + 1, min(pursuit.gone_since or now, now) if pursuit.gone else now
+    pursuit = replace(pursuit, gone=gone, gone_since=since)
     abort = pursuit.abort
+    if gone < GONE_MAX or (abort.state.is_open and (now - since).total_seconds() < GONE_S):
+        return look_failed(pursuit, now, pace)
     if not abort.state.is_open:
-        return replace(pursuit, abort=replace(abort, settled=True), gone=gone)
-    return replace(
-        pursuit, abort=abort.advance(AbortState.FAILED, now, "the platform no longer knows the run"), gone=gone
-    )
-
-
-def is_undone(pursuit: Pursuit) -> bool:
-    """Whether nothing has been done to the run so far, so that the decision can still be taken back."""
-    return pursuit.abort.state.is_open and pursuit.abort.rule != MANUAL and not _took_effect(pursuit)
+        return replace(pursuit, abort=replace(abort, settled=True))
+    return replace(pursuit, abort=abort.advance(AbortState.FAILED, now, "the platform no longer knows the run"))
 
 
 def withdrawn(pursuit: Pursuit, now: datetime, note: str) -> Pursuit:
-    """The run was seen again before any request had an effect, and the rules or people no longer want it stopped."""
+    """The run goes on, nothing that was asked had an effect, and by the newest look it is not to be stopped."""
     return replace(pursuit, abort=pursuit.abort.advance(AbortState.WITHDRAWN, now, note))
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.override import Overrides
 from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage
+from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage
 
 #: Share of a limit from which a run is said to come close to it.
 WARNING_RATIO = 0.8
@@ -68,6 +68,8 @@ class Evaluator:
         self._by_source = [rule for rule in rules.rules if not rule.selector.names_run]
         self._by_run = [rule for rule in rules.rules if rule.selector.names_run]
         self._memo: dict[tuple[str, str, str | None], LimitsOfSource] = {}
+        #: Whether some rule is about the runs of certain sources only.
+        self.goes_by_source = any(rule.selector.names_source for rule in rules.rules)
 
     def limits(self, snapshot: Snapshot) -> LimitsOfSource:
         """The limits on this run."""
@@ -85,8 +87,8 @@ class Evaluator:
         be exceeded."""
         limits = self.limits(snapshot)
         if margin is None or not limits.careful:
-            return [judge(limit, snapshot.usage) for limit in limits.limits]
-        return [judge(limit, snapshot.usage, margin(limit)) for limit in limits.limits]
+            return [judge(limit, snapshot.usage, most=snapshot.most) for limit in limits.limits]
+        return [judge(limit, snapshot.usage, margin(limit), snapshot.most) for limit in limits.limits]
 
     def forget_sources(self) -> None:
         """Drop what was worked out per source, to bound memory over months of changing sources."""
@@ -104,9 +106,10 @@ def _applied(rules: Iterable[Rule], snapshot: Snapshot) -> Iterable[AppliedLimit
                 yield AppliedLimit(rule, kind, limit, sure=matched is Matched.YES)
 
 
-def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0) -> Verdict:
-    """One limit against one usage, and the `margin` that it takes effect earlier by."""
-    used = usage.of(applied.kind)
+def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0, most: Usage = NOTHING_KNOWN) -> Verdict:
+    """One limit against one usage, and the `margin` that it takes effect earlier by. Where `most` says that the run may
+    have used more than is proven, only what is proven breaks a limit, and one that may be broken is unknown."""
+    used, at_most = usage.of(applied.kind), most.of(applied.kind)
     why, projected = "", None
     if not applied.sure:
         kind, why = VerdictKind.UNKNOWN, "source"
@@ -118,6 +121,8 @@ def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0) -> Verdict:
         kind, projected = VerdictKind.BREACH, used + margin
     elif used >= WARNING_RATIO * applied.limit:
         kind = VerdictKind.WARNING
+    elif at_most is not None and at_most >= applied.limit:
+        kind, why = VerdictKind.UNKNOWN, "usage"
     else:
         kind = VerdictKind.WITHIN
     return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why, projected)
@@ -178,12 +183,21 @@ def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: boo
             return Response.PROTECTED, protection.reason or "protected"
         unsure = unsure or matched is Matched.UNSURE
     if unsure:
-        return Response.DEFERRED, "its names or origin are not known yet, so it may be protected"
+        return Response.DEFERRED, _why_unsure(snapshot)
     if dry_run:
         return Response.DRY_RUN, "dry run"
     if snapshot.state is RunState.ABORTING and not overdue:
         return Response.DEFERRED, "it is being aborted already"
     return None
+
+
+def _why_unsure(snapshot: Snapshot) -> str:
+    if snapshot.source.denied:
+        return (
+            "it may be protected by a name that this account's token may not read; allow the token to read Actors and "
+            "tasks, or protect runs by id"
+        )
+    return "its names or origin are not known yet, so it may be protected"
 
 
 def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:

@@ -84,6 +84,11 @@ class MemoryLedger:
         """Keep the last known usage of these runs."""
         self._runs.update((snapshot.key, snapshot) for snapshot in snapshots)
 
+    async def seen_running(self, account: str) -> dict[str, float]:
+        """Seconds that runs of this account were seen running, by id."""
+        runs = (run for run in self._runs.values() if run.account == account)
+        return {run.run_id: run.seen_running_s for run in runs if run.seen_running_s > 0}
+
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember what a run used that ended by itself."""
         self._finished.add(snapshot.source.id, snapshot.key, snapshot)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -281,6 +281,13 @@ class ResilientLedger:
         runs = list(snapshots)
         if runs and await self._attempt(partial(self._inner.save_runs, runs)):
             self._settle()
+
+    async def seen_running(self, account: str) -> Mapping[str, float]:
+        """Seconds that runs of this account were seen running; none if they cannot be read: then they count anew."""
+        try:
+            return await self._read(partial(self._inner.seen_running, account))
+        except LedgerError:
+            return {}
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember a finished run, later if it must be."""

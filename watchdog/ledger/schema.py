@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 #: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 #: Where Alembic notes the revision of a store.
 VERSION_TABLE = "alembic_version"
@@ -64,6 +64,7 @@ runs = Table(
     Column("credits", Float),
     Column("cost_usd", Float),
     Column("duration_s", Float),
+    Column("seen_running_s", Float),
     Column("started_at", String(32)),
     Column("seen_at", String(32), nullable=False),
     Index("ix_runs_seen_at", "seen_at"),

@@ -119,6 +119,15 @@ class SqlLedger:
             portion = rows[start : start + _RUNS_MAX]
             await self._write(partial(_upsert, table=schema.runs, rows=portion))
 
+    async def seen_running(self, account: str) -> dict[str, float]:
+        """Seconds that runs of this account were seen running, by id."""
+        table = schema.runs.c
+        query = sa.select(table.run_id, table.seen_running_s).where(
+            table.account == _storable(account), table.seen_running_s > 0
+        )
+        rows = await self._read(lambda connection: connection.execute(query).all())
+        return {run_id: float(seconds) for run_id, seconds in rows}
+
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember how much a run that ended by itself used."""
         row = _finished_row(snapshot)
@@ -452,6 +461,7 @@ def _run_row(run: Snapshot) -> dict[str, Any]:
         "credits": run.usage.credits,
         "cost_usd": run.usage.cost_usd,
         "duration_s": run.usage.duration_s,
+        "seen_running_s": run.seen_running_s,
         "started_at": _text_or_none(run.started_at),
         "seen_at": as_text(run.seen_at),
     }

@@ -15,7 +15,9 @@ from watchdog.net.budget import (
     Quota,
     RateBudget,
 )
-from watchdog.net.session import IN_FLIGHT_MAX, UNREADABLE, Answer, Call, Net, Session, path_segment
+from watchdog.net.error_body import UNREADABLE, OwnError, says_anything
+from watchdog.net.session import IN_FLIGHT_MAX, Answer, Call, Net, Session, path_segment
+from watchdog.net.token import Token
 
 __all__ = [
     "BACKOFF_MAX_S",
@@ -27,9 +29,12 @@ __all__ = [
     "Call",
     "Departure",
     "Net",
+    "OwnError",
     "Priority",
     "Quota",
     "RateBudget",
     "Session",
+    "Token",
     "path_segment",
+    "says_anything",
 ]

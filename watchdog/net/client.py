@@ -7,21 +7,17 @@ the place of the token.
 
 from __future__ import annotations
 
-import ssl
-from functools import cache
+import os
 from urllib.request import getproxies
 
 import httpx
 
+from watchdog.errors import ConfigurationError
+from watchdog.net.proxies import proxy_for
+from watchdog.net.trust import trust
+
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
-_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Reading the certificates costs more than everything else about a client; once is enough."""
-    return httpx.create_ssl_context()
 
 
 class Client:
@@ -61,7 +57,13 @@ class Client:
             # Takes 0.2 s and 12 MB, which verbs that send nothing should not pay.
             from watchdog.net.transport import AiohttpTransport
 
-            self._transports[proxy] = AiohttpTransport(_tls(), proxy)
+            try:
+                self._transports[proxy] = AiohttpTransport(trust(os.environ), proxy)
+            except ConfigurationError as error:
+                # The certificates were in order at the start.
+                raise httpx.ConnectError(str(error), request=request) from None
+            except ValueError as error:
+                raise httpx.ProxyError(f"its address cannot be used: {error}", request=request) from None
         return self._transports[proxy]
 
     async def aclose(self) -> None:
@@ -69,19 +71,3 @@ class Client:
         self.is_closed = True
         for transport in self._transports.values():
             await transport.aclose()
-
-
-def proxy_for(url: httpx.URL, environment: dict[str, str]) -> str | None:
-    """The proxy to a platform by `urllib.request.getproxies`; loopback is never behind one."""
-    if url.host in _LOOPBACK or _is_exempt(url, environment.get("no", "")):
-        return None
-    proxy = environment.get(url.scheme) or environment.get("all")
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def _is_exempt(url: httpx.URL, no_proxy: str) -> bool:
-    names = [name.strip().lower().rpartition("://")[2].strip("[]").lstrip(".") for name in no_proxy.split(",")]
-    forms = (url.host, f"{url.host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme)}")
-    return any(
-        name == "*" or form == name or form.endswith(f".{name}") for name in filter(None, names) for form in forms
-    )

@@ -44,14 +44,20 @@ class Told:
             return before_s
         return skew if abs(skew) > SKEW_NOISE_S else 0.0
 
-    def retry_after_s(self, skew_s: float) -> float | None:
-        """For how long the platform wants to be left alone, as far as it is believed."""
+    @property
+    def tells_time(self) -> bool:
+        """Whether the answer has a date that can be the platform's time."""
+        return self._skew_s() is not None
+
+    def retry_after_s(self, skew_s: float, *, or_reset: bool) -> float | None:
+        """For how long the platform wants to be left alone, as far as it is believed: what `Retry-After` says, in
+        seconds or as a date, or else, with `or_reset`, when its count starts anew."""
         value = self._values.get(b"retry-after", "")
         if (seconds := _finite(value)) is not None:
             return min(seconds, PAUSE_MAX_S)
         if (date := _parse_date(value)) is not None:
             return min(max(0.0, (date - self._platform_time(skew_s)).total_seconds()), PAUSE_MAX_S)
-        reset = self._reset_s(skew_s)
+        reset = self._reset_s(skew_s) if or_reset else None
         return None if reset is None else min(max(0.0, reset), PAUSE_MAX_S)
 
     def quota(self, skew_s: float) -> Quota | None:

@@ -1,42 +1,48 @@
 """Requests of one account: what is sent, what is tried again, and what every fault is called.
 
 Facts used: Apify asks clients to back off from 500 ms, by a random time between D and 2D, doubling D each time; lobstr
-and Apify answer 429, lobstr with `Retry-After`. Errors come as `{"error": {"type", "message"}}` from both and as
-`{"detail": "..."}` from lobstr.
+and Apify answer 429, lobstr with `Retry-After`. How errors come is said in `error_body`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 from pydantic import SecretStr
 
 from watchdog import __version__
-from watchdog.domain.notice import RequestDone
+from watchdog.domain.notice import RequestDone, Trouble
 from watchdog.domain.ports import Clock, Observer
 from watchdog.errors import (
     BadAnswer,
+    ConfigurationError,
     CredentialsRefused,
     Gone,
     PlatformError,
-    RateLimited,
-    Refused,
-    ServerFault,
     Unreachable,
 )
 from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
 from watchdog.net.client import Client
+from watchdog.net.error_body import (
+    UNREADABLE,
+    WEB_PAGE,
+    ErrorFacts,
+    OwnError,
+    error_of,
+    is_web_page,
+    read_error,
+    says_anything,
+)
 from watchdog.net.headers import Told
+from watchdog.net.token import Token
 
 T = TypeVar("T")
 
@@ -47,6 +53,8 @@ BODY_MAX_BYTES = 64 * 1024 * 1024
 #: For each priority of an account: what waits for a slow answer holds up only its equals.
 IN_FLIGHT_MAX = 32
 READ_ATTEMPTS = 3
+#: A platform that wants to be left alone for longer than this is not asked again within the same call.
+PATIENCE_S = 10.0
 #: What httpx can unpack without further packages, and the rest that goes with every request.
 _HEADERS = (
     (b"Accept", b"application/json"),
@@ -88,10 +96,20 @@ class Net:
         self.client = Client()
 
     def session(
-        self, account: str, base_url: str, *, scheme: str, token: SecretStr, requests_per_minute: int
+        self,
+        account: str,
+        base_url: str,
+        *,
+        scheme: str,
+        token: Token | SecretStr,
+        requests_per_minute: int,
+        is_own_error: OwnError = says_anything,
     ) -> Session:
-        """A way to one account: its address, its token (sent as `Authorization: SCHEME TOKEN`), its rate budget."""
-        return Session(self, account, base_url, scheme, token, RateBudget(self.clock, requests_per_minute))
+        """A way to one account: its address, its token (sent as `Authorization: SCHEME TOKEN`), its rate budget, and
+        how to tell the platform's own errors from those of something in between."""
+        budget = RateBudget(self.clock, requests_per_minute)
+        token = token if isinstance(token, Token) else Token(token)
+        return Session(self, account, base_url, scheme, token, budget, is_own_error)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -102,16 +120,34 @@ class Session:
     """Requests of one account, to its own host only."""
 
     def __init__(
-        self, net: Net, account: str, base_url: str, scheme: str, token: SecretStr, budget: RateBudget
+        self,
+        net: Net,
+        account: str,
+        base_url: str,
+        scheme: str,
+        token: Token,
+        budget: RateBudget,
+        is_own_error: OwnError = says_anything,
     ) -> None:
         self.account = account
         self.base_url = base_url.rstrip("/")
         self.budget = budget
         self.skew_s = 0.0
+        self.knows_time = False
         self._net = net
         self._scheme = scheme
         self._token = token
+        self._is_own_error = is_own_error
+        #: The token that a good answer has come to.
+        self._good: SecretStr | None = None
+        self._headers: tuple[SecretStr, list[tuple[bytes, bytes]]] | None = None
+        self._told_trouble = ""
         self._in_flight = {priority: asyncio.Semaphore(IN_FLIGHT_MAX) for priority in Priority}
+
+    @property
+    def platform_skew_s(self) -> float | None:
+        """How far the platform's clock is ahead of ours; None if no answer has told its time yet."""
+        return self.skew_s if self.knows_time else None
 
     @property
     def clock(self) -> Clock:
@@ -152,21 +188,45 @@ class Session:
             raise BadAnswer(f"{self._where(call)}: {wrong}", account=self.account) from error
 
     async def _send_once(self, call: Call) -> Answer:
-        headers = self._headers
+        """Sent once more if the token was refused and another one lies where it came from: it was replaced."""
+        token = self._token.secret
+        try:
+            return await self._send_with(token, call)
+        except PlatformError as error:
+            if not _may_be_the_token(error) or not await self._renew(token):
+                raise
+        return await self._send_with(self._token.secret, call)
+
+    async def _renew(self, refused: SecretStr) -> bool:
+        """Read the token again; whether there is another one to try. That it cannot be read is told once."""
+        try:
+            is_new = await self._token.renew(refused)
+        except ConfigurationError as error:
+            trouble = f"the platform refuses the token, and it cannot be read again: {error}"
+            if trouble != self._told_trouble:
+                self._net.observer.notice(Trouble(trouble, account=self.account))
+            self._told_trouble = trouble
+            return False
+        self._told_trouble = ""
+        return is_new
+
+    async def _send_with(self, token: SecretStr, call: Call) -> Answer:
+        headers = self._headers_with(token)
         self._check_open(call)
         async with self.budget.slot(call.family, call.priority) as departure, self._in_flight[call.priority]:
             self._check_open(call)
-            return await self._exchange(call, headers, departure)
+            return await self._exchange(call, token, headers, departure)
 
     def _check_open(self, call: Call) -> None:
         if self._net.client.is_closed:
             text = f"{self._where(call)}: not sent, because this program is stopping"
             raise Unreachable(text, account=self.account)
 
-    @cached_property
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _headers_with(self, secret: SecretStr) -> list[tuple[bytes, bytes]]:
         """What goes with every request."""
-        token = self._token.get_secret_value()
+        if self._headers is not None and self._headers[0] is secret:
+            return self._headers[1]
+        token = secret.get_secret_value()
         # The libraries below would put a token that cannot be a header into their error messages.
         if not token or any(not "!" <= char <= "~" for char in token):
             raise CredentialsRefused(
@@ -174,9 +234,13 @@ class Session:
                 "line breaks, accents); nothing was sent; check the token of this account",
                 account=self.account,
             )
-        return [*_HEADERS, (b"Authorization", f"{self._scheme} {token}".strip().encode())]
+        headers = [*_HEADERS, (b"Authorization", f"{self._scheme} {token}".strip().encode())]
+        self._headers = secret, headers
+        return headers
 
-    async def _exchange(self, call: Call, headers: list[tuple[bytes, bytes]], departure: Departure) -> Answer:
+    async def _exchange(
+        self, call: Call, token: SecretStr, headers: list[tuple[bytes, bytes]], departure: Departure
+    ) -> Answer:
         started = asyncio.get_running_loop().time()
         status = 0
         try:
@@ -187,7 +251,8 @@ class Session:
         finally:
             self._tell(call, status, asyncio.get_running_loop().time() - started)
         if not response.is_success:
-            raise self._error(call, status, body, told)
+            raise self._error(call, token, status, body, told)
+        self._good = token
         return Answer(body, self.clock.now())
 
     def _tell(self, call: Call, status: int, seconds: float) -> None:
@@ -224,7 +289,7 @@ class Session:
         if isinstance(error, httpx.DecodingError):
             return BadAnswer(f"{text}; check base_url, and whether a proxy stands in between", account=self.account)
         maybe_done = not isinstance(error, _NEVER_SENT)
-        return Unreachable(f"{text}; check base_url and the network", account=self.account, maybe_done=maybe_done)
+        return Unreachable(f"{text}; {_what_to_check(error, detail)}", account=self.account, maybe_done=maybe_done)
 
     def _take_to_heart(self, told: Told, status: int, departure: Departure) -> None:
         """Learn the platform's clock and how much of its rate limit is left."""
@@ -232,49 +297,45 @@ class Session:
         if 200 <= status < 300:
             # Error pages often come from something in between, with a clock of its own.
             self.skew_s = told.skew_s(self.skew_s)
+            self.knows_time = self.knows_time or told.tells_time
             self.budget.ease(family)
         if quota := told.quota(self.skew_s):
             self.budget.learn(departure, quota)
+        asked = self._asked_pause_s(told, status)
         if status == 429:
             self.budget.shrink(departure)
-            if asked := told.retry_after_s(self.skew_s):
-                self.budget.pause(family, asked)
-            else:
-                self.budget.back_off(family)
+        if asked:
+            self.budget.pause(family, asked)
+        elif status == 429:
+            self.budget.back_off(family)
         elif quota and quota.remaining == 0:
             # Not for longer than the platforms' windows are: what this header means is not documented everywhere.
             self.budget.pause(family, min(max(quota.reset_s, 0.0), WINDOW_S))
 
-    def _error(self, call: Call, status: int, body: bytes, told: Told) -> PlatformError:
-        said = _WEB_PAGE if _is_web_page(body) else self._safe(_message(body))
-        text = f"{self._where(call)}: HTTP {status}{f': {said}' if said else ''}"
-        account = self.account
-        if status == 429:
-            return RateLimited(f"{text}; slowing down", account=account, retry_after=told.retry_after_s(self.skew_s))
-        if status in (408, 425) or status >= 500:
-            return ServerFault(
-                f"{text}; the platform has a problem, nothing to do but wait", account=account, status=status
-            )
-        if status in (401, 403):
-            return CredentialsRefused(f"{text}; check the token of this account", account=account, status=status)
-        if status == 404 and said is not _WEB_PAGE:
-            hint = "the platform does not know this (any more); if it says so of everything, check base_url"
-            return Gone(f"{text}; {hint}", account=account, status=status)
-        if 300 <= status < 400:
-            hint = "redirects are not followed, since the token belongs to this host; check base_url"
-            return BadAnswer(f"{text}; {hint}", account=account, status=status)
-        if status == 404:
-            # The platforms' own 404 is JSON; this one says nothing about the object.
-            hint = "check base_url, and whether a proxy or a log-in page stands in between"
-            return BadAnswer(f"{text}; {hint}", account=account, status=status)
-        return Refused(f"{text}; asking again will not help", account=account, status=status)
+    def _asked_pause_s(self, told: Told, status: int) -> float | None:
+        """For how long the platform asks to be left alone. The reset of its count means that only with a 429."""
+        if 200 <= status < 300:
+            return None
+        return told.retry_after_s(self.skew_s, or_reset=status == 429)
+
+    def _error(self, call: Call, token: SecretStr, status: int, body: bytes, told: Told) -> PlatformError:
+        said = read_error(body, self._is_own_error)
+        if status == 401 and said.is_own:
+            self._good = None
+        facts = ErrorFacts(
+            self.account,
+            status,
+            self._where(call),
+            self._safe(said.text),
+            self._safe(said.kind),
+            self._asked_pause_s(told, status),
+            token_works=self._good == token,
+        )
+        return error_of(said, facts)
 
     def _redacted(self, text: str) -> str:
         """The text without our token, if it came back in any of its usual forms."""
-        token = self._token.get_secret_value()
-        forms = {token, quote(token, safe=""), quote_plus(token), repr(token)[1:-1], token.replace("\\", "\\\\")} - {""}
-        pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
-        return re.sub(pattern, "***", text, flags=re.IGNORECASE) if pattern else text
+        return self._token.redact(text)
 
     def _safe(self, text: str) -> str:
         """Foreign text made fit for logs: short, one line, and without our token if the server echoed it."""
@@ -282,10 +343,6 @@ class Session:
         return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 
 
-#: What decoding a body may raise: broken JSON, JSON of another shape, broken UTF-8, brackets without end.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-_WEB_PAGE = "a web page instead of JSON"
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -326,10 +383,26 @@ def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:
     return words.get(type(error), "the connection broke")
 
 
+def _what_to_check(error: Exception, detail: str) -> str:
+    if isinstance(error, httpx.ProxyError):
+        return "check the proxy (HTTPS_PROXY, NO_PROXY) and its user name and password; this is not about the token"
+    if "certificate verify failed" in detail.lower():
+        return (
+            "check base_url and, if a proxy of your network signs with an authority of its own, add that to the "
+            "system's certificates or name it in SSL_CERT_FILE"
+        )
+    return "check base_url and the network"
+
+
+def _may_be_the_token(error: PlatformError) -> bool:
+    """Whether another token might be answered otherwise."""
+    return error.status in (401, 403) or (isinstance(error, Gone) and error.maybe_denied)
+
+
 def _may_pass_soon(error: PlatformError) -> bool:
     """Whether to try again at once: not what will be the same again, nor what asked for a long pause."""
-    if isinstance(error, RateLimited):
-        return (error.retry_after or 0.0) <= 10.0
+    if (error.retry_after or 0.0) > PATIENCE_S:
+        return False
     if isinstance(error, BadAnswer):
         return error.status is None and not isinstance(error.__cause__, msgspec.ValidationError)
     return error.retryable
@@ -349,31 +422,12 @@ def path_segment(text: str) -> str:
     return "%2E" * len(text) if text in (".", "..") else quote(text, safe="~")
 
 
-def _message(body: bytes) -> str:
-    """What an error answer says, from any of the documented shapes; nothing from a web page."""
-    try:
-        data = msgspec.json.decode(body)
-    except UNREADABLE:
-        return ""
-    if not isinstance(data, dict):
-        return ""
-    error = data.get("error")
-    if isinstance(error, dict):
-        return ": ".join(part for key in ("type", "message") if isinstance(part := error.get(key), str) and part)
-    texts = (data.get("detail"), error, data.get("message"))
-    return next((text for text in texts if isinstance(text, str)), "")
-
-
-def _is_web_page(body: bytes) -> bool:
-    return body[:200].lstrip().startswith(b"<")
-
-
 def _what_is_wrong(body: bytes, error: Exception) -> str:
     start = body[:200].lstrip()
     if not start:
         return "an empty answer instead of JSON; check base_url"
-    if _is_web_page(body):
-        return f"{_WEB_PAGE}; check base_url, and whether a proxy or a log-in page stands in between"
+    if is_web_page(body):
+        return f"{WEB_PAGE}; check base_url, and whether a proxy or a log-in page stands in between"
     if isinstance(error, msgspec.ValidationError):
         return f"JSON that is not as documented: {error}"
     return f"broken JSON: {error}"

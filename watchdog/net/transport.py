@@ -23,6 +23,7 @@ _ERRORS: tuple[tuple[type[Exception], type[httpx.RequestError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
     (aiohttp.ClientHttpProxyError, httpx.ProxyError),
+    (aiohttp.ClientProxyConnectionError, httpx.ProxyError),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.ClientConnectionError, httpx.ReadError),
@@ -111,4 +112,13 @@ def _errors_of_httpx(request: httpx.Request) -> Iterator[None]:
         yield
     except aiohttp.ClientError as error:
         kind = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
-        raise kind(str(error), request=request) from error
+        raise kind(_words(error), request=request) from error
+
+
+def _words(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        # Not its address, which may hold a password.
+        return f"it answers {error.status} {error.message}".strip()
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
+    return str(error)

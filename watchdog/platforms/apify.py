@@ -18,10 +18,11 @@ import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Usage, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
-from watchdog.platforms.names import NameCache
+from watchdog.platforms.apify_names import ApifyNames, Pair
+from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
 from watchdog.platforms.wire import count, figure, moment, part, text
 
 NAME = "apify"
@@ -31,12 +32,20 @@ AUTH_SCHEME = "Bearer"
 REQUESTS_PER_MINUTE = 6000
 MATCH_KEYS = ("actor", "task")
 
+
+def is_own_error(body: Mapping[str, Any]) -> bool:
+    """Whether this is how Apify words an error: `{"error": {"type", "message"}}`."""
+    error = body.get("error")
+    return isinstance(error, dict) and isinstance(error.get("type"), str)
+
+
 TRAITS = PlatformTraits(
     name=NAME,
     modes=frozenset({Mode.GRACEFUL, Mode.IMMEDIATE}),
     graceful_window_s=30.0,
     settle_s=10.0,
     default_poll_interval_s=5.0,
+    may_metamorph=True,
 )
 
 PAGE_MAX = 1000
@@ -94,11 +103,23 @@ class _RunShort(msgspec.Struct, rename="camel"):
     finished_at: Any = None
     meta: Any = None
     usage_total_usd: Any = None
+    metamorphs: Any = None
 
 
 class _Run(_RunShort, rename="camel"):
     stats: Any = None
     options: Any = None
+    pricing_info: Any = None
+    charged_event_counts: Any = None
+    default_dataset_id: Any = None
+
+
+class _Dataset(msgspec.Struct):
+    item_count: Any = msgspec.field(default=None, name="itemCount")
+
+
+class _DatasetAnswer(msgspec.Struct):
+    data: _Dataset
 
 
 class _RunAnswer(msgspec.Struct):
@@ -123,28 +144,7 @@ class _RawPageAnswer(msgspec.Struct):
     data: _RawPage
 
 
-class _Named(msgspec.Struct):
-    id: str
-    name: str
-    username: str | None = None
-
-
-class _NamedAnswer(msgspec.Struct):
-    data: _Named
-
-
 _decode_page = msgspec.json.Decoder(_PageAnswer).decode
-
-
-#: The ids of an Actor and a task.
-_Pair = tuple[str | None, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    actor: _Named | None
-    task: _Named | None
-    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,7 @@ class _Listing:
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
+        self.pairs: set[Pair] = set()
         self.bad_items: list[str] = []
         self.sure = True
         self.next_offset = 0
@@ -191,6 +192,7 @@ class _Listing:
         """Take in items that are not the next ones of the list; those among them that are new."""
         new = {run.id: run for run in page.runs if run.id not in self.ids}
         self.ids |= new.keys()
+        self.pairs |= {(run.act_id, run.actor_task_id) for run in new.values()}
         self.bad_items.extend(page.bad_items)
         return new.values()
 
@@ -247,9 +249,7 @@ class Apify:
     def __init__(self, session: Session, *, write_reason: bool = True) -> None:
         self._session = session
         self._write_reason = write_reason
-        self._actors = NameCache(session.clock, self._look_up_actor)
-        self._tasks = NameCache(session.clock, self._look_up_task)
-        self._sources: dict[_Pair, _Known] = {}
+        self._names = ApifyNames(session)
 
     async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
         """Every active run, page by page: one call for each 1,000, and one for each Actor or task not seen before. The
@@ -272,7 +272,13 @@ class Apify:
                     break
         finally:
             await pages.close()
-        return Sweep(snapshots, tuple(listing.bad_items), listing.sure, pages=max(1, listing.pages))
+        return Sweep(
+            snapshots,
+            tuple(listing.bad_items),
+            listing.sure,
+            pages=max(1, listing.pages),
+            nameless=self._names.nameless(listing.pairs),
+        )
 
     async def _slipped(self, listing: _Listing, offset: int, count: int, total: int) -> list[Snapshot]:
         """What moved past us between the last page and the one from `offset` on, when the list had `total` items: runs
@@ -347,10 +353,29 @@ class Apify:
                 account=self._session.account,
             )
         # A look-up of names never holds up an abort, nor the look before it if its source has been seen before.
-        pair = (text(run.act_id), text(run.actor_task_id))
-        urgent = call.priority is Priority.URGENT and pair in self._sources
-        await self._resolve([pair], wait=call.priority is not Priority.ABORT and not urgent)
-        return self._inspected(run, answer.received_at)
+        pairs = _pairs(run)
+        urgent = call.priority is Priority.URGENT and all(map(self._names.knows, pairs))
+        await self._names.resolve(pairs, wait=call.priority is not Priority.ABORT and not urgent)
+        return self._inspected(run, answer.received_at, await self._cost(run, call.priority))
+
+    async def _cost(self, run: _Run, priority: Priority) -> Cost:
+        """What the run has cost. Where the price is one for each result, they are counted: one call more, which the
+        answer to an abort does not wait for."""
+        items, dataset = None, priced_dataset(run)
+        if dataset is not None and priority is not Priority.ABORT:
+            items = await self._count_items(dataset, priority)
+        return cost(run, items)
+
+    async def _count_items(self, dataset_id: str, priority: Priority) -> int | None:
+        """How many results a dataset has; None if that cannot be read, so that their cost is not known."""
+        call = Call(
+            "GET", f"/v2/datasets/{path_segment(dataset_id)}", endpoint="dataset", family="dataset", priority=priority
+        )
+        try:
+            answered, _ = await self._session.get(call, _DatasetAnswer)
+        except PlatformError:
+            return None
+        return count(answered.data.item_count)
 
     async def explain(self, run_id: str, text: str) -> None:
         """The run's status message, as the last one; the Console shows it beside the run."""
@@ -366,36 +391,18 @@ class Apify:
         call = Call("GET", "/v2/actor-runs", endpoint="list", family="list", params=params)
         page, _ = await self._session.get(call, _RawPageAnswer)
         total = count(page.data.total)
-        return "can list runs" if total is None else f"can list runs ({total} in all)"
+        able = "can list runs" if total is None else f"can list runs ({total} in all)"
+        return able + await self._check_names(page.data.items)
 
-    # Names
+    async def _check_names(self, items: Sequence[msgspec.Raw]) -> str:
+        """Whether the token may read the names that rules go by, tried on the newest run."""
+        pairs = {pair for item in items if (pair := _pair_in(item)) is not None}
+        await self._names.resolve(pairs)
+        return "".join(f"; {sentence}" for sentence in self._names.nameless(pairs))
 
-    async def _resolve(self, pairs: Collection[_Pair], *, wait: bool = True) -> None:
-        """Look up the names of every Actor and task among these that is not known yet."""
-        await asyncio.gather(
-            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
-            self._tasks.fill((task for _, task in pairs if task), wait=wait),
-        )
-        for pair in pairs:
-            self._know(pair)
-
-    def _know(self, pair: _Pair) -> None:
-        """Make the source of an Actor and a task, anew only if their names have changed: the same names are the same
-        object."""
-        actor_id, task_id = pair
-        actor = self._actors.get(actor_id) if actor_id else None
-        task = self._tasks.get(task_id) if task_id else None
-        known = self._sources.get(pair)
-        if known is None or (known.actor, known.task) != (actor, task):
-            self._sources[pair] = _Known(actor, task, _make_source(pair, actor, task))
-
-    async def _look_up_actor(self, actor_id: str) -> _Named:
-        call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")
-        return (await self._session.get(call, _NamedAnswer))[0].data
-
-    async def _look_up_task(self, task_id: str) -> _Named:
-        call = Call("GET", f"/v2/actor-tasks/{path_segment(task_id)}", endpoint="task", family="task")
-        return (await self._session.get(call, _NamedAnswer))[0].data
+    def forget_names(self) -> None:
+        """Look names up again; until then those that are known hold."""
+        self._names.expire()
 
     # Snapshots
 
@@ -403,16 +410,17 @@ class Apify:
         """The active ones of a page, with their names looked up."""
         active = [run for run in runs if _state(run.status).is_active]
         pairs = {(run.act_id, run.actor_task_id) for run in active}
-        await self._resolve(pairs)
-        sources = {pair: self._sources[pair].source for pair in pairs}
+        await self._names.resolve(pairs)
+        sources = {pair: self._names.source(pair) for pair in pairs}
         account = self._session.account
-        skew_s = self._session.skew_s
+        skew_s = self._session.platform_skew_s
         snapshots = []
         for run in active:
-            state, cost = _state(run.status), run.usage_total_usd
+            state, usd = _state(run.status), run.usage_total_usd
             if state is RunState.PENDING:
                 elapsed: float | None = 0.0
-            elif run.started_at is None:
+            elif run.started_at is None or skew_s is None:
+                # By nobody's clock, nothing can be said: an inspection has to.
                 elapsed = None
             else:
                 elapsed = max(0.0, (received - run.started_at).total_seconds() + skew_s)
@@ -428,30 +436,31 @@ class Apify:
                     sources[run.act_id, run.actor_task_id],
                     state,
                     run.status,
-                    Usage(None, cost if cost is not None and cost >= 0 else None, elapsed),
+                    Usage(None, usd if usd is not None and usd >= 0 else None),
                     received,
                     False,
                     run.meta.origin or None if run.meta is not None else None,
                     run.started_at,
                     run.finished_at,
+                    Usage(None, None, elapsed),
                 )
             )
         return snapshots
 
-    def _inspected(self, run: _Run, received: datetime) -> Snapshot:
+    def _inspected(self, run: _Run, received: datetime, paid: Cost) -> Snapshot:
         stats, options = part(run.stats), part(run.options)
         memory = figure(options.get("memoryMbytes"))
-        usage = Usage(
-            credits=figure(stats.get("computeUnits")),
-            cost_usd=figure(run.usage_total_usd),
-            duration_s=self._running_time(run, stats, received),
-        )
+        rate = memory * _GIGABYTE_HOURS_PER_MB_SECOND if memory else None
+        resurrections = count(stats.get("resurrectCount"))
+        credits_used, duration_s = _metered(run, stats, rate, resurrections)
         return replace(
-            self._snapshot(run, received, usage),
+            self._snapshot(run, received, Usage(credits_used, paid.usd, duration_s)),
             inspected=True,
-            resurrect_count=count(stats.get("resurrectCount")),
+            resurrect_count=resurrections,
             cap=PlatformCap(figure(options.get("timeoutSecs")) or None, figure(options.get("maxTotalChargeUsd"))),
-            burn_cap_per_s={LimitKind.MAX_CREDITS: memory * _GIGABYTE_HOURS_PER_MB_SECOND} if memory else {},
+            burn_cap_per_s={} if rate is None else {LimitKind.MAX_CREDITS: rate},
+            most=Usage(None, paid.most_usd, self._elapsed(run, received) if duration_s is None else None),
+            cost_basis=paid.basis,
         )
 
     def _snapshot(self, run: _RunShort, received: datetime, usage: Usage) -> Snapshot:
@@ -459,7 +468,7 @@ class Apify:
             account=self._session.account,
             platform=NAME,
             run_id=run.id,
-            source=self._sources[text(run.act_id), text(run.actor_task_id)].source,
+            source=joined(*map(self._names.source, _pairs(run))),
             state=_state(run.status),
             status=run.status,
             usage=usage,
@@ -471,33 +480,40 @@ class Apify:
         )
 
     def _elapsed(self, run: _RunShort, received: datetime) -> float | None:
-        """Seconds since the start by the platform's clock: for a run never resurrected its running time, for others
-        more than that. A run not yet on a worker has not run."""
-        if _state(run.status) is RunState.PENDING:
-            return 0.0
-        started = moment(run.started_at)
+        """Seconds from the creation to the end, or until now by the platform's clock: the run has waited for a worker
+        and may have been stopped meanwhile, so that it has run for no more than that."""
+        started, finished = moment(run.started_at), moment(run.finished_at)
         if started is None:
             return None
-        return max(0.0, (received - started).total_seconds() + self._session.skew_s)
-
-    def _running_time(self, run: _Run, stats: Mapping[str, object], received: datetime) -> float | None:
-        """Seconds spent running, by the platform's own account of it.
-
-        `stats.runTimeSecs`, else `durationMillis`. Where the stats say nothing, or 0 of a run that is running, they
-        are not filled in yet; then the time since the start counts, but only if the run was never resurrected.
-        """
-        millis = figure(stats.get("durationMillis"))
-        reported = figure(stats.get("runTimeSecs")) or (millis / 1000 if millis else None)
-        if reported:
-            return reported
-        if _state(run.status) is RunState.PENDING:
-            return 0.0
-        if count(stats.get("resurrectCount")) != 0:
-            return None
-        started, finished = moment(run.started_at), moment(run.finished_at)
-        if started is not None and finished is not None and not _state(run.status).is_active:
+        if finished is not None and not _state(run.status).is_active:
             return max(0.0, (finished - started).total_seconds())
-        return self._elapsed(run, received)
+        skew_s = self._session.platform_skew_s
+        return None if skew_s is None else max(0.0, (received - started).total_seconds() + skew_s)
+
+
+def _metered(
+    run: _RunShort, stats: Mapping[str, object], rate: float | None, resurrections: int | None
+) -> tuple[float | None, float | None]:
+    """Compute units and seconds of running time, by the platform's own account of them.
+
+    `stats.computeUnits` and `stats.runTimeSecs`, else `durationMillis`; 0 of a run that is running is not filled in
+    yet. Where one is lacking the other gives it, since compute units are gigabytes x hours exactly; but not after a
+    resurrection, which may have changed the memory. A run that has not come to a worker has not run.
+    """
+    state, millis = _state(run.status), figure(stats.get("durationMillis"))
+    credits_used, duration_s = figure(stats.get("computeUnits")), figure(stats.get("runTimeSecs"))
+    if duration_s is None and millis is not None:
+        duration_s = millis / 1000
+    if state is RunState.PENDING and not resurrections:
+        credits_used, duration_s = credits_used or 0.0, duration_s or 0.0
+    elif state.is_active:
+        credits_used, duration_s = credits_used or None, duration_s or None
+    if rate and not resurrections:
+        if credits_used is None and duration_s is not None:
+            credits_used = rate * duration_s
+        elif duration_s is None and credits_used is not None:
+            duration_s = credits_used / rate
+    return credits_used, duration_s
 
 
 def _state(status: str) -> RunState:
@@ -534,22 +550,18 @@ def _as_documented(run: _RunShort) -> _Listed:
     )
 
 
-def _make_source(pair: _Pair, actor: _Named | None, task: _Named | None) -> Source:
-    actor_id, task_id = pair
-    facets = {"actor": _names(actor, actor_id), "task": _names(task, task_id)}
-    # Every run has an Actor, so one that is not named is not known; a run without a task simply has none.
-    missing = (("actor", actor is None), ("task", bool(task_id) and task is None))
-    unresolved = frozenset(facet for facet, is_missing in missing if is_missing)
-    label = facets["actor"][0] if facets["actor"] else "unknown Actor"
-    if facets["task"]:
-        label += f" ({task.name if task else task_id})"
-    names = "|".join((*facets["actor"], "", *facets["task"]))
-    return Source(f"{names}|{sorted(unresolved)}", label, facets, unresolved, id=f"{actor_id}/{task_id or ''}")
+def _pair_in(item: msgspec.Raw) -> Pair | None:
+    try:
+        run = msgspec.json.decode(item, type=_RunShort)
+    except UNREADABLE:
+        return None
+    return (text(run.act_id), text(run.actor_task_id))
 
 
-def _names(known: _Named | None, object_id: str | None) -> tuple[str, ...]:
-    """Every name that a rule may use: `owner/name`, the bare name, the id; the first is the label for people."""
-    if known is None:
-        return (object_id,) if object_id else ()
-    owned = (f"{known.username}/{known.name}",) if known.username else ()
-    return (*owned, known.name, known.id)
+def _pairs(run: _RunShort) -> tuple[Pair, ...]:
+    """The Actor and task of a run, and every Actor that it has metamorphed into. Whether `actId` then becomes the new
+    Actor's is not documented; that the detail lists them is."""
+    first = (text(run.act_id), text(run.actor_task_id))
+    listed = run.metamorphs if isinstance(run.metamorphs, list) else []
+    others = ((text(part(each).get("actorId")), None) for each in listed)
+    return tuple(dict.fromkeys((first, *((actor, task) for actor, task in others if actor not in (None, first[0])))))

@@ -1,8 +1,9 @@
 """lobstr.io: its API v1 to domain and back.
 
-Facts and traps: lobstr's documentation. Runs are listed per squid only, so the squid list says which squids are
-active and each active one costs a call; one active run a squid at a time. `uploading` no longer collects and no longer
-costs, whatever `is_done` says. `duration` is a number of seconds in lists and abort answers and a text in the detail;
+Facts and traps: lobstr's documentation, its own clients, recorded answers. Runs are listed per squid only, so the squid
+list says which squids are active and each active one costs a call; one active run a squid at a time, though a newer
+one may be pending while it goes on. `uploading` no longer collects and no longer costs, whatever `is_done` says.
+`duration` is a number of seconds in lists and abort answers and a text in the detail, and nowhere the time elapsed;
 times are naive (UTC) in some answers. After an abort the stats say 100 %, so progress is read before it. `credit_used`
 and `duration` are different things, however alike the documentation's examples look.
 """
@@ -10,7 +11,8 @@ and `duration` are different things, however alike the documentation's examples 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,8 +20,8 @@ from typing import Any
 import msgspec
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.ports import PlatformTraits, Seen, Sweep
-from watchdog.domain.run import Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
+from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import UNREADABLE, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
@@ -32,6 +34,16 @@ AUTH_SCHEME = "Token"
 REQUESTS_PER_MINUTE = 120
 MATCH_KEYS = ("squid", "crawler")
 
+
+def is_own_error(body: Mapping[str, Any]) -> bool:
+    """Whether this is how lobstr words an error: `{"error": {"message", "type"}}`, `{"errors": {"message", "type",
+    "code"}}` or `{"detail": "..."}`."""
+    errors = (body.get("error"), body.get("errors"))
+    return isinstance(body.get("detail"), str) or any(
+        isinstance(error, dict) and isinstance(error.get("type"), str) for error in errors
+    )
+
+
 TRAITS = PlatformTraits(
     name=NAME,
     modes=frozenset({Mode.IMMEDIATE}),
@@ -42,14 +54,18 @@ TRAITS = PlatformTraits(
 )
 
 PAGE_MAX = 100
+#: Names come with the list; so many look-ups a second may be spent on those that it leaves out.
+_REFRESH_PER_S = 0.1
+#: So many of a squid's newest runs are read: an older one may still be going on behind one that waits.
+RUNS_MAX = 10
+#: Squids whose newest run is over, by the list, are asked for once all the same, so many at each sweep but the first.
+ONCE_MAX = 3
 _PAGES_MAX = 1000
 #: So many pages may fail, after all their retries, before a sweep makes do with what it has.
 _BAD_PAGES_MAX = 3
 #: A run's stats only serve estimates: once the run itself is read they are waited for no longer than this, in seconds
 #: of the wall clock.
 STATS_PATIENCE_S = 2.0
-#: A running run may say that it has run for 0 s for so long after its start; then the figure is not filled in.
-_FRESH_S = 60.0
 
 _STATES = {
     "pending": RunState.PENDING,
@@ -114,10 +130,12 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Latest:
-    """The newest run of a squid when it was last asked for, and what the squid list said then of when it began."""
+    """The newest active run of a squid when it was last asked for, and what the squid list said then of when its newest
+    run began. `alone`: it was the only active one, so that what the squid list says of the squid is about it."""
 
     run_id: str
     listed_at: object
+    alone: bool
 
 
 class Lobstr:
@@ -131,17 +149,20 @@ class Lobstr:
     def __init__(self, session: Session, usd_per_credit: float | None = None) -> None:
         self._session = session
         self._usd_per_credit = usd_per_credit
-        self._squids = NameCache(session.clock, self._look_up_squid)
+        self._squids = NameCache(session.clock, self._look_up_squid, refresh_per_s=_REFRESH_PER_S)
         self._latest: dict[str, _Latest] = {}
         self._unasked: set[str] = set()
         self._squid_of_run: dict[str, str] = {}
         self._listed: dict[str, _Squid] = {}
+        self._asked: set[str] = set()
+        self._has_swept = False
 
     async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
         """Every active run: the squid list, and one call for each squid with an active run that is not `watched`.
 
         A squid whose run was active at the last sweep, or could not be asked for, is asked for once more even if the
-        list leaves it out or says otherwise.
+        list leaves it out or says otherwise. The list only tells of the newest run of a squid; so a squid not asked for
+        yet is asked for once, a few at each sweep, whatever it says.
         """
         reading = _Reading()
         await self._list_squids(reading)
@@ -152,29 +173,53 @@ class Lobstr:
             for squid_id in self._latest.keys() | self._unasked
             if squid_id not in wanted
         }
+        wanted |= {squid.id: squid for squid in self._not_asked_yet(reading, wanted)}
         self._listed = reading.squids
         await self._name(reading, wanted.values())
         asked = [squid for squid_id, squid in wanted.items() if squid_id not in goes_on]
         found: list[Snapshot] = []
         take = seen or found.extend
-        await asyncio.gather(*(self._read_newest_run(squid, reading, take) for squid in asked))
+        await asyncio.gather(*(self._read_newest_runs(squid, reading, take) for squid in asked))
         if asked and len(reading.failed) == len(wanted):
             # Nothing at all could be seen: that is a failed sweep, not an account without runs.
             raise next(iter(reading.failed.values()))
         unread = {self._latest[squid_id].run_id for squid_id in goes_on}
         active = [(squid, run) for squid, run in reading.runs.values() if _state(run).is_active]
         self._latest = {squid_id: self._latest[squid_id] for squid_id in goes_on}
-        self._latest |= {squid.id: _Latest(run.id, squid.last_run_at) for squid, run in reversed(active)}
+        self._latest |= _latest_of(active)
         self._unasked = set(reading.failed)
+        self._asked = (self._asked | {squid.id for squid in asked}) & reading.squids.keys()
+        self._has_swept = True
         kept = {run_id: squid_id for run_id, squid_id in self._squid_of_run.items() if run_id in unread}
         self._squid_of_run = kept | {run.id: _squid_id(run) or squid.id for squid, run in active}
-        return Sweep(found, tuple(reading.bad_items), reading.sure, unread, max(1, reading.pages))
+        glimpses = {self._latest[squid_id].run_id: self._glimpse(wanted[squid_id]) for squid_id in goes_on}
+        pages = max(1, reading.pages)
+        return Sweep(found, tuple(reading.bad_items), reading.sure, unread, pages=pages, glimpses=glimpses)
+
+    def _not_asked_yet(self, reading: _Reading, wanted: Collection[str]) -> list[_Squid]:
+        """A few of the squids that ran but were not asked for yet, the last ones to run first: behind a newest run that
+        is over an older one may be going on. The first sweep does not wait for them."""
+        if not self._has_swept:
+            return []
+        left = [
+            squid
+            for squid in reading.squids.values()
+            if squid.last_run_status is not None and squid.id not in self._asked and squid.id not in wanted
+        ]
+        return sorted(left, key=lambda squid: text(squid.last_run_at) or "", reverse=True)[:ONCE_MAX]
+
+    def _glimpse(self, listed: _Squid) -> Glimpse:
+        """What the squid list says of the newest run of a squid."""
+        state = _STATES.get((text(listed.last_run_status) or "").lower(), RunState.UNKNOWN)
+        return Glimpse(state, _source(self._squid(listed.id)))
 
     def _is_watched(self, squid: _Squid, watched: Collection[str]) -> bool:
         """Whether the run of this squid is known, and looked at by itself; not if the list shows that a newer one has
-        begun since."""
+        begun since, nor if there are two: the squid list tells of one only whether it pauses."""
         latest = self._latest.get(squid.id)
-        return latest is not None and latest.run_id in watched and latest.listed_at == squid.last_run_at
+        if latest is None or not latest.alone:
+            return False
+        return latest.run_id in watched and latest.listed_at == squid.last_run_at
 
     async def _list_squids(self, reading: _Reading) -> None:
         """Every page of the squid list. A page that cannot be read hurts only itself, unless it is the first."""
@@ -209,9 +254,9 @@ class Lobstr:
                 self._squids.put(squid.id, squid)
         await self._squids.fill(squid.id for squid in wanted if not _is_named(squid))
 
-    async def _read_newest_run(self, squid: _Squid, reading: _Reading, seen: Seen) -> None:
-        """The newest run of a squid. A squid that cannot be asked hurts only itself."""
-        params: dict[str, str | int] = {"squid": squid.id, "limit": 1, "page": 1}
+    async def _read_newest_runs(self, squid: _Squid, reading: _Reading, seen: Seen) -> None:
+        """The newest runs of a squid, which cost no more than one. A squid that cannot be asked hurts only itself."""
+        params: dict[str, str | int] = {"squid": squid.id, "limit": RUNS_MAX, "page": 1}
         call = Call("GET", "/v1/runs", endpoint="list", family="runs", params=params, priority=Priority.SWEEP)
         try:
             envelope, answer = await self._session.get(call, _Envelope)
@@ -289,6 +334,10 @@ class Lobstr:
         call = Call("GET", f"/v1/squids/{path_segment(squid_id)}", endpoint="squid", family="squids")
         return (await self._session.get(call, _Squid))[0]
 
+    def forget_names(self) -> None:
+        """The list brings the names at every sweep; those that it leaves out are looked up again."""
+        self._squids.expire()
+
     async def explain(self, run_id: str, text: str) -> None:
         """lobstr has no place for it."""
 
@@ -303,6 +352,7 @@ class Lobstr:
         credits_used = figure(run.credit_used)
         known = credits_used is not None and self._usd_per_credit is not None
         cost = credits_used * self._usd_per_credit if known else None  # type: ignore[operator]  # known: both numbers
+        least_s, most_s = self._running_time(run, received)
         return Snapshot(
             account=self._session.account,
             platform=NAME,
@@ -310,26 +360,35 @@ class Lobstr:
             source=_source(squid),
             state=_state(run),
             status=run.status,
-            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=self._running_time(run, received)),
+            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=least_s),
             seen_at=received,
             inspected=False,
             origin=text(run.origin),
             started_at=moment(run.started_at),
             finished_at=moment(run.ended_at),
             end_reason=text(run.done_reason),
+            most=Usage(duration_s=most_s),
+            cost_basis=CostBasis.CREDITS if known else None,
         )
 
-    def _running_time(self, run: _Run, received: datetime) -> float | None:
-        """Seconds spent running, by the platform's own account of it. The time since the start is no substitute: a run
-        may have been paused for hours. A run not yet started has not run; 0 of one that has been running for a while is
-        a figure that is not filled in."""
-        reported, state, started = seconds(run.duration), _state(run), moment(run.started_at)
-        if reported is None:
-            return 0.0 if state is RunState.PENDING else None
-        if reported > 0 or state is not RunState.RUNNING or started is None:
-            return reported
-        age_s = (received - started).total_seconds() + self._session.skew_s
-        return reported if age_s < _FRESH_S else None
+    def _running_time(self, run: _Run, received: datetime) -> tuple[float | None, float]:
+        """The least and the most seconds that the run can have spent running.
+
+        `duration` is less than that (10.4 s of 15 on a real account), and may be 0 or null while it runs. The time from
+        its start to its end, or until now, is more: the run may have been paused. A run not yet started has not run.
+        """
+        reported, started = seconds(run.duration), moment(run.started_at)
+        if _state(run) is RunState.PENDING and not reported:
+            return 0.0, 0.0
+        ended = None if _state(run).is_active else moment(run.ended_at)
+        if started is not None and ended is not None:
+            elapsed_s = (ended - started).total_seconds()
+        elif started is not None and (skew_s := self._session.platform_skew_s) is not None:
+            elapsed_s = (received - started).total_seconds() + skew_s
+        else:
+            return reported, math.inf
+        elapsed_s = max(0.0, elapsed_s)
+        return None if reported is None else min(reported, elapsed_s), elapsed_s
 
 
 def _state(run: _Run) -> RunState:
@@ -341,6 +400,17 @@ def _state(run: _Run) -> RunState:
     if state is RunState.SUCCEEDED and (text(run.done_reason) or "").lower() == "aborted":
         return RunState.ABORTED
     return state
+
+
+def _latest_of(active: Iterable[tuple[_Squid, _Run]]) -> dict[str, _Latest]:
+    """The newest active run of each squid that was asked for."""
+    latest: dict[str, _Latest] = {}
+    for squid, run in active:
+        newer = latest.get(squid.id)
+        latest[squid.id] = (
+            _Latest(run.id, squid.last_run_at, alone=True) if newer is None else replace(newer, alone=False)
+        )
+    return latest
 
 
 def _may_be_active(squid: _Squid) -> bool:

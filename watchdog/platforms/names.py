@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from watchdog.domain.ports import Clock
-from watchdog.errors import PlatformError
+from watchdog.errors import CredentialsRefused, Gone, PlatformError
 
 T = TypeVar("T")
 
-#: Names change rarely; they are looked up again after this many seconds.
-KEEP_S = 3600.0
-#: A failed look-up is tried again after this many seconds.
+#: Names are looked up again after so many seconds, or later if there are so many of them that the rate below would be
+#: passed.
+KEEP_S = 60.0
+#: A failed look-up is tried again after so many seconds; one that was refused for good after so many.
 RETRY_S = 60.0
+REFUSED_RETRY_S = 600.0
 #: Nobody waits longer than this for names, in seconds of the wall clock like every wait for the network. The look-ups
 #: go on; until then the names are not known.
 PATIENCE_S = 5.0
@@ -27,6 +29,7 @@ IN_FLIGHT_MAX = 3
 class _Entry(Generic[T]):
     value: T | None
     until_s: float
+    refusal: PlatformError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,12 @@ class _LookUp:
 
 class NameCache(Generic[T]):
     """Looks a thing up once and remembers it. What cannot be looked up is None until a later try succeeds; a name
-    once known is kept if it cannot be refreshed."""
+    once known is kept if it cannot be refreshed. `refresh_per_s`: so many look-ups a second may refresh names."""
 
-    def __init__(self, clock: Clock, look_up: Callable[[str], Awaitable[T]]) -> None:
+    def __init__(self, clock: Clock, look_up: Callable[[str], Awaitable[T]], *, refresh_per_s: float) -> None:
         self._clock = clock
         self._look_up = look_up
+        self._refresh_per_s = refresh_per_s
         self._entries: dict[str, _Entry[T]] = {}
         self._under_way: dict[str, _LookUp] = {}
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -51,9 +55,19 @@ class NameCache(Generic[T]):
         entry = self._entries.get(key)
         return entry.value if entry else None
 
+    def refusal(self, key: str) -> PlatformError | None:
+        """The platform's refusal to name it, if that is final: `Gone`, or `CredentialsRefused`."""
+        entry = self._entries.get(key)
+        return entry.refusal if entry else None
+
     def put(self, key: str, value: T) -> None:
         """Remember what another answer told."""
-        self._entries[key] = _Entry(value, self._clock.monotonic() + KEEP_S)
+        keep_s = max(KEEP_S, len(self._entries) / self._refresh_per_s)
+        self._entries[key] = _Entry(value, self._clock.monotonic() + keep_s)
+
+    def expire(self) -> None:
+        """Look everything up again when it is asked for next."""
+        self._entries = {key: _Entry(each.value, 0.0, each.refusal) for key, each in self._entries.items()}
 
     async def fill(self, keys: Iterable[str], *, wait: bool = True) -> None:
         """Look up those that are missing or old, and wait a little for those that are not known at all. Failures leave
@@ -64,7 +78,11 @@ class NameCache(Generic[T]):
             if (entry := self._entries.get(key)) is None or entry.until_s <= now:
                 self._start(key)
         if wait:
-            await self._wait_for(key for key in wanted if self.get(key) is None)
+            await self._wait_for(key for key in wanted if self._is_unknown(key))
+
+    def _is_unknown(self, key: str) -> bool:
+        entry = self._entries.get(key)
+        return entry is None or (entry.value is None and entry.refusal is None)
 
     async def _wait_for(self, keys: Iterable[str]) -> None:
         now = asyncio.get_running_loop().time()
@@ -85,6 +103,14 @@ class NameCache(Generic[T]):
         try:
             async with self._in_flight:
                 self.put(key, await self._look_up(key))
-        except PlatformError:
-            # Counted by the request itself; the source stays unresolved, which the engine treats as "not sure".
-            self._entries[key] = _Entry(self.get(key), self._clock.monotonic() + RETRY_S)
+        except PlatformError as error:
+            # Counted by the request itself.
+            self._refused(key, error)
+
+    def _refused(self, key: str, error: PlatformError) -> None:
+        now_s = self._clock.monotonic()
+        if isinstance(error, Gone) or (isinstance(error, CredentialsRefused) and error.token_works):
+            # The token is good for other things: this is the answer, and another try will bring the same.
+            self._entries[key] = _Entry(self.get(key), now_s + REFUSED_RETRY_S, error)
+        else:
+            self._entries[key] = _Entry(self.get(key), now_s + RETRY_S, self.refusal(key))

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 
 from watchdog.domain.ports import Platform, PlatformTraits
 from watchdog.errors import StartupError
-from watchdog.net import Session
+from watchdog.net import OwnError, Session, says_anything
 from watchdog.platforms import apify, lobstr
 
 ENTRY_POINTS = "budget_watchdog.platforms"
@@ -31,7 +31,9 @@ class PlatformSpec:
     """A platform: its facts, and how to make the adapter for one account.
 
     `auth_scheme` is the word before the token in the Authorization header, `match_keys` are the rule keys of its
-    sources, `requests_per_minute` the rate budget of an account that sets none.
+    sources, `requests_per_minute` the rate budget of an account that sets none. `is_own_error` tells from the JSON of a
+    401, 403 or 404 whether the platform itself says so, rather than a proxy or a firewall in between: only then is a
+    token refused, or a run gone.
     """
 
     traits: PlatformTraits
@@ -40,6 +42,7 @@ class PlatformSpec:
     requests_per_minute: int
     build: Callable[[Session, AccountOptions], Platform]
     match_keys: tuple[str, ...] = field(default=())
+    is_own_error: OwnError = says_anything
 
     @property
     def name(self) -> str:
@@ -54,6 +57,7 @@ APIFY = PlatformSpec(
     apify.REQUESTS_PER_MINUTE,
     lambda session, options: apify.Apify(session, write_reason=options.write_reason),
     apify.MATCH_KEYS,
+    apify.is_own_error,
 )
 LOBSTR = PlatformSpec(
     lobstr.TRAITS,
@@ -62,6 +66,7 @@ LOBSTR = PlatformSpec(
     lobstr.REQUESTS_PER_MINUTE,
     lambda session, options: lobstr.Lobstr(session, options.usd_per_credit),
     lobstr.MATCH_KEYS,
+    lobstr.is_own_error,
 )
 
 

@@ -271,8 +271,9 @@ def refuse_if_blind(pollers: Sequence[Poller]) -> None:
 
 
 def startup_error(errors: Sequence[PlatformError]) -> ConfigurationError | StartupError:
-    """The error that these add up to: credentials are configuration, anything else is the environment."""
+    """The error that these add up to. Only if the platforms themselves refuse the token of every account is it the
+    configuration, which a restart does not mend; anything else may pass."""
     text = "\n".join(str(error) for error in errors)
-    if any(isinstance(error, CredentialsRefused) for error in errors):
+    if all(isinstance(error, CredentialsRefused) and not error.token_works for error in errors):
         return ConfigurationError(text)
     return StartupError(text)

@@ -14,10 +14,11 @@ from datetime import datetime
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import LimitKind, RunKey, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import LimitKind, RunKey, Snapshot, Usage, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.forecast import Latency
+from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
 from watchdog.engine.savings import estimate
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 
@@ -47,15 +48,21 @@ class _CoolDown:
     until_s: float
 
 
-Reconsider = Callable[[Abort, Snapshot], Awaitable[bool]]
+Reconsider = Callable[[Abort, Snapshot], Awaitable[Grounds]]
+Prove = Callable[[Snapshot], Snapshot]
 
 
-async def _always(abort: Abort, seen: Snapshot) -> bool:
-    return True
+async def _always(abort: Abort, seen: Snapshot) -> Grounds:
+    return STAND
+
+
+def _as_seen(snapshot: Snapshot) -> Snapshot:
+    return snapshot
 
 
 class Enforcer:
-    """Every open abort of every account. At most one is open for a run."""
+    """Every open abort of every account. At most one is open for a run. One that is closed, and whose figures are still
+    to settle, is in nobody's way: if the run is resurrected meanwhile, the next abort of it has a record of its own."""
 
     def __init__(self, platforms: Mapping[str, Platform], ledger: Ledger, observer: Observer, clock: Clock) -> None:
         self._platforms = platforms
@@ -63,18 +70,27 @@ class Enforcer:
         self._observer = observer
         self._clock = clock
         self._tasks: dict[RunKey, asyncio.Task[None]] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self._current: dict[RunKey, Abort] = {}
+        self._stored: dict[str, Abort] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
-        self._still_wanted: Reconsider = _always
-        self._when_done: dict[str, Callable[[Abort], Awaitable[None]]] = {}
+        self._grounds: Reconsider = _always
+        self._when_closed: dict[str, Callable[[Abort], Awaitable[None]]] = {}
+        self._prove: dict[str, Prove] = {}
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
-    def when_done(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
-        """Tell of each abort on this account that nothing is left to be done about."""
-        self._when_done[account] = tell
+    def when_closed(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
+        """Tell of each abort on this account that is closed: nothing more is asked under its record, though its figures
+        may still have to settle."""
+        self._when_closed[account] = tell
+
+    def complete_with(self, account: str, prove: Prove) -> None:
+        """Complete each look at a run of this account by what is proven of it though the look does not show it: lower
+        bounds of figures that never go back, such as its running time."""
+        self._prove[account] = prove
 
     def stopping_s(self, account: str, mode: Mode) -> float:
         """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
@@ -90,12 +106,12 @@ class Enforcer:
     @property
     def open_aborts(self) -> list[Abort]:
         """The aborts whose stop is not proven yet."""
-        return [abort for abort in self._current.values() if abort.state.is_open]
+        return list(self._current.values())
 
-    def reconsider_with(self, wanted: Reconsider) -> None:
-        """Ask this before a request, if the run was seen again since the decision and nothing has been done to it yet:
-        whether the rules, and people, still want it stopped. Rules and holds may have changed over a restart."""
-        self._still_wanted = wanted
+    def reconsider_with(self, grounds: Reconsider) -> None:
+        """Ask this of each look since the decision that shows the run going on untouched: whether by that look alone
+        the rules, and people, still want it stopped. Figures may have been wrong; rules and holds may have changed."""
+        self._grounds = grounds
 
     def submit(self, decision: Decision, detected_at: datetime, used_at_detection: float | None = None) -> bool:
         """Take a decision to abort on; False if the run is being aborted already."""
@@ -141,26 +157,39 @@ class Enforcer:
         return abort.id
 
     def _take_up(self, abort: Abort) -> bool:
-        if abort.key in self._tasks:
+        if abort.id in self._stored or (abort.state.is_open and abort.key in self._tasks):
             return False
         self._start(escalation.begin(abort, self._clock.now(), resumed=True))
         return True
 
     def _start(self, pursuit: Pursuit) -> None:
-        key = pursuit.abort.key
-        self._current[key] = pursuit.abort
-        self._tasks[key] = asyncio.create_task(self._pursue(pursuit), name=f"abort {key}")
+        abort = pursuit.abort
+        self._stored[abort.id] = abort
+        task = asyncio.create_task(self._pursue(pursuit), name=f"abort {abort.key}")
+        if abort.state.is_open:
+            self._current[abort.key] = abort
+            self._tasks[abort.key] = task
+        else:
+            self._settle(task)
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    @property
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [*self._tasks.values(), *self._settling, *self._letters]
 
     async def drain(self) -> None:
         """Wait until every abort is finished and booked."""
-        while under_way := [*self._tasks.values(), *self._letters]:
+        while under_way := self._under_way:
             await asyncio.gather(*under_way, return_exceptions=True)
 
     async def close(self, seconds: float) -> None:
         """Give open aborts this many real seconds to finish; what is not proven then stays open in the ledger."""
-        if under_way := [*self._tasks.values(), *self._letters]:
+        if under_way := self._under_way:
             await asyncio.wait(under_way, timeout=seconds)
-        for task in (under_way := [*self._tasks.values(), *self._letters]):
+        for task in (under_way := self._under_way):
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         for abort in self.open_aborts:
@@ -174,28 +203,46 @@ class Enforcer:
             )
 
     async def _pursue(self, pursuit: Pursuit) -> None:
-        key = pursuit.abort.key
-        platform = self._platforms[pursuit.abort.account]
+        abort = pursuit.abort
+        platform = self._platforms[abort.account]
         pace = pace_for(platform)
         try:
-            if pursuit.abort.state is AbortState.CONFIRMED:
+            if abort.state is AbortState.CONFIRMED:
                 # Taken up again after its proof: the process may have ended before this was done.
-                self._explain(pursuit.abort)
+                self._explain(abort)
             while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
                 await self._clock.sleep((step.at - self._clock.now()).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
-            self._rest_if_failed(pursuit.abort)
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
             self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
-            self._cool_down(key)
+            if pursuit.abort.state.is_open:
+                self._cool_down(abort.key)
         finally:
-            self._tasks.pop(key, None)
-            self._asked_for.discard(key)
-            if not self._current[key].state.is_open:
-                self._current.pop(key, None)
-        if pursuit.abort.is_complete and (tell := self._when_done.get(pursuit.abort.account)) is not None:
-            await tell(pursuit.abort)
+            last = self._stored.pop(abort.id)
+            if pursuit.abort.state.is_open:
+                # Broken off: its record stays the current one, unless that is closed and only could not be told of.
+                self._tasks.pop(abort.key, None)
+                self._asked_for.discard(abort.key)
+                if not last.state.is_open:
+                    self._current.pop(abort.key, None)
+
+    async def _closed(self, abort: Abort) -> None:
+        """The record is closed, and the run free for another; what is left is to let its figures settle."""
+        task = self._tasks.pop(abort.key)
+        del self._current[abort.key]
+        self._asked_for.discard(abort.key)
+        self._settle(task)
+        if abort.state is AbortState.FAILED:
+            self._cool_down(abort.key)
+        else:
+            self._cooling.pop(abort.key, None)
+        if (tell := self._when_closed.get(abort.account)) is not None:
+            try:
+                await tell(abort)
+            except Exception as error:  # noqa: BLE001  # whoever is told must not keep the figures from settling
+                text = f"internal error: {error!r}; its figures settle all the same"
+                self._observer.notice(AbortTrouble(abort, text))
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
@@ -211,7 +258,9 @@ class Enforcer:
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
             return escalation.postponed(pursuit, self._clock.now(), wait, pace)
-        except Gone:
+        except Gone as error:
+            if escalation.is_denied(error):
+                self._trouble(abort, error)
             return escalation.no_longer_abortable(pursuit, self._clock.now(), pace)
         except (Refused, CredentialsRefused) as error:
             self._trouble(abort, error)
@@ -225,48 +274,40 @@ class Enforcer:
         """See the run again: has it stopped, and once it has, are its figures settled?"""
         settling = not pursuit.abort.state.is_open
         try:
-            seen = await platform.inspect(pursuit.abort.run_id, urgent=True)
-        except Gone:
-            return escalation.not_found(pursuit, self._clock.now(), pace)
+            seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
         except PlatformError as error:
+            if isinstance(error, Gone) and not escalation.is_denied(error):
+                return escalation.not_found(pursuit, self._clock.now(), pace)
             self._trouble(pursuit.abort, error)
-            return self._look_in_vain(pursuit, pace)
+            return self._look_in_vain(pursuit, pace, error)
         if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
             return self._look_in_vain(pursuit, pace)
-        untouched = seen.state.is_active and seen.state is not RunState.ABORTING
+        grounds = STAND
         try:
-            if untouched and escalation.is_undone(pursuit) and not await self._is_wanted(pursuit.abort, seen):
-                return self._take_back(pursuit, pace)
+            if escalation.is_in_question(pursuit, seen):
+                grounds = await self._grounds_of(pursuit.abort, seen)
         except LedgerError as error:
             # What people have decided cannot be read, and never could: there may be a hold.
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
             return escalation.look_failed(pursuit, self._clock.now(), pace)
-        return escalation.looked(pursuit, seen, self._clock.now(), pace)
+        after = escalation.looked(pursuit, seen, self._clock.now(), pace, grounds)
+        if after.unknown_since is not None and pursuit.unknown_since is None:
+            what = grounds.why or "whether the run was resurrected"
+            text = f"nothing is asked for now, as a new look leaves open: {what}; looking again at growing distance"
+            self._observer.notice(AbortTrouble(after.abort, text))
+        return after
 
-    def _look_in_vain(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
+    def _proven(self, seen: Snapshot) -> Snapshot:
+        return self._prove.get(seen.account, _as_seen)(seen)
+
+    def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
-        failed = escalation.look_failed(pursuit, self._clock.now(), pace)
+        failed = escalation.look_failed(pursuit, self._clock.now(), pace, error)
         settling = not pursuit.abort.state.is_open
         return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
 
-    async def _is_wanted(self, abort: Abort, seen: Snapshot) -> bool:
-        """Whether the decision would still be made. What it was made from still holds: a figure or a name that is
-        lacking this time takes nothing back. Nor does a rule what a person has asked for meanwhile."""
-        if abort.key in self._asked_for:
-            return True
-        before = abort.before
-        source = before.source if seen.source.unresolved else seen.source
-        seen = replace(seen, source=source, usage=_higher(before.usage, seen.usage))
-        return await self._still_wanted(abort, seen)
-
-    def _take_back(self, pursuit: Pursuit, pace: Pace) -> Pursuit:
-        """Close the record, but not while a request whose answer was lost may still stop the run."""
-        now, abort = self._clock.now(), pursuit.abort
-        if abort.may_have_arrived and abort.requested_at is not None:
-            age_s = (now - abort.requested_at).total_seconds()
-            if 0 <= age_s < pace.slack_s:
-                return escalation.look_failed(pursuit, now, pace)
-        return escalation.withdrawn(pursuit, now, "the rules in force, or somebody, no longer want it stopped")
+    async def _grounds_of(self, abort: Abort, seen: Snapshot) -> Grounds:
+        return ASKED_FOR if abort.key in self._asked_for else await self._grounds(abort, seen)
 
     def _explain(self, abort: Abort) -> None:
         """Write the reason onto the run, for its owner to see. Nothing depends on it, so nothing waits for it."""
@@ -285,7 +326,7 @@ class Enforcer:
 
     async def _advance(self, pursuit: Pursuit) -> Pursuit:
         """Store what changed in the record since it was last stored, then tell of it."""
-        before, after = self._current[pursuit.abort.key], pursuit.abort
+        before, after = self._stored[pursuit.abort.id], pursuit.abort
         if after.settled and not before.settled:
             after = await self._with_saving(after)
         if after != before:
@@ -294,6 +335,8 @@ class Enforcer:
         if after.state is AbortState.CONFIRMED and before.state.is_open:
             self._measure_stop(after)
             self._explain(after)
+        if before.state.is_open and not after.state.is_open:
+            await self._closed(after)
         return replace(pursuit, abort=after)
 
     def _measure_stop(self, abort: Abort) -> None:
@@ -313,7 +356,9 @@ class Enforcer:
         return replace(abort, saving=estimate(abort.before, final, history))
 
     async def _store(self, abort: Abort) -> None:
-        self._current[abort.key] = abort
+        self._stored[abort.id] = abort
+        if abort.state.is_open:
+            self._current[abort.key] = abort
         try:
             await self._ledger.save(abort)
         except LedgerError as error:
@@ -330,12 +375,6 @@ class Enforcer:
     def _trouble(self, abort: Abort, error: PlatformError) -> None:
         self._observer.notice(AbortTrouble(abort, str(error)))
 
-    def _rest_if_failed(self, abort: Abort) -> None:
-        if abort.state is AbortState.FAILED:
-            self._cool_down(abort.key)
-        else:
-            self._cooling.pop(abort.key, None)
-
     def _cool_down(self, key: RunKey) -> None:
         failures = self._cooling[key].failures + 1 if key in self._cooling else 1
         seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
@@ -345,15 +384,3 @@ class Enforcer:
 def _lacks(now: Usage, before: Usage) -> bool:
     """Whether a figure is missing that was known before."""
     return any(now.of(kind) is None and before.of(kind) is not None for kind in LimitKind)
-
-
-def _higher(before: Usage, now: Usage) -> Usage:
-    """The higher of each two figures, or the one that is known: usage never goes back."""
-
-    def of(kind: LimitKind) -> float | None:
-        known = [figure for figure in (before.of(kind), now.of(kind)) if figure is not None]
-        return max(known, default=None)
-
-    return Usage(
-        credits=of(LimitKind.MAX_CREDITS), cost_usd=of(LimitKind.MAX_COST_USD), duration_s=of(LimitKind.MAX_DURATION)
-    )

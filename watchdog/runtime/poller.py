@@ -21,9 +21,9 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
-from watchdog.domain.ports import Clock, Ledger, Observer, Platform, Sweep
+from watchdog.domain.ports import Clock, Glimpse, Ledger, Observer, Platform, Sweep
 from watchdog.domain.rule import Action
-from watchdog.domain.run import NO_PROGRESS, LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage, replace
 from watchdog.engine.cadence import (
     LISTS_SHARE,
     ceiling_s,
@@ -33,9 +33,11 @@ from watchdog.engine.cadence import (
     sweep_is_cheaper,
 )
 from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
-from watchdog.engine.forecast import Latency, next_floor, projected_final, with_floor
+from watchdog.engine.forecast import Latency, projected_final
+from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
+from watchdog.runtime.doubts import Audits, doubt, went_back
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
 from watchdog.runtime.looks import Looks, looks_at_once
@@ -48,16 +50,29 @@ from watchdog.runtime.watched import (
     answered,
     calm_until,
     learn,
+    may_be_over,
     most_used,
     newest,
     note_pause,
     outlook_on,
+    prove,
 )
 
-#: A run whose figures are not known, or whose abort is deferred, is inspected again after this many seconds.
+#: A run whose figures are not known, or whose abort is deferred, is inspected again after this many seconds; one whose
+#: figures stay unknown at growing distance, up to the second figure.
 LOOK_AGAIN_S = 30.0
+LOOK_AGAIN_MAX_S = 600.0
+#: A run seen RUNNING twice has run all the while if the sightings are no further apart than this many seconds, or
+#: intervals: in less it can hardly stop, be resurrected and wait for a worker.
+GAP_MIN_S = 15.0
+GAP_INTERVALS = 2.5
+#: Where looks are what shows a run: so many times the longest pause between two looks.
+GAP_LOOKS = 1.2
 #: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
 MISSING_MAX = 2
+#: A run that was seen to be over and is listed as active is looked at after so many seconds, doubled each time:
+#: the list may lag behind, or the run be resurrected.
+LISTED_FIRST_S = 1.0
 #: How many such runs, or runs not seen while sweeps fail, are looked at after one sweep: a thousand runs that end at
 #: once must not hold up the next sweep.
 ENDED_LOOKS_MAX = 10
@@ -72,6 +87,14 @@ BACKOFF_MAX_S = 60.0
 #: After a look in vain wait at least this long, in seconds, doubled each time up to the second figure.
 VAIN_FIRST_S = 0.05
 VAIN_MAX_S = 5.0
+#: A run whose cost only the detail shows (a figure that sweeps show of others) is looked at this often, in seconds, as
+#: long as the forecast does not ask for more.
+DETAIL_CEILING_S = 60.0
+#: Looks for runs that have become one of another source: the first so many seconds after the start of a run, then this
+#: often, and at most for this share of the rate budget.
+METAMORPH_FIRST_S = 10.0
+METAMORPH_LOOK_S = 120.0
+METAMORPH_SHARE = 0.05
 #: A sweep that comes early, in place of many looks, keeps at least this distance from the last one, in seconds.
 EARLY_SWEEP_S = 1.0
 #: A limit that is never to be exceeded takes effect earlier by at most this share of it.
@@ -122,9 +145,11 @@ class Poller:
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
+        self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
-        enforcer.when_done(info.name, self._abort_done)
+        enforcer.when_closed(info.name, self._abort_closed)
+        enforcer.complete_with(info.name, self.prove)
         self._failures = 0
         self._not_before = 0.0
         self._sweeping = False
@@ -132,6 +157,9 @@ class Poller:
         self._listed = 0
         self._pages = 1
         self._swept_at = 0.0
+        self._gap_s = GAP_MIN_S
+        self._seen_before: Mapping[str, float] = {}
+        self._remembers = False
         self._early_sweep: asyncio.Task[None] | None = None
         self._tally = Tally()
         self._unknown_statuses: set[str] = set()
@@ -172,12 +200,17 @@ class Poller:
             self._sweeping = False
 
     async def _sweep(self) -> None:
-        began = self._swept_at = self._clock.monotonic()
+        before, began = self._swept_at, self._clock.monotonic()
+        self._swept_at, self._gap_s = began, self._longest_gap_s()
+        self._audits.begin(began - before)
         await self._rulebook.refresh(self._ledger, self._clock.now())
+        if not self._remembers:
+            self._seen_before, self._remembers = await self._ledger.seen_running(self.info.name), True
         self._sweeps, self._listed, self._tally = self._sweeps + 1, 0, Tally()
         sweep = await self._read_list()
         self._take_unread(sweep)
         self._note_missing(self._clock.monotonic())
+        self._look_for_metamorphs(self._clock.monotonic())
         self._pages = sweep.pages
         self._failures, self._not_before, self.last_error = 0, 0.0, None
         self.last_success_s = self._clock.monotonic()
@@ -238,7 +271,7 @@ class Poller:
         pause = min(BACKOFF_MAX_S, self.interval_s * 2 ** min(self._failures - 1, 6))
         self._not_before = self._clock.monotonic() + pause - self.interval_s / 2
         self._observer.notice(PollFailed(self.info, "sweep", error, self._clock.now(), self._failures))
-        if not isinstance(error, CredentialsRefused):
+        if not isinstance(error, CredentialsRefused) or error.token_works:
             await self._carry_on()
 
     async def _carry_on(self) -> None:
@@ -281,15 +314,30 @@ class Poller:
         for run_id in sweep.unread:
             watched = self.watched.get(run_id)
             if watched is not None and watched.sweep != self._sweeps:
+                self._take_glimpse(watched, sweep.glimpses.get(run_id), now_s)
                 self._mark_listed(watched)
                 limits = self._rulebook.evaluator.limits(watched.swept)
                 self._tally.add(watched, limits, most_used(watched, now_s))
+
+    def _take_glimpse(self, watched: Watched, glimpse: Glimpse | None, now_s: float) -> None:
+        """What the list shows of a run that it only names: its state, and its names as they are now."""
+        if glimpse is None:
+            return
+        if glimpse.source != watched.swept.source:
+            watched.swept, watched.calm = replace(watched.swept, source=glimpse.source), None
+            self._plan_again(watched, now_s)
+        if glimpse.state not in (RunState.RUNNING, RunState.UNKNOWN):
+            watched.running.interrupt()
+        elif watched.state is RunState.PAUSED:
+            # It goes on, by the list: its time counts again from a look that shows so.
+            self.agenda.set(watched.swept.run_id, now_s)
 
     def _take_one(self, snapshot: Snapshot, at_s: float, now_s: float) -> None:
         watched = self.watched.get(snapshot.run_id)
         if watched is not None and watched.calm is not None:
             calm, changes = watched.calm, self._rulebook.changes
-            if watched.sweep != self._sweeps and calm.holds(watched.swept, snapshot, now_s, changes):
+            fresh = watched.sweep != self._sweeps and at_s - watched.swept_at <= self._gap_s
+            if fresh and calm.holds(watched.swept, snapshot, now_s, changes):
                 watched.swept, watched.swept_at = snapshot, at_s
                 self._mark_listed(watched)
                 self._tally.add_calm(watched, calm.limits)
@@ -308,9 +356,12 @@ class Poller:
     def _see(self, watched: Watched | None, snapshot: Snapshot, at_s: float) -> Watched:
         """Remember a swept run as it was at this time of the monotonic clock."""
         if watched is None:
-            watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, since=at_s)
+            # Not counted from `started_at`: it may have waited since, or have been paused.
+            running = RunningTime(at_s, snapshot.state is RunState.RUNNING, self._seen_before.get(snapshot.run_id, 0.0))
+            watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, running, since=at_s)
         else:
-            watched.swept, watched.swept_at = snapshot, at_s
+            watched.running.sight(snapshot.state, at_s, unbroken=at_s - watched.seen_at <= self._gap_s)
+            watched.swept, watched.swept_at = watched.as_of_all_sources(snapshot), at_s
         if snapshot.state is RunState.UNKNOWN:
             self._tell_status(snapshot)
         if snapshot.state is not RunState.ABORTING:
@@ -324,6 +375,14 @@ class Poller:
             watched.not_before = watched.unknown_until = 0.0
             watched.told = None
         return watched
+
+    def _longest_gap_s(self) -> float:
+        """Seconds between two sightings in which a run that was running at both has not stood still. Where runs are
+        looked at one by one the list shows meanwhile if one does, so that looks may be as far apart as they are."""
+        if self._platform.traits.sweep_shows_usage:
+            return max(GAP_MIN_S, GAP_INTERVALS * self.interval_s)
+        ceiling = ceiling_s(len(self.watched), self._requests_per_minute, known=True)
+        return GAP_LOOKS * max(ceiling, self.interval_s)
 
     def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
@@ -341,7 +400,9 @@ class Poller:
             unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
             self._tell_verdicts(watched, watched.swept, unsure)
         open_limits = self._open_limits(watched, limits, now_s)
-        if self._calls_for_look(watched, open_limits, used, now_s):
+        self._tell_doubt(watched, watched.swept, limits, now_s)
+        wanted = self._calls_for_look(watched, open_limits, used, now_s)
+        if wanted or self._audits.wants(watched, open_limits, now_s):
             self._look_now(watched, now_s)
             return
         self._looks.drop(watched)
@@ -394,14 +455,14 @@ class Poller:
 
     @staticmethod
     def _calls_for_look(watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> bool:
-        """Whether a figure is over its limit, or lacking. One that an inspection lacked too is asked for again only
-        after a while."""
+        """Whether a figure is over its limit, or lacking. One that an inspection lacked too, or could only prove a part
+        of, is asked for again only after a while."""
         for kind, limit in limits.items():
             figure = used.of(kind)
-            if figure is not None:
-                if figure >= limit:
-                    return True
-            elif watched.inspected is None or now_s >= watched.unknown_until:
+            if figure is not None and figure >= limit:
+                return True
+            lacking = figure is None or may_be_over(watched, kind, limit, now_s)
+            if lacking and (watched.inspected is None or now_s >= watched.unknown_until):
                 return True
         return False
 
@@ -418,19 +479,24 @@ class Poller:
             outlook = outlook_on(watched, kind, limit, used, history, now_s)
             if outlook is not None:
                 outlooks.append(outlook)
-        ceiling = self._ceiling_s(known=known, watched_s=now_s - watched.since)
+        if not watched.ticket:
+            # What waits in the queue is counted by this.
+            watched.by_sweep = self._platform.traits.sweep_shows_usage and _sweep_shows(watched, limits)
+        ceiling = self._ceiling_s(watched, known=known, watched_s=now_s - watched.since)
         look = next_look(outlooks, self._haste[known], ceiling)
         wait_s = look.wait_s
         if watched.vain_looks:
             wait_s = max(wait_s, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
         watched.breach_at, watched.turn_at = now_s + look.breach_s, now_s + look.turn_s
         watched.deadline_at = now_s + look.deadline_s
-        if self._platform.traits.sweep_shows_usage:
-            watched.by_sweep = LimitKind.MAX_CREDITS not in limits or watched.swept.usage.credits is not None
-            if wait_s >= ceiling:
-                self.agenda.drop(watched.swept.run_id)
-                return wait_s
-        watched.due_at = max(now_s + wait_s, watched.not_before)
+        if watched.by_sweep and wait_s >= ceiling:
+            self.agenda.drop(watched.swept.run_id)
+            return wait_s
+        due_at = now_s + wait_s
+        if watched.due_at and not watched.by_sweep:
+            # A sweep shows nothing new of such a figure: it does not put off the look that will.
+            due_at = min(due_at, watched.due_at)
+        watched.due_at = max(due_at, watched.not_before)
         self.agenda.set(watched.swept.run_id, watched.due_at)
         return wait_s
 
@@ -439,11 +505,14 @@ class Poller:
         if limits and not watched.looking:
             self._plan(watched, limits, most_used(watched, now_s), now_s)
 
-    def _ceiling_s(self, *, known: bool, watched_s: float) -> float:
-        """The longest time to the next look. Where sweeps show every run they are looks enough, but the next one may
-        come later than planned: a deadline that is near is kept all the same."""
-        if self._platform.traits.sweep_shows_usage:
+    def _ceiling_s(self, watched: Watched, *, known: bool, watched_s: float) -> float:
+        """The longest time to the next look. Where sweeps show the figures of a run they are looks enough, but the next
+        one may come later than planned: a deadline that is near is kept all the same."""
+        if watched.by_sweep:
             return max(HORIZON_MIN_S, 2 * self.interval_s)
+        if self._platform.traits.sweep_shows_usage:
+            longest = ceiling_s(len(self.watched), self._requests_per_minute, known=known, watched_s=watched_s)
+            return max(DETAIL_CEILING_S, longest)
         if self._interval_s is not None:
             return self._interval_s
         return ceiling_s(len(self.watched), self._requests_per_minute, known=known, watched_s=watched_s)
@@ -458,20 +527,37 @@ class Poller:
             if watched.sweep == self._sweeps:
                 continue
             watched.missing += 1
+            watched.running.interrupt()
             if watched.over:
                 self._forget(run_id)
             elif watched.missing >= MISSING_MAX and looks > 0:
                 looks -= 1
                 self._look_now(watched, now_s)
 
+    def _look_for_metamorphs(self, now_s: float) -> None:
+        """A run may have become one of another source, which lists need not show: where rules go by sources, each run
+        is looked at now and then, soon after its start for the first time, at a small part of the rate budget."""
+        if not self._platform.traits.may_metamorph or not self._rulebook.evaluator.goes_by_source:
+            return
+        looks_per_s = METAMORPH_SHARE * self._requests_per_minute / 60.0
+        every_s = max(METAMORPH_LOOK_S, len(self.watched) / looks_per_s)
+        looks = math.ceil(looks_per_s * self.interval_s)
+        for watched in list(self.watched.values()):
+            seen_s = watched.inspected_at if watched.inspected_at else watched.since - every_s + METAMORPH_FIRST_S
+            if looks > 0 and now_s - seen_s >= every_s and not watched.over and not watched.missing:
+                looks -= 1
+                self._look_now(watched, now_s)
+
     def changed_runs(self) -> list[Snapshot]:
-        """The newest snapshot of each run whose usage or state is not what it was when last asked here."""
+        """The newest snapshot of each run whose usage or state is not what it was when last asked here, or whose
+        running time only we know."""
         changed = []
         for watched in self.watched.values():
-            latest = newest(watched)
-            if watched.written != (latest.state, latest.usage):
-                watched.written = (latest.state, latest.usage)
-                changed.append(latest)
+            latest, running = newest(watched), watched.running
+            seen_s = running.seen_s if running.reported_s is None or watched.is_vague(LimitKind.MAX_DURATION) else 0.0
+            if watched.written != (latest.state, latest.usage, seen_s):
+                watched.written = (latest.state, latest.usage, seen_s)
+                changed.append(replace(latest, seen_running_s=running.seen_s))
         return changed
 
     # Inspecting
@@ -599,19 +685,27 @@ class Poller:
         if not seen.state.is_active:
             await self._ended(watched, seen)
             return
-        if seen.resurrect_count is not None:
-            # A figure that was unreadable once is no resurrection.
-            if watched.resurrections not in (None, seen.resurrect_count):
-                watched.told = None
-                for burn in (watched.burns or {}).values():
-                    burn.interrupt()
-            watched.resurrections = seen.resurrect_count
-        watched.floor = next_floor(watched.floor, watched.inspected, seen, now_s)
-        snapshot = replace(seen, usage=with_floor(seen.usage, watched.floor))
-        watched.over, watched.calm = False, None
+        seen = watched.as_of_all_sources(seen)
+        if watched.sources:
+            watched.swept = replace(watched.swept, source=seen.source)
+        # A figure that was unreadable once is no resurrection.
+        if (
+            None not in (before := watched.running.resurrections, seen.resurrect_count)
+            and before != seen.resurrect_count
+        ):
+            watched.told = None
+            for burn in (watched.burns or {}).values():
+                burn.interrupt()
+        watched.running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= self._gap_s)
+        snapshot = proven(seen, watched.running)
+        watched.over, watched.over_looks, watched.calm = False, 0, None
+        of_source = self._rulebook.evaluator.limits(snapshot)
+        self._tell_doubt(watched, snapshot, of_source, now_s)
+        over = went_back(watched.swept, snapshot, dict(of_source.lowest)) is not None
+        watched.listed_over = watched.listed_over + 1 if over else 0
         late_s = max(0.0, now_s - watched.due_at) if watched.due_at else None
         watched.inspected, watched.inspected_at, watched.missing, watched.due_at = snapshot, now_s, 0, 0.0
-        self._learn(watched, snapshot, self._rulebook.evaluator.limits(snapshot), now_s)
+        self._learn(watched, snapshot, of_source, now_s)
         self._observer.notice(InspectionDone(self.info, snapshot, late_s, self._looks.waiting))
         if any(verdict.verdict is VerdictKind.BREACH for verdict in self._verdicts(watched, snapshot, now_s)):
             # What people have decided counts up to the last moment.
@@ -627,9 +721,11 @@ class Poller:
         if watched.missing:
             self._forget(seen.run_id)
         else:
-            # The list still has it, and may for a while: it is over until a later look says otherwise.
-            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + LOOK_AGAIN_S
-            watched.calm = None
+            # The list still has it, and may for a while; or it has it again, resurrected, which only a look can tell:
+            # it is over until one says otherwise.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.over_looks, 10))
+            watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + pause_s
+            watched.over_looks, watched.calm = watched.over_looks + 1, None
             self.agenda.drop(seen.run_id)
         if inspected:
             self._observer.notice(InspectionDone(self.info, seen))
@@ -639,13 +735,13 @@ class Poller:
         if by_itself:
             await self._ledger.add_finished(seen)
 
-    async def _abort_done(self, abort: Abort) -> None:
-        """An abort is done with. If the run is over, that needs no look of its own; if not (the abort was taken back,
+    async def _abort_closed(self, abort: Abort) -> None:
+        """An abort is closed. If the run is over, that needs no look of its own; if not (the abort was taken back,
         or the run resurrected), it is watched on."""
         watched, seen = self.watched.get(abort.run_id), abort.final
         if watched is None or watched.over:
             return
-        if seen is not None and abort.settled and not seen.state.is_active:
+        if seen is not None and not seen.state.is_active:
             await self._ended(watched, seen, inspected=False)
         else:
             self.agenda.set(abort.run_id, self._clock.monotonic())
@@ -655,6 +751,11 @@ class Poller:
         if watched is not None:
             self._looks.drop(watched)
         self.agenda.drop(run_id)
+
+    def prove(self, seen: Snapshot) -> Snapshot:
+        """A fresh inspection of a run, completed by what was seen of it before."""
+        watched = self.watched.get(seen.run_id)
+        return seen if watched is None else prove(watched, seen, self._clock.monotonic(), self._gap_s)
 
     # Deciding
 
@@ -667,8 +768,12 @@ class Poller:
         decision = watched.decision = rulebook.decide(snapshot, verdicts, now, modes=self.info.modes, overdue=overdue)
         detected, suspected = watched.suspected_at or now, watched.suspected
         watched.suspected_at, watched.suspected = None, None
-        if any(verdict.verdict is VerdictKind.UNKNOWN for verdict in verdicts):
-            watched.unknown_until = now_s + LOOK_AGAIN_S
+        if any(verdict.verdict is VerdictKind.UNKNOWN for verdict in verdicts) or snapshot.most != NOTHING_KNOWN:
+            if now_s >= watched.unknown_until:
+                pause_s = min(LOOK_AGAIN_MAX_S, LOOK_AGAIN_S * 2 ** min(watched.unknown_looks, 10))
+                watched.unknown_until, watched.unknown_looks = now_s + pause_s, watched.unknown_looks + 1
+        else:
+            watched.unknown_looks = 0
         if decision is not None:
             watched.vain_looks = 0
             self._tell_breaches(watched, decision)
@@ -684,6 +789,10 @@ class Poller:
         of_source = rulebook.evaluator.limits(snapshot)
         limits = self._open_limits(watched, of_source, now_s)
         wait_s = self._plan(watched, limits, snapshot.usage, now_s)
+        if watched.listed_over:
+            # The list says that it is over a limit, and will at every sweep: the detail knows when to look again.
+            pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.listed_over - 1, 10))
+            watched.not_before = now_s + min(wait_s, pause_s)
         if decision is None and snapshot.state in _GOING_ON:
             watched.calm = calm_until(of_source, limits, snapshot.usage, wait_s, now_s, rulebook.changes)
 
@@ -692,6 +801,10 @@ class Poller:
         pace = pace_for(self._platform)
         patience = pace.window_s + pace.slack_s
         return watched.aborting_since is not None and now_s - watched.aborting_since > patience
+
+    def _tell_doubt(self, watched: Watched, seen: Snapshot, limits: LimitsOfSource, now_s: float) -> None:
+        if limits.lowest and (text := doubt(watched, seen, dict(limits.lowest), now_s)) is not None:
+            self._observer.notice(Trouble(text, account=seen.account, run_id=seen.run_id))
 
     def _tell_status(self, snapshot: Snapshot) -> None:
         """Once for each status that this version does not know: the run counts as active."""
@@ -728,3 +841,13 @@ class Poller:
     @staticmethod
     def _first(watched: Watched, verdict: Verdict, what: str) -> bool:
         return watched.first_time((verdict.rule.name, verdict.kind, what))
+
+
+def _sweep_shows(watched: Watched, limits: Mapping[LimitKind, float]) -> bool:
+    """Whether the next sweeps show every figure that these limits ask for, or it grows in a way that is known."""
+    swept, inspected = watched.swept.usage, watched.inspected
+    exact = inspected.burn_cap_per_s if inspected is not None else {}
+    return all(
+        kind is LimitKind.MAX_DURATION or kind in exact or swept.of(kind) is not None or inspected is None
+        for kind in limits
+    )

@@ -60,6 +60,8 @@ class Tally:
             if figure is None:
                 if watched.inspected is not None:
                     self._unknown[kind] += 1
+            elif watched.may_have_used(kind, lowest):
+                self._unknown[kind] += 1
             elif figure >= lowest and not _proven(watched, kind, lowest):
                 shown[kind] = lowest * 0.999
         watched.shown = Usage(*shown.values())
@@ -89,6 +91,7 @@ class Tally:
             ratios=self._ratios(),
             bad_items=tuple(sweep.bad_items),
             waiting=waiting,
+            nameless=tuple(sweep.nameless),
         )
 
     def _count(self, state: RunState) -> None:

@@ -10,17 +10,28 @@ from datetime import datetime
 import msgspec
 
 from watchdog.domain.decision import Decision, Response, Verdict
-from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, Progress, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import (
+    NO_PROGRESS,
+    NOTHING_KNOWN,
+    LimitKind,
+    Progress,
+    RunState,
+    Snapshot,
+    Source,
+    Usage,
+    joined,
+    replace,
+)
 from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource
 from watchdog.engine.forecast import (
     Burn,
     Outlook,
-    RunningFloor,
     SourceHistory,
     exact_outlook,
     outlook,
     upper_bound,
 )
+from watchdog.engine.running import RunningTime, proven
 
 Told = tuple[str, LimitKind, str]
 
@@ -57,9 +68,13 @@ class Calm(msgspec.Struct, gc=False):
         used, then = now.usage, before.usage
         return (
             _is_below(used.cost_usd, self.cost_usd, then.cost_usd)
-            and _is_below(used.duration_s, self.duration_s, then.duration_s)
+            and _is_below(_longest(now), self.duration_s, _longest(before))
             and _is_below(used.credits, self.credits, then.credits)
         )
+
+
+def _longest(swept: Snapshot) -> float | None:
+    return swept.usage.duration_s if swept.most.duration_s is None else swept.most.duration_s
 
 
 def _is_below(figure: float | None, ceiling: float, before: float | None) -> bool:
@@ -75,12 +90,12 @@ class Watched:
 
     swept: Snapshot
     swept_at: float
+    running: RunningTime
     since: float = 0.0
+    sources: tuple[Source, ...] = ()
     sweep: int = 0
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
-    floor: RunningFloor | None = None
-    resurrections: int | None = None
     burns: dict[LimitKind, Burn] | None = None
     paused: bool = False
     calm: Calm | None = None
@@ -99,8 +114,13 @@ class Watched:
     by_sweep: bool = False
     not_before: float = 0.0
     unknown_until: float = 0.0
+    unknown_looks: int = 0
     vain_looks: int = 0
     over: bool = False
+    over_looks: int = 0
+    listed_over: int = 0
+    doubted_since: float | None = None
+    doubted_at: float = 0.0
     suspected_at: datetime | None = None
     suspected: Usage | None = None
     aborting_since: float | None = None
@@ -109,7 +129,39 @@ class Watched:
     told: set[Told] | None = None
     generation: int = 0
     edition: int = 0
-    written: tuple[RunState, Usage] | None = None
+    written: tuple[RunState, Usage, float] | None = None
+
+    @property
+    def seen_at(self) -> float:
+        """When it was last seen, by a sweep or a look."""
+        return max(self.swept_at, self.inspected_at)
+
+    @property
+    def state(self) -> RunState:
+        """As it was last seen."""
+        if self.inspected is not None and self.inspected_at >= self.swept_at:
+            return self.inspected.state
+        return self.swept.state
+
+    def as_of_all_sources(self, seen: Snapshot) -> Snapshot:
+        """The run as one of every source that it has been of: what the list and the detail name may differ, and change,
+        when a run becomes one of another source."""
+        known = self.swept.source
+        if seen.source is known or (not self.sources and seen.source.id == known.id):
+            return seen
+        latest = {source.id: source for source in (*(self.sources or (known,)), seen.source)}
+        self.sources = tuple(latest.values())
+        return seen if len(latest) == 1 else replace(seen, source=joined(*self.sources))
+
+    def is_vague(self, kind: LimitKind) -> bool:
+        """Whether the last inspection only proved a part of what the run may have used."""
+        return self.inspected is not None and self.inspected.most.of(kind) is not None
+
+    def may_have_used(self, kind: LimitKind, limit: float) -> bool:
+        """Whether the last inspection left it open whether the run is over this limit."""
+        if self.inspected is None or (at_most := self.inspected.most.of(kind)) is None:
+            return False
+        return at_most >= limit > (self.inspected.usage.of(kind) or 0.0)
 
     def first_time(self, told: Told) -> bool:
         """Whether this has not been told of the run before; from now on it has."""
@@ -133,8 +185,27 @@ def answered(watched: Watched) -> set[tuple[str, LimitKind]]:
 
 
 def most_used(watched: Watched, now_s: float) -> Usage:
-    """The most that a run can have used by now, as far as figures with a fastest growth tell: a suspicion."""
-    return upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
+    """The most that an inspection may show a run to have used by now, as far as figures with a fastest growth tell: a
+    suspicion. Where the last inspection could only prove a part of the running time, that part counts on."""
+    most = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
+    if watched.is_vague(LimitKind.MAX_DURATION):
+        return replace(most, duration_s=watched.running.proven_at(now_s))
+    return most
+
+
+def may_be_over(watched: Watched, kind: LimitKind, limit: float, now_s: float) -> bool:
+    """Whether the run may be over this limit, though the last inspection could not prove it."""
+    if watched.inspected is None or (at_most := watched.inspected.most.of(kind)) is None:
+        return False
+    growth = {LimitKind.MAX_DURATION: 1.0}.get(kind, watched.inspected.burn_cap_per_s.get(kind, 0.0))
+    return at_most + growth * (now_s - watched.inspected_at) >= limit
+
+
+def prove(watched: Watched, seen: Snapshot, now_s: float, gap_max_s: float) -> Snapshot:
+    """A fresh inspection of a run with what was seen of it before; its running time is not remembered."""
+    running = watched.running.copy()
+    running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= gap_max_s)
+    return proven(watched.as_of_all_sources(seen), running)
 
 
 def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
@@ -143,7 +214,7 @@ def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
     if inspected is not None and watched.inspected_at >= watched.swept_at:
         used, seen_at = inspected.usage, watched.inspected_at
     else:
-        used = upper_bound(watched.swept, inspected, watched.swept_at - watched.inspected_at)
+        used = most_used(watched, watched.swept_at)
         seen_at = watched.swept_at
     age_s = now_s - seen_at
     caps = inspected.burn_cap_per_s if inspected is not None else {}
@@ -212,7 +283,7 @@ def outlook_on(
     figure = used.of(kind)
     if figure is None:
         return None
-    paused = watched.swept.state is RunState.PAUSED
+    paused = watched.state is RunState.PAUSED
     if kind is LimitKind.MAX_DURATION:
         return None if paused else exact_outlook(limit, figure, 1.0)
     inspected = watched.inspected

@@ -14,10 +14,12 @@ For the demo, the tests and the benchmarks. It imports nothing of the rest of th
 from __future__ import annotations
 
 from watchdog.simulated.account import SimRun
-from watchdog.simulated.apify import ApifyAccount, ApifyRun
+from watchdog.simulated.apify import ApifyAccount
+from watchdog.simulated.apify_pricing import PayPerEvent, PayPerResult
+from watchdog.simulated.apify_run import ApifyRun
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, Fault, FaultKind, Faults
-from watchdog.simulated.lobstr import LobstrAccount, LobstrRun
+from watchdog.simulated.lobstr import EmailVerification, LobstrAccount, LobstrRun
 from watchdog.simulated.records import RequestRecord, RunTruth, Usage
 from watchdog.simulated.server import SimulatedPlatforms
 
@@ -25,11 +27,14 @@ __all__ = [
     "ApifyAccount",
     "ApifyRun",
     "ArmedFault",
+    "EmailVerification",
     "Fault",
     "FaultKind",
     "Faults",
     "LobstrAccount",
     "LobstrRun",
+    "PayPerEvent",
+    "PayPerResult",
     "RequestRecord",
     "RunTruth",
     "SimClock",

@@ -168,6 +168,13 @@ class Account(Generic[R]):
         self.replanned(run, self.clock.elapsed_s())
         return run
 
+    def forget(self, run: R) -> None:
+        """Let a run be as if it had never been."""
+        del self._by_id[run.id]
+        self._ordered.remove(run)
+        run.plan_version += 1
+        self.changes += 1
+
     def replanned(self, run: R, now_s: float) -> None:
         """Take note that a run's plan is new: enter its present phase, and watch for the next."""
         run.plan_version += 1

@@ -1,211 +1,55 @@
 """Apify's side: Actors, tasks and runs that burn money on a clock.
 
-Life cycle, abort and resurrection follow Apify's public documentation ("Runs and builds", API reference):
-READY -> RUNNING -> SUCCEEDED | FAILED | TIMING-OUT -> TIMED-OUT | ABORTING -> ABORTED.
+Abort and resurrection follow Apify's public documentation ("Runs and builds", API reference), and where that is silent
+what the official clients' tests and the emulator apify/actor-runtime know.
 """
 
 from __future__ import annotations
 
-import random
-import string
 import threading
-from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
 
 import msgspec
 
-from watchdog.simulated.account import Account, Fate, SimRun, require_finite
-from watchdog.simulated.clock import SimClock, iso_millis
-from watchdog.simulated.life import Life, Phase, Step
-from watchdog.simulated.rate import SlidingWindow
-from watchdog.simulated.records import PlatformName, Usage
-
-Curve = Callable[[float], float]
-"""Running seconds -> cost so far; monotone."""
-
-TERMINAL: Final = frozenset({"SUCCEEDED", "FAILED", "TIMED-OUT", "ABORTED"})
-STATUSES: Final = TERMINAL | {"READY", "RUNNING", "TIMING-OUT", "ABORTING"}
-ABORTABLE: Final = frozenset({"READY", "RUNNING", "TIMING-OUT"})
-ORIGINS: Final = frozenset(
-    # RunOrigin of the description.
-    ("DEVELOPMENT", "WEB", "API", "SCHEDULER", "TEST", "WEBHOOK", "ACTOR", "CLI", "CI", "STANDBY", "MCP")
+from watchdog.simulated.account import Fate, require_finite
+from watchdog.simulated.apify_pricing import Curve, PayPerResult, Pricing
+from watchdog.simulated.apify_records import ApifyActor, Metamorph, RunMeta, RunShort
+from watchdog.simulated.apify_run import (
+    ABORTABLE,
+    DATASET_LAG_S,
+    METAMORPHS_MAX,
+    RESTARTS_MAX,
+    TERMINAL,
+    ApifyRun,
+    Shown,
 )
-
-SETTLE_LAG_S: Final = 2.0
-"""How far behind the end the totals of a run that has just finished are."""
-DATASET_LAG_S: Final = 5.0
-"""How far behind the run its dataset's itemCount is (documented as eventually consistent)."""
-
-_ID_ALPHABET: Final = string.ascii_letters + string.digits
-_ID_LENGTH: Final = 17
+from watchdog.simulated.apify_things import ApifyThings, require_known
+from watchdog.simulated.clock import SimClock, iso_millis
+from watchdog.simulated.life import Life, Step
+from watchdog.simulated.rate import SlidingWindow
 
 
-class RunMeta(msgspec.Struct):
-    origin: str
-
-
-class RunShort(msgspec.Struct, rename="camel"):
-    """One item of the run list, as the description's RunShort has it."""
-
-    id: str
-    act_id: str
-    user_id: str
-    actor_task_id: str | None
-    status: str
-    started_at: str
-    finished_at: str | None
-    build_id: str
-    build_number: str
-    meta: RunMeta
-    default_key_value_store_id: str
-    default_dataset_id: str
-    default_request_queue_id: str
-    usage_total_usd: float | msgspec.UnsetType = msgspec.UNSET
-
-
-class ApifyActor(msgspec.Struct, frozen=True):
-    """An Actor (in words of the user: `owner/name`)."""
-
-    id: str
-    owner: str
-    name: str
-    created_s: float
-
-    @property
-    def label(self) -> str:
-        return f"{self.owner}/{self.name}"
-
-
-class ApifyTask(msgspec.Struct, frozen=True):
-    """A task: a saved configuration of an Actor."""
-
-    id: str
-    actor: ApifyActor
-    name: str
-    created_s: float
-
-
-class ApifyRun(SimRun):
-    """A run of an Actor."""
-
-    platform: PlatformName = "apify"
-    terminal = TERMINAL
-
-    def __init__(
-        self,
-        life: Life,
-        clock: SimClock,
-        account: int,
-        short: RunShort,
-        actor: ApifyActor,
-        *,
-        cost: Curve | None,
-        memory_mbytes: int,
-        timeout_secs: int,
-        ends_after_s: float | None,
-        ends_as: str,
-        graceful_takes_s: float | None,
-        results_per_hour: float,
-        resurrect_count: int,
-        max_total_charge_usd: float | None,
-        refresh_every_s: float,
-        refresh_stats: bool,
-        settle_s: float,
-    ) -> None:
-        self.short = short
-        super().__init__(short.id, actor.label, life, clock, account)
-        self.actor = actor
-        self.cost = cost
-        self.memory_mbytes = memory_mbytes
-        self.timeout_secs = timeout_secs
-        self.ends_after_s = ends_after_s
-        self.ends_as = ends_as
-        self.graceful_takes_s = graceful_takes_s
-        self.results_per_hour = results_per_hour
-        self.resurrect_count = resurrect_count
-        self.max_total_charge_usd = max_total_charge_usd
-        self.refresh_every_s = refresh_every_s
-        self.refresh_stats = refresh_stats
-        self.settle_s = settle_s
-        self.status_message: str | None = None
-        self.is_status_message_terminal: bool | None = None
-
-    def enter(self, phase: Phase) -> None:
-        super().enter(phase)
-        finished = phase.status in TERMINAL
-        self.short.status = phase.status
-        self.short.finished_at = iso_millis(self._clock.at(phase.start_s)) if finished else None
-
-    def usage_at(self, now_s: float) -> Usage:
-        phase = self.life.at(now_s)
-        ran_s = phase.ran_s(max(now_s, self.life.start_s))
-        return self._usage(ran_s, phase.gb_seconds(max(now_s, self.life.start_s)))
-
-    def natural_usage(self) -> Usage | None:
-        end = self.natural_end
-        return None if end is None else self._usage(end.ran_before_s, end.gb_seconds_before)
-
-    def cost_usd(self, ran_s: float) -> float | None:
-        """Cost after so many running seconds; None if this account may not see it."""
-        return None if self.cost is None else self.cost(ran_s)
-
-    def shown_usd(self, now_s: float) -> float | msgspec.UnsetType:
-        """`usageTotalUsd` as the API shows it at `now_s`."""
-        if self.cost is None:
-            return msgspec.UNSET
-        phase = self.phase
-        if phase.status in TERMINAL or self.refresh_every_s:
-            return round(self.cost(self.life.ran_s(self.figures_s(now_s))), 9)
-        # The hot way: 1,000 of these make a page.
-        return round(self.cost(phase.ran_s(now_s)), 9)
-
-    def figures_s(self, now_s: float, refreshed: bool = True) -> float:
-        """The moment that the figures shown at `now_s` are of."""
-        if self.phase.status in TERMINAL:
-            end_s = self.phase.start_s
-            if now_s >= end_s + self.settle_s:
-                return end_s
-            now_s = end_s - SETTLE_LAG_S
-        if refreshed and self.refresh_every_s:
-            now_s -= (now_s - self.life.start_s) % self.refresh_every_s
-        return max(now_s, self.life.start_s)
-
-    def item_count(self, now_s: float) -> int:
-        """Results in the default dataset as the API shows them."""
-        ran_s = self.life.ran_s(max(now_s - DATASET_LAG_S, self.life.start_s))
-        return int(ran_s * self.results_per_hour / 3600)
-
-    def _usage(self, ran_s: float, gb_seconds: float) -> Usage:
-        return Usage(credits=gb_seconds / 3600, cost_usd=self.cost_usd(ran_s), duration_s=ran_s)
-
-
-class ApifyAccount(Account[ApifyRun]):
+class ApifyAccount(ApifyThings):
     """The Actors and runs of one Apify user.
 
     Attributes may be changed at any time; seconds are platform time.
     """
 
-    platform: PlatformName = "apify"
-
     def __init__(
-        self,
-        token: str,
-        username: str,
-        index: int,
-        clock: SimClock,
-        lock: threading.RLock,
-        seed: int,
+        self, token: str, username: str, index: int, clock: SimClock, lock: threading.RLock, seed: int
     ) -> None:
-        super().__init__(token, index, clock, lock, seed)
-        self.username = username
-        self.user_id = self._new_id()
+        super().__init__(token, username, index, clock, lock, seed)
         self.abort_takes_s = 1.0
         """From an immediate abort to ABORTED; costs like running."""
         self.graceful_limit_s = 30.0
         """When a graceful abort is forced (documented)."""
         self.timing_out_takes_s = 3.0
         self.abort_escalates = False
-        """Whether an immediate abort hastens a run that is ABORTING. Documented: it does nothing."""
+        """Whether an immediate abort hastens a run that is ABORTING. Documented: it does nothing; the emulator stops
+        the run at once."""
+        self.resurrect_ready_seconds = 1.0
+        """How long a resurrected run is READY before it runs again."""
         self.settle_seconds = 10.0
         """For runs started from now on: how long the totals stay preliminary after the end."""
         self.can_pay = True
@@ -214,59 +58,76 @@ class ApifyAccount(Account[ApifyRun]):
         """Limit per resource (one run is one resource), in platform time; off by default."""
         self.too_many_requests_count = 0
         self.max_monthly_usage_usd = 300.0
-        self.actors: dict[str, ApifyActor] = {}
-        self.tasks: dict[str, ApifyTask] = {}
+        self.data_retention_days = 90
+        self.other_usage_usd = 0.0
+        """What the account used this month beside its runs: builds, storage, Server Actors."""
+        self.metamorph_changes_act_id = False
+        """Whether the call for a metamorph changes the run's `actId`."""
+        self.starts_as: dict[str, Any] = {"ready_for": 1.0}
+        """How runs that a client starts are: what `start_run` takes."""
         self.datasets: dict[str, ApifyRun] = {}
         self._windows: dict[str, SlidingWindow] = {}
         self._selections: dict[object, list[ApifyRun]] = {}
         self._selections_of = -1
-
-    def add_actor(self, owner: str = "compass", name: str = "crawler-google-places") -> str:
-        """Make an Actor known; its id (17 characters, the same for every account and every time)."""
-        with self.lock:
-            actor_id = "".join(random.Random(f"{owner}/{name}").choices(_ID_ALPHABET, k=_ID_LENGTH))
-            actor = ApifyActor(actor_id, owner, name, self.clock.elapsed_s())
-            return self.actors.setdefault(actor_id, actor).id
-
-    def add_task(self, actor: str, name: str) -> str:
-        """Save a task of the Actor with this id; the task's id. KeyError for an unknown Actor."""
-        with self.lock:
-            task = ApifyTask(self._new_id(), self.actors[actor], name, self.clock.elapsed_s())
-            self.tasks[task.id] = task
-            return task.id
 
     def start_run(
         self,
         actor: str | None = None,
         task: str | None = None,
         *,
-        origin: str = "API",
+        schedule: str | None = None,
+        origin: str | None = None,
+        user_agent: str | None = None,
         memory_mbytes: int = 1024,
         timeout_secs: int = 0,
         usd_per_hour: float | None = 1.0,
         curve: Curve | None = None,
+        pricing: Pricing | None = None,
         ready_for: float = 0.0,
         ends_after: float | None = None,
         ends_as: Literal["SUCCEEDED", "FAILED"] = "SUCCEEDED",
         started_ago: float = 0.0,
         resurrect_count: int = 0,
         stopped_for: float = 0.0,
+        restart_on_error: bool = False,
         max_total_charge_usd: float | None = None,
+        max_items: int | None = None,
         graceful_takes: float | None = None,
         results_per_hour: float = 600.0,
+        results: Curve | None = None,
         refresh_every: float = 0.0,
         refresh_stats: bool = True,
+        stats_missing: Collection[str] = (),
+        stats_none: bool = False,
+        stats_fresh_s: float | None = None,
+        cost_in_list: bool = True,
+        cost_hidden: bool = False,
+        cost_lag: float = 0.0,
+        dataset_lag: float = DATASET_LAG_S,
+        detail_after: float = 0.0,
+        started_at_after: float = 0.0,
         run_id: str | None = None,
     ) -> ApifyRun:
         """Start a run; all durations in seconds of platform time.
 
-        `actor`, `task`: ids; without both, an Actor is made up. `usd_per_hour`: cost per running hour, None
-        hides the cost as from one who does not own the Actor. `curve`: running seconds -> USD (monotone),
-        instead of linear. `ends_after`: running seconds until the natural end; None: never. `started_ago`:
-        how long ago it was started; of these it was stopped for `stopped_for` in the middle (then it counts
-        as resurrected). `timeout_secs` counts from the (re)start. `max_total_charge_usd` is only shown.
-        `graceful_takes`: what the run needs after a graceful abort; the full 30 s if left out.
-        `refresh_every`: cost (and, with `refresh_stats`, stats) shown are those of the last full multiple.
+        `actor`, `task`: ids; without both, an Actor is made up. `schedule`: the id of the one that started it.
+        `origin`: any word, the set is open; left out, SCHEDULER for those of a schedule, else API. `usd_per_hour`:
+        cost per running hour, None: there is none to see or to know. `curve`: running seconds -> USD (monotone),
+        instead of linear. `pricing`: the Actor charges by event or result, instead. `results_per_hour`, `results`
+        (running seconds -> number): what it puts into its dataset. `ends_after`: running seconds until the natural
+        end; None: never. `started_ago`: how long ago it was started, READY included; of these it was stopped for
+        `stopped_for` in the middle (then it counts as resurrected). `timeout_secs` counts from the (re)start.
+        `restart_on_error`: it fails three times more before it ends as FAILED. `max_total_charge_usd` is only shown;
+        `max_items` limits what an Actor that charges by result may charge. `graceful_takes`: what the run needs after
+        a graceful abort; the full 30 s if left out.
+
+        What the API shows late or not at all: `refresh_every`: cost (and, with `refresh_stats`, stats) are those of
+        the last full multiple. `stats_missing`: names of stats that are absent; `stats_none`: no `stats` at all; both
+        for the first `stats_fresh_s` running seconds, or for ever. `cost_in_list` False: `usageTotalUsd` only in the
+        run's own page; `cost_hidden`: nowhere. `cost_lag`: how far `usageTotalUsd` is behind, also after the end;
+        `dataset_lag`: the same for the dataset's itemCount. `detail_after`: for so long after now its id gives 404,
+        while lists have it. `started_at_after`: for so long after now `startedAt` is absent.
+
         ValueError for what cannot be; KeyError for unknown ids.
         """
         require_finite(
@@ -279,36 +140,73 @@ class ApifyAccount(Account[ApifyRun]):
             results_per_hour=results_per_hour,
             refresh_every=refresh_every,
             timeout_secs=timeout_secs,
+            stats_fresh_s=stats_fresh_s,
+            cost_lag=cost_lag,
+            dataset_lag=dataset_lag,
+            detail_after=detail_after,
+            started_at_after=started_at_after,
         )
-        _require_known(origin, ORIGINS, "origin")
-        _require_known(ends_as, frozenset({"SUCCEEDED", "FAILED"}), "ends_as")
+        if origin == "":
+            raise ValueError("origin must not be empty")
+        require_known(ends_as, frozenset({"SUCCEEDED", "FAILED"}), "ends_as")
         with self.lock:
             owner = self._actor_of(actor, task)
             now_s = self.clock.elapsed_s()
-            steps = self._first_life(ready_for, started_ago, stopped_for, ends_after, timeout_secs, ends_as)
+            if isinstance(pricing, PayPerResult):
+                pricing = msgspec.structs.replace(
+                    pricing, max_items=pricing.max_items if max_items is None else max_items
+                )
+                max_items = pricing.max_items
+            tries = 1 + RESTARTS_MAX if restart_on_error and ends_as == "FAILED" else 1
+            lasts = None if ends_after is None else ends_after * tries
+            steps = self._first_life(ready_for, started_ago, stopped_for, lasts, timeout_secs, ends_as)
             life = Life(now_s - started_ago, steps, memory_mbytes / 1024)
+            shown = Shown(
+                stats_missing=stats_missing,
+                stats_none=stats_none,
+                stats_fresh_s=stats_fresh_s,
+                cost_in_list=cost_in_list,
+                cost_hidden=cost_hidden,
+                cost_lag_s=cost_lag,
+                dataset_lag_s=dataset_lag,
+                refresh_every_s=refresh_every,
+                refresh_stats=refresh_stats,
+                settle_s=self.settle_seconds,
+                detail_from_s=now_s + detail_after if detail_after else float("-inf"),
+                start_from_s=now_s + started_at_after if started_at_after else float("-inf"),
+            )
             run = ApifyRun(
                 life,
                 self.clock,
                 self.index,
-                self._short(run_id, owner, task, origin, life),
+                self._short(run_id, owner, task, self._meta(origin, schedule, user_agent, life), life),
                 owner,
-                cost=_cost(usd_per_hour, curve),
+                cost=_cost(usd_per_hour, curve) if pricing is None else None,
+                pricing=pricing,
+                results=results or _linear(results_per_hour),
+                shown=shown,
                 memory_mbytes=memory_mbytes,
                 timeout_secs=timeout_secs,
                 ends_after_s=ends_after,
                 ends_as=ends_as,
                 graceful_takes_s=graceful_takes,
-                results_per_hour=results_per_hour,
                 resurrect_count=max(resurrect_count, 1 if stopped_for else 0),
+                restart_on_error=restart_on_error,
                 max_total_charge_usd=max_total_charge_usd,
-                refresh_every_s=refresh_every,
-                refresh_stats=refresh_stats,
-                settle_s=self.settle_seconds,
+                max_items=max_items,
             )
             run.settle_plan()
             self.datasets[run.short.default_dataset_id] = run
             return self.admit(run)
+
+    def delete_run(self, run: ApifyRun) -> None:
+        """Forget a finished run. ValueError if it has not finished."""
+        with self.lock:
+            self.sync(self.clock.elapsed_s())
+            if run.phase.status not in TERMINAL:
+                raise ValueError(f"run {run.id} has not finished")
+            self.forget(run)
+            self.datasets.pop(run.short.default_dataset_id, None)
 
     def resurrect(
         self,
@@ -316,30 +214,54 @@ class ApifyAccount(Account[ApifyRun]):
         *,
         timeout_secs: int | None = None,
         memory_mbytes: int | None = None,
+        restart_on_error: bool | None = None,
         max_total_charge_usd: float | None = None,
+        max_items: int | None = None,
         ends_after: float | None = None,
     ) -> None:
-        """Bring a finished run back to RUNNING (ValueError if it has not finished).
+        """Bring a finished run back: READY for `resurrect_ready_seconds`, then RUNNING.
 
-        `startedAt` stays, the stopped time does not count, the timeout counts from now. It ends naturally
-        after `ends_after` more running seconds; left out, after what an abort had left of it, or after as
-        long again.
+        `startedAt` stays, the stopped time does not count, the timeout counts from when it runs again. It ends
+        naturally after `ends_after` more running seconds; left out, after what an abort had left of it, or after as
+        long again. ValueError if it has not finished, or for a maximum charge below the one that it has.
         """
         with self.lock:
             now_s = self.clock.elapsed_s()
             self.sync(now_s)
             if run.phase.status not in TERMINAL:
                 raise ValueError(f"run {run.id} has not finished")
+            if max_total_charge_usd is not None and max_total_charge_usd < (run.max_total_charge_usd or 0.0):
+                raise ValueError(f"the maximum charge of run {run.id} can only be raised")
             run.timeout_secs = run.timeout_secs if timeout_secs is None else timeout_secs
             run.memory_mbytes = run.memory_mbytes if memory_mbytes is None else memory_mbytes
+            run.restart_on_error = run.restart_on_error if restart_on_error is None else restart_on_error
+            run.max_items = run.max_items if max_items is None else max_items
             if max_total_charge_usd is not None:
                 run.max_total_charge_usd = max_total_charge_usd
             run.resurrect_count += 1
             remaining_s = _remaining_s(run, now_s) if ends_after is None else ends_after
-            steps = self._running(remaining_s, run.timeout_secs, run.ends_as)
+            waiting = [Step("READY", False, self.resurrect_ready_seconds)] if self.resurrect_ready_seconds else []
+            steps = [*waiting, *self._running(remaining_s, run.timeout_secs, run.ends_as)]
             run.life.replan(now_s, steps, run.memory_mbytes / 1024)
             run.settle_plan()
             self.replanned(run, now_s)
+
+    def metamorph(self, run: ApifyRun, actor: str, *, changes_act_id: bool = False) -> None:
+        """Let a run go on as another Actor; whether its `actId` becomes that one's is not known of the real platform.
+
+        ValueError if it is not running, or has changed ten times; KeyError for an unknown Actor.
+        """
+        with self.lock:
+            now_s = self.clock.elapsed_s()
+            self.sync(now_s)
+            if run.phase.status != "RUNNING":
+                raise ValueError(f"run {run.id} is not running")
+            if len(run.metamorphs) >= METAMORPHS_MAX:
+                raise ValueError(f"run {run.id} has changed {METAMORPHS_MAX} times already")
+            change = Metamorph(iso_millis(self.clock.at(now_s)), self.actors[actor].id, self.actors[actor].build_id)
+            run.metamorphs.append(change)
+            if changes_act_id:
+                run.short.act_id, run.short.build_id = change.actor_id, change.build_id
 
     def abort_in_console(self, run: ApifyRun, *, gracefully: bool = False) -> None:
         """Let the user abort a run by hand: the same as the call, but the truth does not count it as one."""
@@ -351,7 +273,8 @@ class ApifyAccount(Account[ApifyRun]):
     def abort(self, run: ApifyRun, now_s: float, gracefully: bool, fate: Fate = Fate.NORMAL) -> None:
         """What the abort call does.
 
-        On anything but READY, RUNNING, TIMING-OUT: nothing (see `abort_escalates`).
+        On anything but READY, RUNNING, TIMING-OUT: nothing (see `abort_escalates`). What is still READY has nothing
+        to do gracefully: it stops at once.
         """
         if self._abort(run, now_s, gracefully, fate):
             run.graceful = gracefully
@@ -364,7 +287,7 @@ class ApifyAccount(Account[ApifyRun]):
             return False
         if fate is Fate.STUCK:
             takes_s = None
-        elif gracefully:
+        elif gracefully and status != "READY":
             takes_s = self.graceful_limit_s
             if run.graceful_takes_s is not None:
                 takes_s = min(takes_s, run.graceful_takes_s)
@@ -405,13 +328,6 @@ class ApifyAccount(Account[ApifyRun]):
         self.too_many_requests_count += 1
         return True
 
-    def actor_by(self, key: str) -> ApifyActor | None:
-        """An Actor by its id or `owner~name`."""
-        if key in self.actors:
-            return self.actors[key]
-        label = key.replace("~", "/", 1)
-        return next((actor for actor in self.actors.values() if actor.label == label), None)
-
     def _actor_of(self, actor: str | None, task: str | None) -> ApifyActor:
         if task is not None:
             return self.tasks[task].actor
@@ -447,25 +363,28 @@ class ApifyAccount(Account[ApifyRun]):
             yield Step("RUNNING", True, remaining_s)
             yield Step(ends_as, False)
 
-    def _short(self, run_id: str | None, actor: ApifyActor, task: str | None, origin: str, life: Life) -> RunShort:
+    def _meta(self, origin: str | None, schedule: str | None, user_agent: str | None, life: Life) -> RunMeta:
+        if schedule is None:
+            return RunMeta(origin or "API", user_agent=user_agent)
+        planned = iso_millis(self.clock.at(life.start_s))
+        return RunMeta(origin or "SCHEDULER", self.schedules[schedule]["id"], planned, user_agent)
+
+    def _short(self, run_id: str | None, actor: ApifyActor, task: str | None, meta: RunMeta, life: Life) -> RunShort:
         return RunShort(
-            id=run_id or self._new_id(),
+            id=run_id or self.make_id(),
             act_id=actor.id,
             user_id=self.user_id,
             actor_task_id=task,
             status=life.last.status,
             started_at=iso_millis(self.clock.at(life.start_s)),
             finished_at=None,
-            build_id=self._new_id(),
+            build_id=actor.build_id,
             build_number="0.0.2",
-            meta=RunMeta(origin),
-            default_key_value_store_id=self._new_id(),
-            default_dataset_id=self._new_id(),
-            default_request_queue_id=self._new_id(),
+            meta=meta,
+            default_key_value_store_id=self.make_id(),
+            default_dataset_id=self.make_id(),
+            default_request_queue_id=self.make_id(),
         )
-
-    def _new_id(self) -> str:
-        return self.new_id(_ID_ALPHABET, _ID_LENGTH)
 
 
 def _cost(usd_per_hour: float | None, curve: Curve | None) -> Curve | None:
@@ -473,8 +392,12 @@ def _cost(usd_per_hour: float | None, curve: Curve | None) -> Curve | None:
         return curve
     if usd_per_hour is None:
         return None
-    usd_per_s = usd_per_hour / 3600
-    return lambda ran_s: ran_s * usd_per_s
+    return _linear(usd_per_hour)
+
+
+def _linear(per_hour: float) -> Curve:
+    per_s = per_hour / 3600
+    return lambda ran_s: ran_s * per_s
 
 
 def _remaining_s(run: ApifyRun, now_s: float) -> float | None:
@@ -482,8 +405,3 @@ def _remaining_s(run: ApifyRun, now_s: float) -> float | None:
         return None
     left_s = run.ends_after_s - run.life.ran_s(now_s)
     return left_s if left_s > 0 else run.ends_after_s
-
-
-def _require_known(value: str, known: frozenset[str], name: str) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; there are {', '.join(sorted(known))}")

@@ -1,34 +1,101 @@
-"""Apify's API as the description has it: paths, answers, errors."""
+"""Apify's API: its paths and its errors. What the calls do is in the modules `apify_*_calls`."""
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
+from watchdog.simulated import apify_account_calls, apify_run_calls, apify_storage_calls
 from watchdog.simulated.account import Fate
-from watchdog.simulated.apify import STATUSES, TERMINAL, ApifyAccount, ApifyActor, ApifyRun
-from watchdog.simulated.clock import iso_millis
+from watchdog.simulated.apify import ApifyAccount
+from watchdog.simulated.apify_ask import Ask, RefusedError
+from watchdog.simulated.apify_run_calls import list_runs
+from watchdog.simulated.apify_things import Refusal
 from watchdog.simulated.faults import Layout
-from watchdog.simulated.http import MAX_BODY_BYTES, Answer, Request, Target, json_answer, route
+from watchdog.simulated.http import MAX_BODY_BYTES, Answer, Request, Route, Target, json_answer, route
 
-MAX_PAGE: Final = 1000
+CALLS: Final = {**apify_account_calls.CALLS, **apify_storage_calls.CALLS, **apify_run_calls.CALLS}
+
+#: What the API has that a watchdog has no business with: writing storages, builds, versions of Actors.
+_REFUSED: Final = (
+    *("/v2/acts/{id}/builds", "/v2/actors/{id}/builds"),
+    *("/v2/acts/{id}/versions", "/v2/acts/{id}/versions/{rest}"),
+    *("/v2/actors/{id}/versions", "/v2/actors/{id}/versions/{rest}"),
+    *("/v2/actor-builds/{id}", "/v2/actor-builds/{id}/{rest}"),
+    *("/v2/actor-tasks/{id}/publish", "/v2/actor-tasks/{id}/unpublish"),
+    *("/v2/datasets", "/v2/datasets/{id}", "/v2/datasets/{id}/{rest}"),
+    *("/v2/key-value-stores", "/v2/key-value-stores/{id}", "/v2/key-value-stores/{id}/{rest}"),
+    *("/v2/request-queues", "/v2/request-queues/{id}", "/v2/request-queues/{id}/{rest}"),
+    *("/v2/webhooks/{id}/test", "/v2/webhook-dispatches/{id}"),
+    *("/v2/actor-runs/{id}/dataset/{rest}", "/v2/actor-runs/{id}/key-value-store/{rest}"),
+    "/v2/actor-runs/{id}/request-queue/{rest}",
+)
+
+
+def _of_one_run(path: str, prefix: str = "") -> Iterator[Route]:
+    """The calls about a run that is reached at this path."""
+    yield route(path, GET=f"{prefix}run", PUT=f"{prefix}update", DELETE=f"{prefix}delete-run")
+    for name in ("abort", "resurrect", "metamorph", "reboot", "charge"):
+        yield route(f"{path}/{name}", POST=f"{prefix}{name}")
+    yield route(f"{path}/log", GET=f"{prefix}log")
+    storages = {"dataset": "run-dataset", "key-value-store": "run-store", "request-queue": "run-queue"}
+    for name, endpoint in storages.items():
+        yield route(f"{path}/{name}", GET=f"{prefix}{endpoint}", PUT="refused", DELETE="refused")
+
+
+def _of_actors(base: str) -> Iterator[Route]:
+    """The calls about Actors; their older path is `acts`."""
+    yield route(base, GET="actors", POST="create-actor")
+    yield route(f"{base}/{{id}}", GET="actor", PUT="update-actor", DELETE="delete-actor")
+    yield route(f"{base}/{{id}}/runs", GET="actor-runs", POST="start-actor")
+    yield from _of_one_run(f"{base}/{{id}}/runs/last", "actor-last-")
+    yield from _of_one_run(f"{base}/{{any}}/runs/{{id}}")
+    yield route(f"{base}/{{id}}/builds", GET="actor-builds", POST="refused")
+    yield route(f"{base}/{{id}}/builds/default", GET="default-build")
+    yield route(f"{base}/{{id}}/webhooks", GET="actor-webhooks")
+    yield route(f"{base}/{{id}}/validate-input", POST="validate-input")
+
 
 ROUTES: Final = (
     route("/v2/actor-runs", GET="list"),
-    route("/v2/actor-runs/{id}", GET="run", PUT="update"),
-    route("/v2/actor-runs/{id}/abort", POST="abort"),
-    route("/v2/actor-runs/{id}/resurrect", POST="resurrect"),
-    route("/v2/actors/{id}", GET="actor"),
-    route("/v2/acts/{id}", GET="actor"),
-    route("/v2/actor-tasks/{id}", GET="task"),
-    route("/v2/datasets/{id}", GET="dataset"),
+    *_of_one_run("/v2/actor-runs/{id}"),
+    route("/v2/actor-runs/{id}/dataset/items", GET="run-items", POST="refused"),
+    route("/v2/logs/{id}", GET="log"),
+    *_of_actors("/v2/actors"),
+    *_of_actors("/v2/acts"),
+    route("/v2/store", GET="store"),
+    route("/v2/actor-builds", GET="builds"),
+    route("/v2/actor-builds/{id}", GET="build", DELETE="refused"),
+    route("/v2/actor-tasks", GET="tasks", POST="create-task"),
+    route("/v2/actor-tasks/{id}", GET="task", PUT="update-task", DELETE="delete-task"),
+    route("/v2/actor-tasks/{id}/input", GET="task-input", PUT="update-task-input"),
+    route("/v2/actor-tasks/{id}/runs", GET="task-runs", POST="start-task"),
+    *_of_one_run("/v2/actor-tasks/{id}/runs/last", "task-last-"),
+    route("/v2/actor-tasks/{id}/webhooks", GET="task-webhooks"),
+    route("/v2/schedules", GET="schedules", POST="create-schedule"),
+    route("/v2/schedules/{id}", GET="schedule", PUT="update-schedule", DELETE="delete-schedule"),
+    route("/v2/schedules/{id}/log", GET="schedule-log"),
+    route("/v2/webhooks", GET="webhooks", POST="create-webhook"),
+    route("/v2/webhooks/{id}", GET="webhook", PUT="update-webhook", DELETE="delete-webhook"),
+    route("/v2/webhooks/{id}/dispatches", GET="webhook-dispatches"),
+    route("/v2/webhook-dispatches", GET="dispatches"),
+    route("/v2/datasets", GET="datasets", POST="refused"),
+    route("/v2/datasets/{id}", GET="dataset", PUT="refused", DELETE="refused"),
+    route("/v2/datasets/{id}/items", GET="items", POST="refused"),
+    route("/v2/key-value-stores", GET="stores", POST="refused"),
+    route("/v2/key-value-stores/{id}", GET="store-of-keys", PUT="refused", DELETE="refused"),
+    route("/v2/key-value-stores/{id}/keys", GET="keys"),
+    route("/v2/key-value-stores/{id}/records/INPUT", GET="input", HEAD="input", PUT="refused", DELETE="refused"),
+    route("/v2/request-queues", GET="queues", POST="refused"),
+    route("/v2/request-queues/{id}", GET="queue", PUT="refused", DELETE="refused"),
     route("/v2/users/me", GET="me"),
-    route("/v2/users/me/limits", GET="limits"),
+    route("/v2/users/me/limits", GET="limits", PUT="update-limits"),
     route("/v2/users/me/usage/monthly", GET="usage"),
+    route("/v2/users/{id}", GET="user"),
+    *(route(path, GET="refused", POST="refused", PUT="refused", DELETE="refused") for path in _REFUSED),
 )
 
 # Types and messages are the examples of the description where it has one.
@@ -41,31 +108,12 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     ),
     403: ("insufficient-permissions", "You do not have permission to perform this action."),
     404: ("record-not-found", "The requested resource was not found."),
+    409: ("concurrent-update-detected", "The resource was changed by somebody else."),
     408: ("run-timeout-exceeded", "Actor run exceeded the timeout of 300 seconds for this API endpoint"),
     413: ("request-too-large", "The POST payload is too large."),
     415: ("unsupported-content-encoding", "Content-Encoding is not supported."),
     429: ("rate-limit-exceeded", "You have exceeded the rate limit. Please try again later."),
 }
-
-_FEATURES: Final = (
-    "ACTORS",
-    "STORAGE",
-    "SCHEDULER",
-    "PROXY",
-    "PROXY_EXTERNAL_ACCESS",
-    "PROXY_RESIDENTIAL",
-    "PROXY_SERPS",
-    "WEBHOOKS",
-    "ACTORS_PUBLIC_ALL",
-    "ACTORS_PUBLIC_DEVELOPER",
-)
-
-_CU_USD: Final = 0.3
-"""Price of a compute unit, for the split of costs only."""
-
-
-class BadRequestError(Exception):
-    """The request makes no sense; the text says why."""
 
 
 class ApifyDialect:
@@ -121,383 +169,32 @@ class ApifyDialect:
             return self.throttled(None)
         if request.body_bytes > MAX_BODY_BYTES:
             return self.error(413)
+        if (how := account.refusals.get(target.id)) is not None:
+            return self.refused(how)
+        assert target.endpoint is not None
         try:
-            return _Desk(self, account, request, now_s, fate).serve(target)
-        except BadRequestError as why:
-            return self.error(400, str(why))
+            return CALLS[target.endpoint](Ask(account, request, now_s, fate), target.id)
+        except RefusedError as why:
+            usual_kind, usual_text = _ERRORS[why.status]
+            return self._error(why.status, why.kind or usual_kind, why.message or usual_text)
 
     def preceding(self, account: ApifyAccount, request: Request, now_s: float) -> Any:
         """The item right before the page that was asked for; None on the first page."""
-        offset = _whole(request.query, "offset", 0)
+        ask = Ask(account, request, now_s)
+        offset = ask.whole("offset")
         if not offset:
             return None
-        earlier = {**request.query, "offset": str(offset - 1), "limit": "1"}
-        page = _Page(account, earlier, now_s).document()
-        items = msgspec.to_builtins(page["data"]["items"])
+        earlier = replace(request, query={**request.query, "offset": str(offset - 1), "limit": "1"})
+        items = msgspec.json.decode(list_runs(replace(ask, request=earlier), "").body)["data"]["items"]
         return items[0] if items else None
+
+    def refused(self, how: Refusal) -> Answer:
+        """The answer about what this token may not read."""
+        if how == "forbidden":
+            return self.error(403)
+        if how == "not-found":
+            return self.error(404)
+        return self._error(404, "record-or-token-not-found", "The record was not found or access was denied.")
 
     def _error(self, status: int, kind: str, message: str) -> Answer:
         return json_answer(status, {"error": {"type": kind, "message": message}})
-
-
-class _Desk:
-    """Serves one request of one account."""
-
-    def __init__(
-        self, dialect: ApifyDialect, account: ApifyAccount, request: Request, now_s: float, fate: Fate
-    ) -> None:
-        self._dialect = dialect
-        self._account = account
-        self._request = request
-        self._now_s = now_s
-        self._fate = fate
-
-    def serve(self, target: Target) -> Answer:
-        match target.endpoint:
-            case "list":
-                return json_answer(200, _Page(self._account, self._request.query, self._now_s).document())
-            case "run":
-                return self._with_run(target.id, lambda run: None)
-            case "abort":
-                return self._with_run(target.id, self._abort)
-            case "update":
-                return self._with_run(target.id, self._update)
-            case "resurrect":
-                return self._resurrect(target.id)
-            case "actor":
-                return self._found(self._account.actor_by(target.id), self._actor)
-            case "task":
-                return self._found(self._account.tasks.get(target.id), self._task)
-            case "dataset":
-                return self._found(self._account.datasets.get(target.id), self._dataset)
-            case "me":
-                return json_answer(200, {"data": _me(self._account)})
-            case "limits":
-                return json_answer(200, {"data": self._limits()})
-            case "usage":
-                return json_answer(200, {"data": self._monthly_usage()})
-        raise AssertionError(f"no such endpoint: {target.endpoint}")
-
-    def _found(self, thing: Any, describe: Callable[[Any], dict[str, Any]]) -> Answer:
-        return self._dialect.error(404) if thing is None else json_answer(200, {"data": describe(thing)})
-
-    def _with_run(self, run_id: str, act: Callable[[ApifyRun], None]) -> Answer:
-        if (run := self._account.find(run_id)) is None:
-            return self._dialect.error(404)
-        act(run)
-        return json_answer(200, {"data": _run(run, self._account, self._now_s)})
-
-    def _abort(self, run: ApifyRun) -> None:
-        gracefully = _flag(self._request.query, "gracefully")
-        self._account.abort(run, self._now_s, gracefully, self._fate)
-
-    def _update(self, run: ApifyRun) -> None:
-        body = self._json_body()
-        if body.get("runId") != run.id:
-            raise BadRequestError("Invalid input: runId must be that of the path.")
-        message, final = body.get("statusMessage"), body.get("isStatusMessageTerminal")
-        if not isinstance(message, str):
-            raise BadRequestError("Invalid input: statusMessage must be a string.")
-        if final is not None and not isinstance(final, bool):
-            raise BadRequestError("Invalid input: isStatusMessageTerminal must be a boolean.")
-        run.status_message = message
-        run.is_status_message_terminal = final
-
-    def _resurrect(self, run_id: str) -> Answer:
-        run = self._account.find(run_id)
-        if run is not None and run.phase.status not in TERMINAL:
-            raise BadRequestError("Only finished runs can be resurrected.")
-        if run is not None and not self._account.can_pay:
-            return self._dialect.error(402)
-        return self._with_run(run_id, self._bring_back)
-
-    def _bring_back(self, run: ApifyRun) -> None:
-        query = self._request.query
-        self._account.resurrect(
-            run,
-            timeout_secs=_whole(query, "timeout", run.timeout_secs),
-            memory_mbytes=_whole(query, "memory", run.memory_mbytes),
-            max_total_charge_usd=_number(query, "maxTotalChargeUsd", None),
-        )
-
-    def _json_body(self) -> dict[str, Any]:
-        if "json" not in self._request.headers.get("content-type", ""):
-            raise BadRequestError("Invalid input: Content-Type must be application/json.")
-        try:
-            body = msgspec.json.decode(self._request.body)
-        except msgspec.DecodeError as why:
-            raise BadRequestError("Invalid input: The request body is not valid JSON.") from why
-        if not isinstance(body, dict):
-            raise BadRequestError("Invalid input: The request body must be an object.")
-        return body
-
-    def _at(self, elapsed_s: float) -> str:
-        return iso_millis(self._account.clock.at(elapsed_s))
-
-    def _actor(self, actor: ApifyActor) -> dict[str, Any]:
-        created = self._at(actor.created_s)
-        return {
-            "id": actor.id,
-            "userId": self._account.user_id,
-            "name": actor.name,
-            "username": actor.owner,
-            "isPublic": True,
-            "createdAt": created,
-            "modifiedAt": created,
-            "stats": {"totalRuns": sum(run.actor.id == actor.id for run in self._account.runs)},
-            "versions": [{"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest"}],
-            "defaultRunOptions": {"build": "latest", "timeoutSecs": 3600, "memoryMbytes": 1024},
-            "title": actor.name.replace("-", " ").title(),
-        }
-
-    def _task(self, task: Any) -> dict[str, Any]:
-        created = self._at(task.created_s)
-        return {
-            "id": task.id,
-            "userId": self._account.user_id,
-            "actId": task.actor.id,
-            "name": task.name,
-            "username": self._account.username,
-            "createdAt": created,
-            "modifiedAt": created,
-            "stats": {"totalRuns": sum(run.short.actor_task_id == task.id for run in self._account.runs)},
-        }
-
-    def _dataset(self, run: ApifyRun) -> dict[str, Any]:
-        count = run.item_count(self._now_s)
-        dataset_id = run.short.default_dataset_id
-        return {
-            "id": dataset_id,
-            "name": None,
-            "userId": self._account.user_id,
-            "createdAt": run.short.started_at,
-            "modifiedAt": self._at(self._now_s),
-            "accessedAt": self._at(self._now_s),
-            "itemCount": count,
-            "cleanItemCount": count,
-            "actId": run.actor.id,
-            "actRunId": run.id,
-            "consoleUrl": f"https://console.apify.com/storage/datasets/{dataset_id}",
-        }
-
-    def _totals(self) -> tuple[float, float]:
-        """USD and compute units of all runs of the account (the simulation's runs all count for this
-        month)."""
-        usages = [run.usage_at(self._now_s) for run in self._account.runs]
-        return sum(usage.cost_usd or 0.0 for usage in usages), sum(usage.credits for usage in usages)
-
-    def _limits(self) -> dict[str, Any]:
-        usd, units = self._totals()
-        active = [run for run in self._account.runs if run.phase.status not in TERMINAL]
-        return {
-            "monthlyUsageCycle": self._cycle(),
-            "limits": {
-                "maxMonthlyUsageUsd": self._account.max_monthly_usage_usd,
-                "maxMonthlyActorComputeUnits": 1000,
-                "maxMonthlyExternalDataTransferGbytes": 7,
-                "maxMonthlyProxySerps": 50,
-                "maxMonthlyResidentialProxyGbytes": 0.5,
-                "maxActorMemoryGbytes": 64,
-                "maxActorCount": 100,
-                "maxActorTaskCount": 1000,
-                "maxConcurrentActorJobs": 256,
-                "maxTeamAccountSeatCount": 9,
-                "dataRetentionDays": 90,
-            },
-            "current": {
-                "monthlyUsageUsd": usd,
-                "monthlyActorComputeUnits": units,
-                "monthlyExternalDataTransferGbytes": 0,
-                "monthlyProxySerps": 0,
-                "monthlyResidentialProxyGbytes": 0,
-                "actorMemoryGbytes": sum(run.memory_mbytes for run in active) / 1024,
-                "actorCount": len(self._account.actors),
-                "actorTaskCount": len(self._account.tasks),
-                "activeActorJobCount": len(active),
-                "teamAccountSeatCount": 1,
-            },
-        }
-
-    def _monthly_usage(self) -> dict[str, Any]:
-        usd, units = self._totals()
-        service = {"ACTOR_COMPUTE_UNITS": {"quantity": units, "baseAmountUsd": usd}}
-        today = iso_millis(self._today())
-        return {
-            "usageCycle": self._cycle(),
-            "monthlyServiceUsage": service,
-            "dailyServiceUsages": [{"date": today, "serviceUsage": service, "totalUsageCreditsUsd": usd}],
-            "totalUsageCreditsUsdBeforeVolumeDiscount": usd,
-            "totalUsageCreditsUsdAfterVolumeDiscount": usd,
-        }
-
-    def _today(self) -> datetime:
-        now = self._account.clock.at(self._now_s)
-        return now.replace(hour=0, minute=0, second=0, microsecond=0)
-
-    def _cycle(self) -> dict[str, str]:
-        today = self._today()
-        last_day = calendar.monthrange(today.year, today.month)[1]
-        end = today.replace(day=last_day, hour=23, minute=59, second=59, microsecond=999000)
-        return {"startAt": iso_millis(today.replace(day=1)), "endAt": iso_millis(end)}
-
-
-class _Page:
-    """A page of the run list."""
-
-    def __init__(self, account: ApifyAccount, query: Mapping[str, str], now_s: float) -> None:
-        self._account = account
-        self._query = query
-        self._now_s = now_s
-
-    def document(self) -> dict[str, Any]:
-        query = self._query
-        offset = _whole(query, "offset", 0)
-        limit = min(_whole(query, "limit", MAX_PAGE) or MAX_PAGE, MAX_PAGE)
-        desc = _flag(query, "desc")
-        after_s = self._bound("startedAfter", float("-inf"))
-        before_s = self._bound("startedBefore", float("inf"))
-        found = self._account.selection(_statuses(query), after_s, before_s, desc)
-        items = self._shorts(found[offset : offset + limit])
-        head = {"total": len(found), "offset": offset, "limit": limit, "count": len(items), "desc": desc}
-        return {"data": {**head, "items": items}}
-
-    def _shorts(self, runs: list[ApifyRun]) -> list[Any]:
-        now_s = self._now_s
-        for run in runs:
-            run.short.usage_total_usd = run.shown_usd(now_s)
-        return [run.short for run in runs]
-
-    def _bound(self, name: str, default: float) -> float:
-        if not (text := self._query.get(name)):
-            return default
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError as why:
-            raise BadRequestError(f"Invalid input: {name} must be an ISO 8601 date.") from why
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return self._account.clock.elapsed_at(aware)
-
-
-def _run(run: ApifyRun, account: ApifyAccount, now_s: float) -> dict[str, Any]:
-    """The whole run object."""
-    short = run.short
-    usd = run.shown_usd(now_s)
-    units = run.life.gb_seconds(run.figures_s(now_s, run.refresh_stats)) / 3600
-    document: dict[str, Any] = {
-        "id": run.id,
-        "actId": short.act_id,
-        "userId": short.user_id,
-        "actorTaskId": short.actor_task_id,
-        "startedAt": short.started_at,
-        "finishedAt": short.finished_at,
-        "status": short.status,
-        "statusMessage": run.status_message,
-        "isStatusMessageTerminal": run.is_status_message_terminal,
-        "meta": {"origin": short.meta.origin},
-        "stats": _stats(run, now_s, units),
-        "options": _options(run),
-        "buildId": short.build_id,
-        "buildNumber": short.build_number,
-        "exitCode": {"SUCCEEDED": 0, "FAILED": 1}.get(short.status),
-        "generalAccess": "FOLLOW_USER_SETTING",
-        "defaultKeyValueStoreId": short.default_key_value_store_id,
-        "defaultDatasetId": short.default_dataset_id,
-        "defaultRequestQueueId": short.default_request_queue_id,
-        "containerUrl": f"https://{run.id.lower()}.runs.apify.net",
-        "isContainerServerReady": False,
-    }
-    if not isinstance(usd, msgspec.UnsetType):
-        document["usage"] = {"ACTOR_COMPUTE_UNITS": units}
-        document["usageUsd"] = {"ACTOR_COMPUTE_UNITS": min(usd, units * _CU_USD)}
-        document["usageTotalUsd"] = usd
-    return document
-
-
-def _stats(run: ApifyRun, now_s: float, units: float) -> dict[str, Any]:
-    ran_s = run.life.ran_s(run.figures_s(now_s, run.refresh_stats))
-    memory = run.memory_mbytes * 1024 * 1024
-    return {
-        "inputBodyLen": 240,
-        "migrationCount": 0,
-        "rebootCount": 0,
-        "restartCount": 0,
-        "resurrectCount": run.resurrect_count,
-        "memAvgBytes": memory * 0.4,
-        "memMaxBytes": memory // 2,
-        "memCurrentBytes": memory // 3 if run.phase.running else 0,
-        "cpuAvgUsage": 20.5,
-        "cpuMaxUsage": 98.0,
-        "cpuCurrentUsage": 18.5 if run.phase.running else 0,
-        "netRxBytes": int(ran_s * 50_000),
-        "netTxBytes": int(ran_s * 5_000),
-        "durationMillis": int(ran_s * 1000),
-        "runTimeSecs": round(ran_s, 3),
-        "metamorph": 0,
-        "computeUnits": round(units, 9),
-    }
-
-
-def _options(run: ApifyRun) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "build": "latest",
-        "timeoutSecs": run.timeout_secs,
-        "memoryMbytes": run.memory_mbytes,
-        "diskMbytes": run.memory_mbytes * 2,
-    }
-    if run.max_total_charge_usd is not None:
-        options["maxTotalChargeUsd"] = run.max_total_charge_usd
-    return options
-
-
-def _me(account: ApifyAccount) -> dict[str, Any]:
-    feature = {
-        "isEnabled": True,
-        "disabledReason": None,
-        "disabledReasonType": None,
-        "isTrial": False,
-        "trialExpirationAt": None,
-    }
-    return {
-        "id": account.user_id,
-        "username": account.username,
-        "profile": {"name": account.username},
-        "email": f"{account.username}@example.com",
-        "plan": {
-            "id": "SCALE",
-            "isEnabled": True,
-            "maxMonthlyUsageUsd": account.max_monthly_usage_usd,
-            "availableProxyGroups": {"SOMEGROUP": 20},
-        },
-        "effectivePlatformFeatures": dict.fromkeys(_FEATURES, feature),
-        "createdAt": iso_millis(account.clock.start),
-        "isPaying": True,
-    }
-
-
-def _statuses(query: Mapping[str, str]) -> frozenset[str]:
-    wanted = frozenset(part.strip() for part in query.get("status", "").split(",") if part.strip())
-    if unknown := wanted - STATUSES:
-        raise BadRequestError(f"Invalid input: unknown status {', '.join(sorted(unknown))}.")
-    return wanted
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    return query.get(name, "").lower() in ("1", "true")
-
-
-def _whole(query: Mapping[str, str], name: str, default: int) -> int:
-    value = _number(query, name, float(default))
-    return default if value is None else int(value)
-
-
-def _number(query: Mapping[str, str], name: str, default: float | None) -> float | None:
-    text = query.get(name)
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError as why:
-        raise BadRequestError(f"Invalid input: {name} must be a number.") from why
-    if not 0 <= value < float("inf"):
-        raise BadRequestError(f"Invalid input: {name} must not be negative.")
-    return value

@@ -65,7 +65,8 @@ class _Where:
     match: str = "*"
     """Endpoint name, several joined by `|`, or `*`. Apify: list, run, abort, update, resurrect, actor, task,
     me,
-    limits, usage, dataset. lobstr: squids, squid, list, run, stats, credits, abort, balance."""
+    limits, usage, dataset. lobstr: squids, squid, list, run, stats, credits, abort, balance,
+    start, update_squid, delete_squid, and what else `routes` in its `*_calls` modules name."""
     account: HasIndex | int | None = None
     run_id: str | None = None
     """Only requests for this run; in a page only this run's item (a page without it does not use the fault

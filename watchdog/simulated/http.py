@@ -49,6 +49,14 @@ class Request:
     body_bytes: int
 
 
+@dataclass(frozen=True)
+class Hold:
+    """An answer that waits: asked again and again whether it is over, then for the answer."""
+
+    is_over: Callable[[], bool]
+    answer: Callable[[], Answer]
+
+
 @dataclass
 class Answer:
     """An answer about to be sent."""
@@ -60,6 +68,8 @@ class Answer:
     delivery: Delivery = Delivery.WHOLE
     drip_bytes: int = 16
     drip_pause_s: float = 0.05
+    hold: Hold | None = None
+    """Do not send this one: wait, then send what the hold gives."""
 
     @property
     def is_sent(self) -> bool:
@@ -80,8 +90,9 @@ class Route(NamedTuple):
 
 
 def route(template: str, **endpoints: str) -> Route:
-    """`route("/v2/actors/{id}", GET="actor")`."""
-    return Route(re.compile(re.escape(template).replace(r"\{id\}", "([^/]+)")), endpoints)
+    """`route("/v2/actors/{id}", GET="actor")`. `{any}` is a part that nobody asks for, `{rest}` any number of them."""
+    pattern = re.escape(template).replace(r"\{id\}", "([^/]+)").replace(r"\{any\}", "[^/]+").replace(r"\{rest\}", ".+")
+    return Route(re.compile(pattern), endpoints)
 
 
 class Target(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -74,6 +75,14 @@ class Life:
 
     def gb_seconds(self, now_s: float) -> float:
         return self.at(now_s).gb_seconds(max(now_s, self.start_s))
+
+    def ahead(self, now_s: float) -> list[Step]:
+        """The steps that are still planned, the present one with what is left of it."""
+        left = [phase for phase in self._phases if phase.start_s > now_s]
+        starts = [max(now_s, self.at(now_s).start_s), *(phase.start_s for phase in left)]
+        lasting = [*(later - sooner for sooner, later in itertools.pairwise(starts)), None]
+        phases = [self.at(now_s), *left]
+        return [Step(phase.status, phase.running, lasts_s) for phase, lasts_s in zip(phases, lasting, strict=True)]
 
     def replan(self, now_s: float, steps: Iterable[Step], memory_gb: float | None = None) -> None:
         """From `now_s` on live through `steps` instead of what was planned."""

@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol, Self
 import msgspec
 
 from watchdog.simulated.account import Fate
-from watchdog.simulated.apify import ABORTABLE, ApifyAccount
+from watchdog.simulated.apify import ApifyAccount
 from watchdog.simulated.apify_api import ApifyDialect
+from watchdog.simulated.apify_run import ABORTABLE
 from watchdog.simulated.clock import SimClock
 from watchdog.simulated.faults import ArmedFault, BodySpoiler, Fault, Faults, Layout, spoil_wire
 from watchdog.simulated.http import (
@@ -35,6 +36,7 @@ from watchdog.simulated.records import PlatformName, RequestRecord, RunTruth
 
 _WEB_PAGE: Final = b"<!doctype html><html><head><title>Just a moment...</title></head><body>Please wait.</body></html>"
 _THREAD_TIMEOUT_S: Final = 10.0
+_HOLD_STEP_S: Final = 0.02
 
 
 class Dialect(Protocol):
@@ -200,6 +202,11 @@ class SimulatedPlatforms:
                 await asyncio.sleep(armed.fault.delay_s)
         with self._lock:
             answer = exchange.answer(token, struck)
+        if (hold := answer.hold) is not None:
+            while not hold.is_over():  # noqa: ASYNC110  # platform time has no events to wait for
+                await asyncio.sleep(_HOLD_STEP_S)
+            with self._lock:
+                answer = exchange.finish(hold.answer(), struck)
         self._record(platform, exchange, answer)
         return answer
 
@@ -257,7 +264,12 @@ class _Exchange:
         for armed in struck:
             if (instead := self._instead(armed.fault)) is not None:
                 return instead
-        answer = self._dialect.dress(self._honest(token, struck), self._account)
+        honest = self._honest(token, struck)
+        return honest if honest.hold is not None else self.finish(honest, struck)
+
+    def finish(self, honest: Answer, struck: list[ArmedFault]) -> Answer:
+        """An honest answer with the headers that all have, spoilt by the faults."""
+        answer = self._dialect.dress(honest, self._account)
         self._spoiler().apply(answer, struck)
         for armed in struck:
             self._claim(answer, armed.fault)
@@ -305,6 +317,8 @@ class _Exchange:
     def _claim(self, answer: Answer, fault: Fault) -> None:
         """Let the answer to an abort that was ignored say that it was not."""
         if not (fault.kind == "abort_ignored" and fault.claims_stopped and answer.status == 200):
+            return
+        if not answer.body:
             return
         document = msgspec.json.decode(answer.body)
         if self._dialect.name == "lobstr":

@@ -26,6 +26,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    TokenRenewed,
     Trigger,
     Trouble,
     UsageUnknown,
@@ -49,6 +50,7 @@ class LogObserver:
         self._swept: set[str] = set()
         self._failing: set[str] = set()
         self._bad_items: dict[str, frozenset[str]] = {}
+        self._nameless: dict[str, frozenset[str]] = {}
         self._ledger_fails = False
         self._refused = 0
         self._refused_told_at: datetime | None = None
@@ -96,6 +98,9 @@ class LogObserver:
                 self._tell_admin_call(notice)
             case LedgerState():
                 self._tell_ledger(notice)
+            case TokenRenewed():
+                whose = {"account": notice.account} if notice.account else {}
+                self._log.info("token replaced, the new one is used", **whose, file=notice.place)
             case Trouble():
                 self._tell_trouble(notice)
             case _:
@@ -129,11 +134,15 @@ class LogObserver:
         self._tell_bad_items(notice)
 
     def _tell_bad_items(self, notice: SweepDone) -> None:
-        """Once for as long as an item stays unreadable, not at every sweep."""
+        """Once for as long as an item stays unreadable, or a source without a name, not at every sweep."""
         now = frozenset(notice.bad_items)
         for item in sorted(now - self._bad_items.get(notice.account.name, frozenset())):
             self._log.warning("item not readable", account=notice.account.name, error=item)
         self._bad_items[notice.account.name] = now
+        nameless = frozenset(notice.nameless)
+        for sentence in sorted(nameless - self._nameless.get(notice.account.name, frozenset())):
+            self._log.warning("name refused", account=notice.account.name, error=sentence)
+        self._nameless[notice.account.name] = nameless
 
     def _tell_failure(self, notice: PollFailed) -> None:
         """At the 1st, 2nd, 4th, 8th ... failure in a row; in between only for those who debug."""

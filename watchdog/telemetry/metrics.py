@@ -36,6 +36,7 @@ from watchdog.domain.notice import (
     RulesRejected,
     SavingBooked,
     SweepDone,
+    TokenRenewed,
     Trigger,
     Trouble,
     UsageUnknown,
@@ -181,6 +182,9 @@ class Metrics:
             "limit",
         )
         self._unreadable = self._gauge("unreadable_items", "Items of the last sweep that could not be read.", "account")
+        self._nameless = self._gauge(
+            "names_refused", "Sources of active runs whose names the platform refuses to tell.", "account"
+        )
         self._rule_usage = self._gauge(
             "rule_usage_ratio", "Usage of the active run closest to the limit, over the limit.", "rule", "limit"
         )
@@ -264,7 +268,7 @@ class Metrics:
                 self._ledger_pending.set((), notice.pending)
             case AdminCalled():
                 self._admin_calls.add((notice.admission,))
-            case UsageUnknown() | LimitNear() | AbortTrouble() | Trouble():
+            case UsageUnknown() | LimitNear() | AbortTrouble() | TokenRenewed() | Trouble():
                 pass  # The gauges show these as long as they last; the log tells of each one.
             case _:
                 assert_never(notice)
@@ -297,6 +301,7 @@ class Metrics:
         for kind in LimitKind:
             self._usage_unknown.set((account.platform, account.name, kind), notice.unknown.get(kind, 0))
         self._unreadable.set((account.name,), len(notice.bad_items))
+        self._nameless.set((account.name,), len(notice.nameless))
         self._looks_waiting.set((account.name,), notice.waiting)
         self._polls.add((account.name, "sweep", _OK))
         self._last_success.set((account.name,), notice.at.timestamp())
@@ -342,6 +347,7 @@ class Metrics:
     def _forget_account(self, account: AccountInfo) -> None:
         self._ratios.pop(account.name, None)
         self._unreadable.drop((account.name,))
+        self._nameless.drop((account.name,))
         self._looks_waiting.drop((account.name,))
         self._last_success.drop((account.name,))
         self._budget.drop((account.name,))
@@ -364,7 +370,7 @@ class Metrics:
         for poll_kind in _POLL_KINDS:
             for outcome in (_OK, *_OUTCOMES.values()):
                 self._polls.born((account.name, poll_kind, outcome))
-        for family in (self._unreadable, self._looks_waiting, self._last_success, self._look_delay):
+        for family in (self._unreadable, self._nameless, self._looks_waiting, self._last_success, self._look_delay):
             family.born((account.name,))
         for of_place in (self._aborts_unconfirmed, self._overshoot, self._abort_seconds):
             of_place.born(where)

@@ -84,6 +84,10 @@ class Gate:
         self._local = local
         self._told = told
 
+    def renew(self, token: bytes) -> None:
+        """Let in those who know this token from now on, and no longer those who know the one of before."""
+        self._token = token
+
     def admit(self, request: Request) -> Refusal | None:
         """Programs that know the token."""
         refusal = self._refuse_browser(request) or self._refuse_stranger(request)

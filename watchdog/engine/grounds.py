@@ -1,0 +1,101 @@
+"""How the reason of an abort stands by a new look at its run.
+
+A decision rests on one look. Before anything is asked a second time there is another, and only that one counts: a first
+request without effect gives no right to a second. A figure that was shown once and is shown no more was wrong, or is
+wrong now; a run inside its limits is never to be stopped for it. What the new look lacks is not known, which is neither
+a reason to stop the run nor one to let it go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from watchdog.domain.decision import Abort, Decision, Response, Verdict, VerdictKind, describe
+from watchdog.domain.rule import Action
+from watchdog.domain.run import Snapshot
+from watchdog.engine.evaluate import AppliedLimit, Margin
+
+
+class Ground(Enum):
+    """Whether the reason of an abort still stands."""
+
+    STANDS = "stands"
+    UNKNOWN = "unknown"
+    FALLEN = "fallen"
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """How the reason stands, and in a few words why, where it does not."""
+
+    ground: Ground
+    why: str = ""
+
+
+STAND = Grounds(Ground.STANDS)
+#: A person has asked for the stop meanwhile, which needs no other reason.
+ASKED_FOR = Grounds(Ground.STANDS, "asked for by hand")
+
+
+def grounds_of(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict], decision: Decision | None) -> Grounds:
+    """How the reason of `abort` stands by the newest look: `verdicts` and `decision` are those of this look alone, by
+    the rules and overrides of now."""
+    if decision is not None and decision.abort is not None:
+        return STAND
+    obstacle = _obstacle(decision)
+    if obstacle is not None:
+        return obstacle
+    lacking = [what for verdict in verdicts if (what := _lacking(abort.before, seen, verdict))]
+    if lacking:
+        return Grounds(Ground.UNKNOWN, ", ".join(dict.fromkeys(lacking)))
+    return Grounds(Ground.FALLEN, _why_fallen(abort, seen, verdicts))
+
+
+def _obstacle(decision: Decision | None) -> Grounds | None:
+    """What stands between the limits that this look shows broken and an abort, if any is."""
+    for breach in decision.breaches if decision is not None else ():
+        if breach.response is Response.DEFERRED:
+            return Grounds(Ground.UNKNOWN, breach.note)
+        if breach.response is not Response.NOTIFY:
+            note = breach.note or breach.response.value
+            return Grounds(Ground.FALLEN, f"the rules in force, or somebody, no longer want it stopped: {note}")
+    return None
+
+
+def _lacking(before: Snapshot, seen: Snapshot, verdict: Verdict) -> str:
+    """What this look lacks for the verdict though the one decided on had it; "" if it lacks nothing, or what was
+    unknown then too, so that the decision cannot have rested on it."""
+    if verdict.verdict is not VerdictKind.UNKNOWN or verdict.rule.action is Action.NOTIFY:
+        return ""
+    if verdict.why_unknown == "usage":
+        return "" if before.usage.of(verdict.kind) is None else f"its {verdict.kind.value.removeprefix('max_')}"
+    if seen.source.unresolved - before.source.unresolved:
+        return "its names"
+    return "its origin" if seen.origin is None and before.origin is not None else ""
+
+
+def _why_fallen(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict]) -> str:
+    """Both figures, if the rule is as it was and it is the figure that went back."""
+    for verdict in verdicts:
+        if (verdict.rule.name, verdict.kind) == (abort.rule, abort.limit) and verdict.limit == abort.limit_value:
+            now, then = (describe(verdict.kind, seen_by.usage.of(verdict.kind)) for seen_by in (seen, abort.before))
+            of = describe(verdict.kind, verdict.limit)
+            return f"rule '{abort.rule}': a new look shows {now} of {of}, where the one decided on showed {then}"
+    return "the rules in force no longer want it stopped"
+
+
+def margin_of(abort: Abort, seen: Snapshot) -> Margin:
+    """What an abort that was decided by a projection took the run to use still: the forecast of then holds on, unless
+    the figure that it rested on has gone back since."""
+    used_then = abort.used_at_request or 0.0
+    margin = (abort.projected or 0.0) - used_then
+    used_now = seen.usage.of(abort.limit) if abort.limit is not None else None
+    stands = abort.projected is not None and used_now is not None and used_now >= used_then
+
+    def of(applied: AppliedLimit) -> float:
+        is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)
+        return margin if stands and is_ours and applied.rule.never_exceed else 0.0
+
+    return of

@@ -1,0 +1,161 @@
+"""The names of Apify's Actors and tasks, and the sources that they make.
+
+Facts used: runs carry only ids. An Actor or task that is deleted answers 404 and one that is hidden may do so too; a
+token of limited scope gets 403. Either is Apify's last word: then only the id is left to match by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from watchdog.domain.run import Source
+from watchdog.errors import Gone, PlatformError
+from watchdog.net import Call, Session, path_segment
+from watchdog.platforms.names import NameCache
+
+#: The ids of an Actor and a task.
+Pair = tuple[str | None, str | None]
+#: So much of the rate budget goes into looking at names again: some 5 %.
+_REFRESH_PER_S = 5.0
+_DENIED = (
+    "rules and protections by name cannot tell whether they mean its runs, and such a protection holds aborts up; "
+    "allow the token to read it, or use ids"
+)
+_GONE = "rules and protections by its name do not mean its runs, those by its id do"
+
+
+class _Named(msgspec.Struct):
+    id: str
+    name: str
+    username: str | None = None
+
+
+class _NamedAnswer(msgspec.Struct):
+    data: _Named
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What a look-up brought: the name, or why there will be none; neither: not known yet."""
+
+    id: str | None
+    named: _Named | None = None
+    refusal: PlatformError | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether its names are not known, though there may be some. A run without a task simply has none."""
+        return self.id is not None and self.named is None and not isinstance(self.refusal, Gone)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that a rule may use: `owner/name`, the bare name, the id; the first is the label for people."""
+        if self.named is None:
+            return (self.id,) if self.id else ()
+        owned = (f"{self.named.username}/{self.named.name}",) if self.named.username else ()
+        return (*owned, self.named.name, self.named.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    actor: _Looked
+    task: _Looked
+    source: Source
+
+
+class ApifyNames:
+    """The source of every pair of Actor and task, with the names known of both. Equal names are the same object."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._actors = NameCache(session.clock, self._look_up_actor, refresh_per_s=_REFRESH_PER_S)
+        self._tasks = NameCache(session.clock, self._look_up_task, refresh_per_s=_REFRESH_PER_S)
+        self._known: dict[Pair, _Known] = {}
+
+    async def resolve(self, pairs: Collection[Pair], *, wait: bool = True) -> None:
+        """Look up the names of every Actor and task among these that is not known yet."""
+        await asyncio.gather(
+            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
+            self._tasks.fill((task for _, task in pairs if task), wait=wait),
+        )
+        for pair in pairs:
+            self._know(pair)
+
+    def knows(self, pair: Pair) -> bool:
+        """Whether it has been resolved before, whatever came of it."""
+        return pair in self._known
+
+    def source(self, pair: Pair) -> Source:
+        """The source of a pair that has been resolved before."""
+        return self._known[pair].source
+
+    def nameless(self, pairs: Iterable[Pair]) -> tuple[str, ...]:
+        """A sentence for each Actor and task among these that Apify will not name."""
+        found = (sentence for pair in pairs if (known := self._known.get(pair)) for sentence in _refusals(known))
+        return tuple(sorted(set(found)))
+
+    def expire(self) -> None:
+        """Look names up again when they are needed next; until then those that are known hold."""
+        self._actors.expire()
+        self._tasks.expire()
+
+    def _know(self, pair: Pair) -> None:
+        """Make the source of a pair, anew only if its names have changed."""
+        actor_id, task_id = pair
+        actor, task = _looked(self._actors, actor_id), _looked(self._tasks, task_id)
+        known = self._known.get(pair)
+        if known is None or (known.actor, known.task) != (actor, task):
+            self._known[pair] = _Known(actor, task, _make_source(actor, task))
+
+    async def _look_up_actor(self, actor_id: str) -> _Named:
+        call = Call("GET", f"/v2/actors/{path_segment(actor_id)}", endpoint="actor", family="actor")
+        return (await self._session.get(call, _NamedAnswer))[0].data
+
+    async def _look_up_task(self, task_id: str) -> _Named:
+        call = Call("GET", f"/v2/actor-tasks/{path_segment(task_id)}", endpoint="task", family="task")
+        return (await self._session.get(call, _NamedAnswer))[0].data
+
+
+def _looked(names: NameCache[_Named], object_id: str | None) -> _Looked:
+    if object_id is None:
+        return _Looked(None)
+    return _Looked(object_id, names.get(object_id), names.refusal(object_id))
+
+
+def _refusals(known: _Known) -> Iterable[str]:
+    for word, looked in (("Actor", known.actor), ("task", known.task)):
+        if looked.named is not None or looked.refusal is None:
+            continue
+        if isinstance(looked.refusal, Gone):
+            yield f"{word} {looked.id} is deleted or hidden ({_why(looked.refusal)}): {_GONE}"
+        else:
+            yield f"{word} {looked.id} may not be read with this token ({_why(looked.refusal)}): {_DENIED}"
+
+
+def _why(refusal: PlatformError) -> str:
+    return refusal.kind or f"HTTP {refusal.status}"
+
+
+def _make_source(actor: _Looked, task: _Looked) -> Source:
+    by_facet = {"actor": actor, "task": task}
+    # Every run has an Actor, so that one without an id is not known either.
+    unresolved = {
+        facet for facet, looked in by_facet.items() if looked.is_missing or (looked is actor and not actor.id)
+    }
+    denied = frozenset(facet for facet in unresolved if by_facet[facet].refusal is not None)
+    label = actor.names[0] if actor.names else "unknown Actor"
+    if task.names:
+        label += f" ({task.named.name if task.named else task.id})"
+    names = "|".join((*actor.names, "", *task.names))
+    return Source(
+        f"{names}|{sorted(unresolved)}{sorted(denied)}",
+        label,
+        {facet: looked.names for facet, looked in by_facet.items()},
+        frozenset(unresolved),
+        id=f"{actor.id}/{task.id or ''}",
+        denied=denied,
+    )

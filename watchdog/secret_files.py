@@ -1,0 +1,99 @@
+"""Files that hold a secret: how a token is read from one, and who else may.
+
+No message repeats what could be a token.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from watchdog.document import read_bytes, shown
+from watchdog.errors import ConfigurationError
+
+MAX_TOKEN_BYTES = 64 * 1024
+_CURE = "write the token, and nothing else, into that file, readable by this user"
+#: Where container engines mount secrets, for this container alone, with a mode that is not ours to choose (Docker
+#: gives 0444).
+_CONTAINER_SECRETS = (Path("/run/secrets"), Path("/var/run/secrets"))
+#: What the kubelet puts beside the files of a mounted Secret; their mode is set in the manifest (0644 unless told).
+_KUBELET_LINK = "..data"
+#: Letters and digits in one piece, both, so many: no file is called that, and tokens are (Apify: 36, lobstr: 40).
+_LIKE_A_TOKEN = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
+_QUOTES = "\"'`"
+
+
+def read_token(path: Path) -> SecretStr:
+    """The token in a file. ConfigurationError names the file in a sentence."""
+    # What is caught is not chained: it may repeat a token that was written in place of the path.
+    try:
+        return clean_token(read_bytes(path, MAX_TOKEN_BYTES).removeprefix(b"\xef\xbb\xbf"))
+    except ConfigurationError as error:
+        fault = f"cannot read the token file{_named(path)}: {error.problems[0].message}"
+    except ValueError as error:
+        fault = f"the token file{_named(path)} {error}"
+    raise ConfigurationError(f"{fault}; {_CURE}")
+
+
+def clean_token(data: bytes) -> SecretStr:
+    """The token without white space around it. The sentences of the ValueError never repeat it."""
+    token = data.strip()
+    if not token:
+        raise ValueError("is empty")
+    text = token.decode("utf-8", "replace")
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        raise ValueError(
+            "holds a token in quotation marks, which count as a part of it: docker's --env-file keeps them, where a "
+            "shell takes them away; leave them out"
+        )
+    if any(byte <= 0x20 or byte >= 0x7F for byte in token):
+        raise ValueError("holds white space, control or non-ASCII characters, which no token has")
+    return SecretStr(text)
+
+
+def _named(path: Path) -> str:
+    """The path, unless its last part is a token that was pasted in place of one."""
+    if not os.path.lexists(path) and ("apify_api_" in path.name or _LIKE_A_TOKEN.search(path.name)):
+        return ""
+    return f" {shown(str(path), limit=1000)}"
+
+
+def exposure(path: Path, key: str) -> Iterator[str]:
+    """A sentence if other users of this machine may read or write the file that `key` names.
+
+    Files whose mode is made outside are left alone: the secrets of a container, which only that container sees. A group
+    that may read a file of another owner, or of root, is how a service gets at it, and is no mistake.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return  # which is said where the file is used
+    if not stat.S_ISREG(found.st_mode) or _is_made_outside(path):
+        return
+    mode = found.st_mode
+    is_ours = found.st_uid == os.geteuid()
+    is_for_a_service = not is_ours or (found.st_uid == 0 and found.st_gid != 0)
+    may_write, may_read = mode & 0o022, mode & (0o004 if is_for_a_service else 0o044)
+    if not (may_write or may_read):
+        return
+    what = " and ".join(word for word, may in (("read", may_read), ("changed", may_write)) if may)
+    cure = f"chmod 600 {shlex.quote(str(path))}"
+    if not is_ours:
+        cure = f"chown it to the user that runs this, and {cure}"
+    yield (
+        f"{key}: {shown(str(path), limit=1000)} can be {what} by other users of this machine "
+        f"(mode {stat.S_IMODE(mode):04o}): {cure}"
+    )
+
+
+def _is_made_outside(path: Path) -> bool:
+    there = (path.absolute(), path.resolve())
+    if any(each.is_relative_to(folder) for each in there for folder in _CONTAINER_SECRETS):
+        return True
+    return (path.parent / _KUBELET_LINK).is_symlink()

@@ -1,0 +1,382 @@
+"""The calls of the simulated Apify about the user, Actors, tasks, schedules and webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from watchdog.simulated import apify_account_documents as documents
+from watchdog.simulated.apify_ask import Ask, RefusedError, bad_request, data_answer, found, no_content
+from watchdog.simulated.apify_records import ApifyActor, ApifyTask
+from watchdog.simulated.http import Answer, json_answer
+
+Call = Callable[[Ask, str], Answer]
+
+_SCHEDULE_SHORT_LACKS: Final = frozenset({"description", "title", "notifications"})
+_WEBHOOK_SHORT_LACKS: Final = frozenset({"payloadTemplate", "headersTemplate", "description"})
+
+
+# --- the user --------------------------------------------------------------------------------------------------------
+
+
+def get_me(ask: Ask, _: str) -> Answer:
+    return data_answer(documents.me(ask.account))
+
+
+def get_user(ask: Ask, key: str) -> Answer:
+    """The public face of a user: the owner of the token, and the owners of Actors."""
+    account = ask.account
+    users = {account.user_id: account.username, account.username: account.username}
+    for actor in account.actors.values():
+        users |= {actor.owner_id: actor.owner, actor.owner: actor.owner}
+    name = found(users.get(key))
+    return data_answer({"username": name, "profile": {"name": name}})
+
+
+def get_limits(ask: Ask, _: str) -> Answer:
+    return data_answer(documents.limits(ask.account, ask.now_s))
+
+
+def update_limits(ask: Ask, _: str) -> Answer:
+    fields = ask.fields()
+    usd, days = fields.get("maxMonthlyUsageUsd"), fields.get("dataRetentionDays")
+    if not (isinstance(usd, int | float | None) and isinstance(days, int | None)):
+        raise bad_request("Invalid input: maxMonthlyUsageUsd and dataRetentionDays must be numbers.")
+    if usd is not None:
+        if usd < documents.limits(ask.account, ask.now_s)["current"]["monthlyUsageUsd"]:
+            raise bad_request("The limit is lower than what was used already.", "monthly-usage-limit-too-low")
+        ask.account.max_monthly_usage_usd = float(usd)
+    if days is not None:
+        ask.account.data_retention_days = int(days)
+    return data_answer({}, 201)
+
+
+def get_usage(ask: Ask, _: str) -> Answer:
+    """The month that `date` lies in; the present one if left out."""
+    day_s = ask.moment_s("date")
+    clock = ask.account.clock
+    return data_answer(documents.monthly_usage(ask.account, ask.now_s, clock.at(ask.now_s if day_s is None else day_s)))
+
+
+# --- Actors ----------------------------------------------------------------------------------------------------------
+
+
+def list_actors(ask: Ask, _: str) -> Answer:
+    """The Actors that were used, or with `my` those of the user."""
+    account = ask.account
+    mine = ask.flag("my")
+    actors = [actor for actor in _readable(ask) if not mine or actor.owner == account.username]
+    return ask.page(actors, lambda actor: documents.actor_short(actor, account))
+
+
+def search_store(ask: Ask, _: str) -> Answer:
+    wanted = ask.query.get("search", "").lower()
+    actors = [actor for actor in _readable(ask) if wanted in actor.label.lower()]
+    return ask.page(actors, lambda actor: documents.actor_in_store(actor, ask.account))
+
+
+def _readable(ask: Ask) -> list[ApifyActor]:
+    return [actor for actor in ask.account.actors.values() if actor.id not in ask.account.refusals]
+
+
+def create_actor(ask: Ask, _: str) -> Answer:
+    account, fields = ask.account, ask.fields()
+    name = fields.get("name")
+    if not isinstance(name, str) or not name:
+        raise bad_request("Invalid input: name must be a string.")
+    if account.actor_by(f"{account.username}~{name}") is not None:
+        raise RefusedError(409, "actor-name-not-unique", f"There is an Actor {name} already.")
+    actor_id = account.add_actor(account.username, name)
+    _retitle(ask, account.actors[actor_id], fields)
+    return data_answer(documents.actor(account.actors[actor_id], account), 201)
+
+
+def get_actor(ask: Ask, key: str) -> Answer:
+    return data_answer(documents.actor(_actor(ask, key), ask.account))
+
+
+def update_actor(ask: Ask, key: str) -> Answer:
+    actor, fields = _own_actor(ask, key), ask.fields()
+    if isinstance(name := fields.get("name"), str):
+        ask.account.rename_actor(actor.id, name)
+    _retitle(ask, ask.account.actors[actor.id], fields)
+    return data_answer(documents.actor(ask.account.actors[actor.id], ask.account))
+
+
+def delete_actor(ask: Ask, key: str) -> Answer:
+    ask.account.delete_actor(_own_actor(ask, key).id)
+    return no_content()
+
+
+def validate_input(ask: Ask, key: str) -> Answer:
+    _actor(ask, key)
+    return json_answer(200, {"valid": True})
+
+
+def list_builds(ask: Ask, key: str) -> Answer:
+    """The build of each Actor, or of one."""
+    actors = [_actor(ask, key)] if key else list(ask.account.actors.values())
+    return ask.page(actors, lambda actor: documents.build(actor, ask.account))
+
+
+def get_build(ask: Ask, build_id: str) -> Answer:
+    return data_answer(documents.build(_built(ask, build_id), ask.account))
+
+
+def get_default_build(ask: Ask, key: str) -> Answer:
+    return data_answer(documents.build(_actor(ask, key), ask.account))
+
+
+def _actor(ask: Ask, key: str) -> ApifyActor:
+    actor: ApifyActor = found(ask.account.actor_by(key))
+    return actor
+
+
+def _own_actor(ask: Ask, key: str) -> ApifyActor:
+    actor = _actor(ask, key)
+    if actor.owner != ask.account.username:
+        raise RefusedError(403)
+    return actor
+
+
+def _built(ask: Ask, build_id: str) -> ApifyActor:
+    actors = ask.account.actors.values()
+    actor: ApifyActor = found(next((actor for actor in actors if actor.build_id == build_id), None))
+    return actor
+
+
+def _retitle(ask: Ask, actor: ApifyActor, fields: Mapping[str, Any]) -> None:
+    if isinstance(title := fields.get("title"), str):
+        ask.account.actors[actor.id] = msgspec.structs.replace(actor, title=title)
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def list_tasks(ask: Ask, _: str) -> Answer:
+    return ask.page(ask.account.tasks.values(), lambda task: documents.task_short(task, ask.account))
+
+
+def create_task(ask: Ask, _: str) -> Answer:
+    account, fields = ask.account, ask.fields()
+    actor, name = account.actor_by(str(fields.get("actId"))), fields.get("name") or "my-task"
+    if actor is None:
+        raise RefusedError(404, "actor-not-found", "Actor was not found.")
+    if any(task.name == name for task in account.tasks.values()):
+        raise RefusedError(409, "actor-task-name-not-unique", f"There is a task {name} already.")
+    task_id = account.add_task(actor.id, name)
+    _change_task(ask, account.tasks[task_id], fields)
+    return data_answer(documents.task(account.tasks[task_id], account), 201)
+
+
+def get_task(ask: Ask, key: str) -> Answer:
+    return data_answer(documents.task(_task(ask, key), ask.account))
+
+
+def update_task(ask: Ask, key: str) -> Answer:
+    task = _task(ask, key)
+    _change_task(ask, task, ask.fields())
+    return data_answer(documents.task(ask.account.tasks[task.id], ask.account))
+
+
+def delete_task(ask: Ask, key: str) -> Answer:
+    ask.account.delete_task(_task(ask, key).id)
+    return no_content()
+
+
+def get_task_input(ask: Ask, key: str) -> Answer:
+    return json_answer(200, _task(ask, key).input)
+
+
+def update_task_input(ask: Ask, key: str) -> Answer:
+    task = _task(ask, key)
+    _change_task(ask, task, {"input": ask.data()})
+    return json_answer(200, ask.account.tasks[task.id].input)
+
+
+def _task(ask: Ask, key: str) -> ApifyTask:
+    task: ApifyTask = found(ask.account.task_by(key))
+    return task
+
+
+def _change_task(ask: Ask, task: ApifyTask, fields: Mapping[str, Any]) -> None:
+    ask.account.tasks[task.id] = msgspec.structs.replace(
+        task,
+        name=fields.get("name") or task.name,
+        options={**task.options, **(fields.get("options") or {})},
+        input=fields.get("input", task.input),
+    )
+
+
+# --- schedules and webhooks ------------------------------------------------------------------------------------------
+
+
+def list_schedules(ask: Ask, _: str) -> Answer:
+    return ask.page(ask.account.schedules.values(), lambda thing: _without(thing, _SCHEDULE_SHORT_LACKS))
+
+
+def create_schedule(ask: Ask, _: str) -> Answer:
+    fields = _schedule_fields(ask)
+    if "name" in fields and any(known["name"] == fields["name"] for known in ask.account.schedules.values()):
+        raise RefusedError(409, "schedule-name-not-unique", f"There is a schedule {fields['name']} already.")
+    return data_answer(ask.account.put_schedule(fields), 201)
+
+
+def get_schedule(ask: Ask, schedule_id: str) -> Answer:
+    return data_answer(found(ask.account.schedules.get(schedule_id)))
+
+
+def update_schedule(ask: Ask, schedule_id: str) -> Answer:
+    schedule: dict[str, Any] = found(ask.account.schedules.get(schedule_id))
+    schedule.update(_schedule_fields(ask), modifiedAt=ask.now)
+    return data_answer(schedule)
+
+
+def delete_schedule(ask: Ask, schedule_id: str) -> Answer:
+    found(ask.account.schedules.pop(schedule_id, None))
+    return no_content()
+
+
+def get_schedule_log(ask: Ask, schedule_id: str) -> Answer:
+    """A line for each run that it started."""
+    found(ask.account.schedules.get(schedule_id))
+    started = [run for run in ask.account.runs if run.short.meta.schedule_id == schedule_id]
+    lines = [
+        {"message": f"Schedule invoked run {run.id}", "level": "INFO", "createdAt": run.started_at} for run in started
+    ]
+    return data_answer(lines)
+
+
+def _schedule_fields(ask: Ask) -> dict[str, Any]:
+    fields = ask.fields()
+    if any(not isinstance(fields.get(name), bool | None) for name in ("isEnabled", "isExclusive")):
+        raise bad_request("Invalid input: isEnabled and isExclusive must be booleans.")
+    for action in fields.get("actions") or []:
+        if action.get("type") == "RUN_ACTOR_TASK":
+            if ask.account.task_by(str(action.get("actorTaskId"))) is None:
+                raise RefusedError(404, "schedule-actor-task-not-found", "Task of the schedule was not found.")
+        elif ask.account.actor_by(str(action.get("actorId"))) is None:
+            raise RefusedError(404, "schedule-actor-not-found", "Actor of the schedule was not found.")
+    names = ("name", "cronExpression", "timezone", "isEnabled", "isExclusive", "description", "title", "actions")
+    return {name: fields[name] for name in names if fields.get(name) is not None}
+
+
+def list_webhooks(ask: Ask, _: str) -> Answer:
+    return _webhooks(ask, lambda condition: True)
+
+
+def list_webhooks_of_actor(ask: Ask, key: str) -> Answer:
+    actor = _actor(ask, key)
+    return _webhooks(ask, lambda condition: condition.get("actorId") == actor.id)
+
+
+def list_webhooks_of_task(ask: Ask, key: str) -> Answer:
+    task = _task(ask, key)
+    return _webhooks(ask, lambda condition: condition.get("actorTaskId") == task.id)
+
+
+def create_webhook(ask: Ask, _: str) -> Answer:
+    """A webhook is of an Actor, a task or a run; none is of a whole account."""
+    fields = _webhook_fields(ask)
+    if (
+        not fields.get("eventTypes")
+        or not fields.get("requestUrl")
+        or not any((fields.get("condition") or {}).values())
+    ):
+        raise bad_request("Invalid input: eventTypes, requestUrl and a condition must be given.")
+    if (key := ask.query.get("idempotencyKey") or ask.fields().get("idempotencyKey")) is not None:
+        return data_answer(ask.account.webhook_once(key, fields), 201)
+    return data_answer(ask.account.put_webhook(fields), 201)
+
+
+def get_webhook(ask: Ask, webhook_id: str) -> Answer:
+    return data_answer(found(ask.account.webhooks.get(webhook_id)))
+
+
+def update_webhook(ask: Ask, webhook_id: str) -> Answer:
+    webhook: dict[str, Any] = found(ask.account.webhooks.get(webhook_id))
+    webhook.update(_webhook_fields(ask), modifiedAt=ask.now)
+    return data_answer(webhook)
+
+
+def delete_webhook(ask: Ask, webhook_id: str) -> Answer:
+    found(ask.account.webhooks.pop(webhook_id, None))
+    return no_content()
+
+
+def list_dispatches(ask: Ask, _: str) -> Answer:
+    """The simulation never calls a webhook."""
+    return ask.page([], lambda thing: thing)
+
+
+def list_dispatches_of_webhook(ask: Ask, webhook_id: str) -> Answer:
+    found(ask.account.webhooks.get(webhook_id))
+    return list_dispatches(ask, "")
+
+
+def _webhooks(ask: Ask, is_meant: Callable[[Mapping[str, Any]], bool]) -> Answer:
+    meant = [webhook for webhook in ask.account.webhooks.values() if is_meant(webhook["condition"])]
+    return ask.page(meant, lambda thing: _without(thing, _WEBHOOK_SHORT_LACKS))
+
+
+def _webhook_fields(ask: Ask) -> dict[str, Any]:
+    fields = ask.fields()
+    names = (
+        *("eventTypes", "condition", "requestUrl", "isAdHoc", "ignoreSslErrors", "doNotRetry", "description"),
+        *("payloadTemplate", "headersTemplate", "shouldInterpolateStrings"),
+    )
+    return {name: fields[name] for name in names if fields.get(name) is not None}
+
+
+def _without(thing: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in thing.items() if name not in names}
+
+
+def refuse(ask: Ask, _: str) -> Answer:
+    """What a token that may only watch is not allowed to do."""
+    raise RefusedError(403)
+
+
+CALLS: Final[Mapping[str, Call]] = {
+    "me": get_me,
+    "user": get_user,
+    "limits": get_limits,
+    "update-limits": update_limits,
+    "usage": get_usage,
+    "actors": list_actors,
+    "create-actor": create_actor,
+    "actor": get_actor,
+    "update-actor": update_actor,
+    "delete-actor": delete_actor,
+    "validate-input": validate_input,
+    "store": search_store,
+    "builds": list_builds,
+    "actor-builds": list_builds,
+    "build": get_build,
+    "default-build": get_default_build,
+    "tasks": list_tasks,
+    "create-task": create_task,
+    "task": get_task,
+    "update-task": update_task,
+    "delete-task": delete_task,
+    "task-input": get_task_input,
+    "update-task-input": update_task_input,
+    "schedules": list_schedules,
+    "create-schedule": create_schedule,
+    "schedule": get_schedule,
+    "update-schedule": update_schedule,
+    "delete-schedule": delete_schedule,
+    "schedule-log": get_schedule_log,
+    "webhooks": list_webhooks,
+    "actor-webhooks": list_webhooks_of_actor,
+    "task-webhooks": list_webhooks_of_task,
+    "create-webhook": create_webhook,
+    "webhook": get_webhook,
+    "update-webhook": update_webhook,
+    "delete-webhook": delete_webhook,
+    "dispatches": list_dispatches,
+    "webhook-dispatches": list_dispatches_of_webhook,
+    "refused": refuse,
+}
