@@ -440,6 +440,16 @@ def find_ledger(
     return entry.value.value, file
 
 
+def find_accounts(
+    config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
+) -> tuple[tuple[str, ...], Path | None]:
+    """The names of the accounts and the configuration file (if there is one), without their tokens and without judging
+    anything else. Raises ConfigurationError if the file cannot be read."""
+    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    document = read_document(file) if file is not None else None
+    return _Loader(document, file, environ, None).account_names(), file
+
+
 def _named_file(environ: Mapping[str, str]) -> Path | None:
     name = environ.get(CONFIG_VARIABLE)
     return Path(name) if name else None
@@ -564,6 +574,14 @@ class _Loader:
                 continue  # said already
             self._problem(detail["loc"], _sentence(detail), at_key=detail["type"] == "extra_forbidden")
         return None
+
+    def account_names(self) -> tuple[str, ...]:
+        """The names that can be read, whatever else is wrong."""
+        self._data = self._file_data()
+        self._add_environment()
+        self._add_implicit_accounts()
+        names = (account.get("name") for account in self._accounts())
+        return tuple(name for name in names if isinstance(name, str))
 
     # --- sources ---
 

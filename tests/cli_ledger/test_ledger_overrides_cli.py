@@ -39,7 +39,7 @@ def test_release_ends_everything_about_one_run_only(desk: Any) -> None:
     for words in (["hold", "r", "--for", "1h"], ["protect", "r"], ["resurrect", "r"], ["protect", "R"]):
         assert desk(*words).code == 0
     assert desk("pause", "--for", "1h").code == 0
-    assert desk("release", "r").out.startswith("ended 3")
+    assert desk("release", "r").out.count("ended: ") == 3
     assert in_force(desk) == [("protect", "R", None, ""), ("pause", None, None, "")]
 
 
@@ -50,7 +50,9 @@ def test_pause_and_resume(desk: Any) -> None:
     table = desk("holds").out
     assert "all" in table
     assert "drill" in table
-    assert desk("resume").out.startswith("ended 2")
+    ended = desk("resume").out
+    assert "ended: pause on all accounts until" in ended
+    assert "ended: pause on account main until" in ended
     result = desk("resume")
     assert (result.code, result.out) == (1, "nothing is paused\n")
     assert desk("holds").out == "none\n"
@@ -162,3 +164,158 @@ def test_the_console_script_shows_no_traceback(desk: Any) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "internal error" not in done.stderr
+
+
+# --- what was meant --------------------------------------------------------------------------------------------------
+
+CONFIG = "accounts: [{name: apify-main, platform: apify, token_env: NOT_SET}, {name: growth, platform: lobstr}]\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["hold", "r", "--for", "1h"], ["protect", "r"], ["resurrect", "r"], ["pause", "--for", "1h"], ["abort", "r"]],
+)
+def test_an_account_that_is_not_configured_is_refused_with_the_ones_there_are(desk: Any, words: list[str]) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(CONFIG)
+    result = desk(*words, "--account", "apify-mian")
+    assert result.code == 2
+    assert "did you mean 'apify-main'?" in result.err
+    assert "budget-watchdog.yaml has: apify-main, growth" in result.err
+    assert not desk.path.exists()
+
+
+@pytest.mark.parametrize("words", [["hold", "r", "--for", "1h"], ["pause", "--for", "1h"]])
+def test_an_account_that_is_configured_is_taken_without_its_token(desk: Any, words: list[str]) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(CONFIG)
+    assert desk(*words, "--account", "growth").code == 0
+
+
+def test_accounts_of_the_environment(desk: Any) -> None:
+    desk.environ = {"APIFY_TOKEN": "x"}
+    assert desk("pause", "--for", "1h", "--account", "apify").code == 0
+    result = desk("pause", "--for", "1h", "--account", "main")
+    assert (result.code, "the environment has: apify" in result.err) == (2, True)
+    desk.environ = {"BUDGET_WATCHDOG_ACCOUNTS": '[{"name": "one", "platform": "apify"}]'}
+    assert desk("pause", "--for", "1h", "--account", "one").code == 0
+    assert desk("pause", "--for", "1h", "--account", "two").code == 2
+
+
+def test_without_a_configuration_an_account_is_taken_with_a_warning(desk: Any, make: Any) -> None:
+    assert "whether there is an account 'mian'" in desk("pause", "--for", "1h", "--account", "mian").err
+    desk.save(make("a"))
+    warned = desk("pause", "--for", "1h", "--account", "mian")
+    assert (warned.code, "did you mean 'main'?" in warned.err) == (0, True)
+    assert not desk("pause", "--for", "1h", "--account", "main").err
+
+
+def test_a_configuration_that_cannot_be_read_does_not_keep_a_named_ledger_from_being_used(desk: Any) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text("accounts: [1\n")
+    assert desk("hold", "r", "--for", "1h").code == 0
+    assert desk("hold", "r", "--for", "1h", "-c", "budget-watchdog.yaml").code == 2
+
+
+def test_a_run_that_the_ledger_does_not_know_is_held_with_a_warning(desk: Any, make: Any) -> None:
+    desk.save(make("a", run_id="HG7ML7M8z78YcAPEB"))
+    unknown = desk("hold", "HG7ML7M8z78YcAPEd", "--for", "1h")
+    assert unknown.code == 0
+    assert "does not know run HG7ML7M8z78YcAPEd" in unknown.err
+    assert "Did you mean HG7ML7M8z78YcAPEB? It is held all the same." in unknown.err
+    assert in_force(desk)[0][1] == "HG7ML7M8z78YcAPEd"
+    assert not desk("protect", "HG7ML7M8z78YcAPEB").err
+    assert not desk("protect", "HG7ML7M8z78YcAPEB", "--account", "main").err
+
+
+def test_a_run_on_another_account_is_told(desk: Any, make: Any) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(CONFIG)
+    desk.save(make("a", run_id="r", account="apify-main"))
+    result = desk("hold", "r", "--for", "1h", "--account", "growth")
+    assert (result.code, "on account apify-main, not on growth" in result.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://console.apify.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "https://console.apify.com/actors/2Mdma1N6Fd0y3QEjR/runs/HG7ML7M8z78YcAPEB#output",
+        "https://console.apify.com/actors/tasks/bb/runs/HG7ML7M8z78YcAPEB/?tab=log",
+        "https://console.apify.com/organization/Gx9/actors/runs/HG7ML7M8z78YcAPEB?a=b#log",
+        "https://console.apify.com/organization/Gx9/actors/2Md/runs/HG7ML7M8z78YcAPEB",
+        "https://console.apify.com/view/runs/HG7ML7M8z78YcAPEB",
+        "HTTPS://Console.Apify.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "console.apify.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "https://my.apify.com/actors/2Md#/runs/HG7ML7M8z78YcAPEB",
+        "https://api.apify.com/v2/actor-runs/HG7ML7M8z78YcAPEB?token=secret",
+        "https://app.lobstr.io/dashboard/squid/e445/runs/HG7ML7M8z78YcAPEB",
+        "https://api.lobstr.io/v1/runs/HG7ML7M8z78YcAPEB/stats",
+    ],
+)
+def test_the_address_of_a_run_names_the_run(desk: Any, address: str) -> None:
+    assert desk("protect", address).code == 0
+    assert [run for _, run, _, _ in in_force(desk)] == ["HG7ML7M8z78YcAPEB"]
+    assert desk("release", address).code == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://console.apify.com/actors/2Mdma1N6Fd0y3QEjR",
+        "https://console.apify.com/actors/2Mdma1N6Fd0y3QEjR/runs/",
+        "https://api.apify.com/v2/acts/a/runs/last?token=secret",
+        "https://console.apify.com.example.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "https://notapify.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "https://console.apify.com@example.com/actors/runs/HG7ML7M8z78YcAPEB",
+        "https://example.com/runs/HG7ML7M8z78YcAPEB?token=secret",
+        "example.com/runs/HG7ML7M8z78YcAPEB",
+        "https://[console.apify.com/actors/runs/x",
+        "https://console.apify.com/actors/runs/a%20b",
+        "a b",
+        "a\u00a0b",
+        "a\u200b",
+        "\ufeffa",
+        "a\u202eb",
+        "\u2019a\u2019",
+        "'a'",
+        '"a"',
+        "\u201ea\u201c",
+        "a,b",
+        "a;b",
+        "HG7*",
+        "{a,b}",
+        "<a>",
+        "\u0430bc",
+        "a" * 129,
+    ],
+)
+@pytest.mark.parametrize("words", [["protect"], ["release"], ["abort"]])
+def test_what_cannot_be_a_run_is_refused_in_a_sentence(desk: Any, words: list[str], text: str) -> None:
+    result = desk(*words, text)
+    assert result.code == 2
+    assert "secret" not in result.err
+    assert "run id" in result.err or "address" in result.err or "run's id" in result.err
+    assert result.err.isprintable()
+    assert not list(desk.folder.iterdir())
+
+
+def test_resume_of_one_account_leaves_the_other_pauses(desk: Any) -> None:
+    for words in (["--account", "a"], ["--account", "b"], []):
+        desk("pause", "--for", "1h", *words)
+    result = desk("resume", "--account", "a")
+    assert result.code == 0
+    assert result.out.startswith("ended: pause on account a until")
+    assert "still in force: pause on all accounts until" in result.err
+    assert [account for _, _, account, _ in in_force(desk)] == ["b", None]
+    again = desk("resume", "--account", "a")
+    assert (again.code, again.out) == (1, "nothing is paused on account a alone\n")
+
+
+def test_release_on_one_account(desk: Any) -> None:
+    desk("protect", "r", "--account", "a")
+    desk("protect", "r", "--account", "b")
+    assert desk("release", "r", "--account", "a").code == 0
+    assert [account for _, _, account, _ in in_force(desk)] == ["b"]
+
+
+def test_resuming_an_account_that_is_not_configured_is_refused(desk: Any) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(CONFIG)
+    desk("pause", "--for", "1h")
+    assert desk("resume", "--account", "nobody").code == 2

@@ -158,7 +158,7 @@ def test_an_abort_by_hand_without_a_daemon(site: Any) -> None:
 
     said = site.call("abort", "nosuchrun")
     assert said.returncode == 1
-    assert "has no run nosuchrun" in said.stdout
+    assert "no account has a run nosuchrun" in said.stdout
     said = site.call("abort", begun.id, "--wait", "6")
     assert said.returncode == 0, said
     assert "confirmed" in said.stdout

@@ -274,11 +274,32 @@ async def test_ending_overrides_ends_those_of_one_run_and_these_kinds(store: Led
     assert [each.id for each in await store.overrides(make.at(21))] == ["2", "3"]
 
 
+async def test_ending_overrides_of_one_account(store: Ledger, make: Any) -> None:
+    for number, account in enumerate(["a", "b", None]):
+        await store.add_override(Override(str(number), OverrideKind.PAUSE, make.at(number), None, account))
+    assert await store.end_overrides([OverrideKind.PAUSE], None, make.at(5), "a") == 1
+    assert [each.id for each in await store.overrides(make.at(6))] == ["1", "2"]
+    assert await store.end_overrides([OverrideKind.PAUSE], None, make.at(7)) == 2
+
+
 async def test_an_override_written_twice_is_one(store: Ledger, make: Any) -> None:
     hold = Override("1", OverrideKind.HOLD, make.t0, "r")
     await store.add_override(hold)
     await store.add_override(replace(hold, reason="again"))
     assert await store.overrides(make.t0) == [replace(hold, reason="again")]
+
+
+async def test_known_runs(store: Any, make: Any) -> None:
+    if not hasattr(store, "known_runs"):
+        return  # the one around the others is for the daemon, which does not ask
+    assert await store.known_runs() == []
+    await store.save_runs([make.run("r"), make.run("r", account="other")])
+    await store.add_finished(make.finished("over", 0, 1.0))
+    await store.save(make.abort("a", run_id="r"))
+    await store.save(make.abort("b", run_id="stopped"))
+    assert await store.known_runs() == [("main", "over"), ("main", "r"), ("main", "stopped"), ("other", "r")]
+    assert await store.known_runs("r") == [("main", "r"), ("other", "r")]
+    assert await store.known_runs("R") == []
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------

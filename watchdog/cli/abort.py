@@ -13,6 +13,7 @@ import click
 from watchdog.app import opened
 from watchdog.cli.common import config_option, load
 from watchdog.cli.ledgers import ledger_option, ledger_path
+from watchdog.cli.target import RUN, configured_accounts, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
 from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
@@ -23,12 +24,16 @@ _POLL_S = 0.3
 
 
 @click.command("abort", short_help="Stop one run by hand.")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", type=RUN)
 @click.option("--graceful", is_flag=True, help="Let the run save its state first, where the platform can.")
-@click.option("--account", help="The account that has the run. Default: whichever has it.")
+@click.option("--account", help="The account that has the run. Default: look on every account.")
 @click.option("--reason", default="", help="Why, for the record.")
 @click.option(
-    "--wait", type=click.FloatRange(min=0), default=90.0, show_default=True, help="Seconds to wait for the proof."
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=90.0,
+    show_default=True,
+    help="How many seconds to wait for the proof that the run has stopped.",
 )
 @config_option
 @ledger_option
@@ -41,11 +46,13 @@ def command(
     config: Path | None,
     address: str | None,
 ) -> int:
-    """Abort RUN, follow it until it has stopped, and record it under the rule `manual`.
+    """Abort RUN, an id or the address of the run's page; follow it until it has stopped, and record it under the rule
+    `manual`. Holds, protections, pauses and a dry run do not keep it from being aborted.
 
-    If a daemon is running on the ledger, it does the work; otherwise this command does. Exit code 0 if the run is
-    proven to have stopped (or had stopped already), 1 otherwise.
+    A daemon that is running on the ledger does the work; if there is none, this command does. Exit code 0 if the run
+    is proven to have stopped (or had stopped already), 1 otherwise.
     """
+    refuse_unknown_account(account, configured_accounts(config, needed=address is None))
     mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
     order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, reason)
     path = ledger_path(config, address)
@@ -64,7 +71,9 @@ async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
             answer = await opened.store.order_answer(order.id)
             await asyncio.sleep(_POLL_S)
         if answer is None:
-            click.echo("the daemon has not taken the order yet; it will as soon as it can", err=True)
+            click.echo(
+                "the daemon has not taken the order yet and will when it can: see `budget-watchdog history`", err=True
+            )
             return 1
         click.echo(answer)
         return await _follow(opened, order, answer, end)
@@ -82,7 +91,9 @@ async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -
         if record is not None and not record.state.is_open:
             return _say(record)
         if time.monotonic() > end_s:
-            click.echo("not proven to have stopped yet; the daemon goes on: see `budget-watchdog history`", err=True)
+            click.echo(
+                "not proven to have stopped yet; the daemon goes on trying: see `budget-watchdog history`", err=True
+            )
             return 1
         await asyncio.sleep(_POLL_S)
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from typing import TextIO, cast
 
 import click
 from pydantic import SecretStr
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
-from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, format_duration
+from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted, escaped
+from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -29,6 +31,7 @@ from watchdog.domain.notice import (
     PollFailed,
     SavingBooked,
 )
+from watchdog.domain.run import LimitKind
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.settings import AccountSettings, Settings
@@ -60,7 +63,7 @@ class Story:
     default="20s",
     show_default=True,
     metavar="DURATION",
-    help="How long to run (real time).",
+    help="How long to run, in real time.",
 )
 @click.option(
     "--ledger",
@@ -68,7 +71,7 @@ class Story:
     default="memory",
     show_default=True,
     metavar="ADDRESS",
-    help="Where the books are kept; on a file (sqlite:///./demo.db) they continue from one demo to the next.",
+    help="Where the aborts are recorded. In a file (sqlite:///./demo.db) the records of earlier demos stay.",
 )
 @click.option("--show-rules", is_flag=True, help="Print the rules of the demo and end.")
 def command(for_s: float, address: str, show_rules: bool) -> int:
@@ -76,13 +79,15 @@ def command(for_s: float, address: str, show_rules: bool) -> int:
 
     Some runs break a rule and must be stopped, one of them gracefully; others stay within their limits, are protected,
     or only cause a notice, and must be left alone. At the end the daemon's books are compared with what the simulated
-    platforms themselves recorded; exit code 0 if they agree and all that was over its limit was stopped.
+    platforms themselves recorded.
+
+    Exit code 0 if they agree and every run over its limit was stopped, 1 if not.
     """
     rules_file = files("watchdog.cli") / "demo_rules.yaml"
     if show_rules:
         click.echo(rules_file.read_text(encoding="utf-8"), nl=False)
         return 0
-    configure_logging("auto", level="error")
+    configure_logging("auto", cast(TextIO, Stderr()), level="error")
     with as_file(rules_file) as path:
         rules = load_rules(path)
     return asyncio.run(_demo(rules, for_s, address))
@@ -92,25 +97,25 @@ async def _demo(rules: LoadedRules, for_s: float, address: str) -> int:
     clock = FastClock(SPEED)
     platforms = SimulatedPlatforms(SimClock(SPEED, clock.now()))
     stories = [*_apify_runs(platforms.apify("apify_api_demo", "acme")), *_lobstr_runs(platforms.lobstr("lobstr_demo"))]
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    out = console()
     async with platforms:
-        teller, recorder = _Teller(console, clock.monotonic), Recorder()
+        teller, recorder = _Teller(out, clock.monotonic), Recorder()
         settings = _settings(platforms.url, address)
         async with opened(settings, rules, clock=clock, observers=[teller, recorder]) as app:
             earlier = len(await app.ledger.aborts())
             app.announce()
-            await _watch(app, console, teller, recorder, for_s)
-            code = _summary(console, recorder.aborts, platforms.truth(), stories)
+            await _watch(app, out, teller, recorder, for_s)
+            code = _summary(out, recorder.aborts, platforms.truth(), stories)
             if earlier:
-                _tell_totals(console, await app.ledger.aborts())
+                _tell_totals(out, await app.ledger.aborts())
         return code
 
 
-def _tell_totals(console: Console, aborts: Sequence[Abort]) -> None:
+def _tell_totals(out: Console, aborts: Sequence[Abort]) -> None:
     """What the ledger holds with all the demos before: the counters of the metrics continue from there."""
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
     usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
-    console.print(f"With the demos before, this ledger holds {stopped} stopped runs and ${usd:.2f} saved.")
+    out.print(f"With the demos before, this ledger holds {counted(stopped, 'stopped run')} and ${usd:.2f} saved.")
 
 
 def _settings(url: str, ledger: str) -> Settings:
@@ -175,18 +180,18 @@ def _lobstr_runs(account: LobstrAccount) -> list[Story]:
     ]
 
 
-async def _watch(app: App, console: Console, observer: _Teller, recorder: Recorder, for_s: float) -> None:
+async def _watch(app: App, out: Console, observer: _Teller, recorder: Recorder, for_s: float) -> None:
     """The daemon for a while, with the live table or plain lines."""
     daemon = app.daemon(listen=False)
     running = asyncio.create_task(daemon.run(close_s=FINISH_S))
-    console.print(
+    out.print(
         f"Simulated platforms, {SPEED:.0f} times faster than life: {for_s:.0f} s here are "
         f"{format_duration(for_s * SPEED)} there. Rules: budget-watchdog demo --show-rules\n"
     )
     end = asyncio.get_running_loop().time() + for_s
     try:
-        if console.is_terminal:
-            await _live(app, console, observer, recorder, running, end)
+        if out.is_terminal:
+            await _live(app, out, observer, recorder, running, end)
         else:
             await asyncio.wait([running], timeout=for_s)
     finally:
@@ -196,45 +201,59 @@ async def _watch(app: App, console: Console, observer: _Teller, recorder: Record
 
 async def _live(
     app: App,
-    console: Console,
+    out: Console,
     observer: _Teller,
     recorder: Recorder,
     running: asyncio.Task[None],
     end: float,
 ) -> None:
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=out, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
         observer.quiet = True
         while not running.done() and asyncio.get_running_loop().time() < end:
-            found = view.rows(app.pollers, app.rulebook, recorder.aborts)
+            found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
             live.update(view.table(found), refresh=True)
             await asyncio.wait([running], timeout=0.25)
         observer.quiet = False
 
 
+class Stderr(io.TextIOBase):
+    """Standard error as it is at each line: while the live table is shown, that is a place above it."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+
 class _Teller:
     """Prints what happens as plain lines, with the simulated time since the start."""
 
-    def __init__(self, console: Console, seconds: Callable[[], float]) -> None:
+    def __init__(self, out: Console, seconds: Callable[[], float]) -> None:
         self.quiet = False
-        self._console = console
+        self._out = out
         self._seconds = seconds
 
     def notice(self, notice: Notice) -> None:
         """One line for what is worth one."""
         line = _line(notice)
         if line and not self.quiet:
-            self._console.print(Text(f"{format_duration(self._seconds()):>7}  {line}"), soft_wrap=True)
+            self._out.print(Text(f"{format_duration(self._seconds()):>7}  {escaped(line)}"), soft_wrap=True)
 
 
 def _line(notice: Notice) -> str:
     match notice:
         case LimitNear(snapshot=run, verdict=verdict):
-            used, limit = describe(verdict.kind, verdict.used), describe(verdict.kind, verdict.limit)
-            return f"near      {run.run_id}  {used} of {limit} ({verdict.rule.name})"
+            use = describe_use(verdict.kind, verdict.used, verdict.limit, run.platform)
+            return f"warning   {run.run_id}  {use} ({verdict.rule.name})"
         case LimitBreached(snapshot=run, breach=breach) if breach.response is not Response.ABORT:
-            used = describe(breach.verdict.kind, breach.verdict.used)
+            verdict = breach.verdict
+            use = describe_use(verdict.kind, verdict.used, verdict.limit, run.platform)
             word, note = breach.response.value.replace("_", " "), f": {breach.note}" if breach.note else ""
-            return f"{word:<9} {run.run_id}  {used} ({breach.verdict.rule.name}){note}"
+            return f"{word:<9} {run.run_id}  {use} ({verdict.rule.name}){note}"
         case AbortChanged(abort=abort, before=before):
             return _abort_line(abort, before)
         case SavingBooked(abort=abort):
@@ -249,9 +268,9 @@ def _line(notice: Notice) -> str:
 
 def _abort_line(abort: Abort, before: AbortState | None) -> str:
     if before is None:
-        used, limit = describe(abort.limit, abort.used_at_detection), describe(abort.limit, abort.limit_value)
+        use = describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)
         how = "asking it to stop gracefully" if abort.mode is Mode.GRACEFUL else "stopping it"
-        return f"breach    {abort.run_id}  {used} of {limit} ({abort.rule}): {how}"
+        return f"breach    {abort.run_id}  {use} ({abort.rule}): {how}"
     if abort.state is AbortState.REQUESTED:
         status = abort.history[-1].note
         return f"asked     {abort.run_id}  {status}"
@@ -266,16 +285,14 @@ def _saved(abort: Abort) -> str:
     if saving.usd is not None:
         parts.append(f"${saving.usd:.2f}")
     if saving.credits is not None:
-        parts.append(f"{saving.credits:.1f} credits")
+        parts.append(describe(LimitKind.MAX_CREDITS, saving.credits, abort.platform))
     return f"{' and '.join(parts)} (by {saving.basis})"
 
 
-def _summary(console: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], stories: Sequence[Story]) -> int:
+def _summary(out: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], stories: Sequence[Story]) -> int:
     """The daemon's books beside the platforms' own, run by run."""
     by_run = {abort.run_id: abort for abort in aborts}
-    grid = Table(title="What the daemon booked, and what the platforms recorded", title_justify="left", box=None)
-    for title in ("run", "what it is", "daemon", "platform", "used (platform)", "saved (estimate)", "saved (truth)"):
-        grid.add_column(title, overflow="fold", no_wrap=title == "run")
+    rows: list[list[Cell]] = []
     wrong = []
     for story in stories:
         truth = next(each for each in truths if each.id == story.run_id)
@@ -283,26 +300,33 @@ def _summary(console: Console, aborts: Sequence[Abort], truths: Sequence[RunTrut
         daemon, fault = _judge(story, abort, truth)
         if fault:
             wrong.append(f"{story.run_id}: {fault}")
-        grid.add_row(
-            Text(story.run_id[:17]),
-            Text(story.why),
-            Text(daemon, "red" if fault else ""),
-            Text(truth.status.lower()),
-            Text(_used(truth)),
-            Text(_saved(abort) if abort else "-"),
-            Text(_truly_saved(truth) if abort else "-"),
-        )
-    console.print()
-    console.print(grid)
+        rows.append(_row(story, abort, truth, daemon, fault))
+    out.print("\nWhat the daemon booked, and what the platforms recorded:\n")
+    titles = ("run", "what it is", "daemon", "platform", "used (platform)", "saved (estimate)", "saved (truth)")
+    out.print(Records(titles, rows), crop=False)
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
     usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
-    console.print(
-        f"\n{stopped} runs stopped (the platforms recorded {sum(truth.aborted_by_api for truth in truths)}), "
-        f"{len(stories) - len(aborts)} left alone, ${usd:.2f} saved by estimate."
+    recorded = sum(truth.aborted_by_api for truth in truths)
+    out.print(
+        f"\n{counted(stopped, 'run')} stopped (the platforms recorded {recorded}), "
+        f"{len(stories) - len(aborts)} left alone, ${usd:.2f} saved by estimate.",
+        soft_wrap=True,
     )
     for fault in wrong:
-        console.print(Text(f"DISAGREES: {fault}", "red"))
+        out.print(Text(f"DISAGREES: {fault}", "red"), soft_wrap=True)
     return 1 if wrong else 0
+
+
+def _row(story: Story, abort: Abort | None, truth: RunTruth, daemon: str, fault: str) -> list[Cell]:
+    return [
+        Whole(story.run_id),
+        Name(story.why),
+        Whole(daemon, "red" if fault else ""),
+        Whole(truth.status.lower()),
+        Whole(_used(truth)),
+        Whole(_saved(abort) if abort else "-"),
+        Whole(_truly_saved(truth) if abort else "-"),
+    ]
 
 
 def _judge(story: Story, abort: Abort | None, truth: RunTruth) -> tuple[str, str]:
@@ -340,7 +364,11 @@ def _apart(ours: float | None, theirs: float | None) -> bool:
 def _used(truth: RunTruth) -> str:
     usage = truth.usage
     cost = f"${usage.cost_usd:.2f}, " if usage.cost_usd is not None else ""
-    return f"{cost}{usage.credits:.1f} credits, {format_duration(usage.duration_s)}"
+    return f"{cost}{_credits(truth, usage.credits)}, {format_duration(usage.duration_s)}"
+
+
+def _credits(truth: RunTruth, amount: float) -> str:
+    return describe(LimitKind.MAX_CREDITS, amount, truth.platform)
 
 
 def _truly_saved(truth: RunTruth) -> str:
@@ -349,5 +377,5 @@ def _truly_saved(truth: RunTruth) -> str:
         return "without end"
     saved = max(0.0, natural.credits - truth.usage.credits)
     if natural.cost_usd is None or truth.usage.cost_usd is None:
-        return f"${saved * USD_PER_CREDIT:.2f} and {saved:.1f} credits"
-    return f"${natural.cost_usd - truth.usage.cost_usd:.2f} and {saved:.1f} credits"
+        return f"${saved * USD_PER_CREDIT:.2f} and {_credits(truth, saved)}"
+    return f"${natural.cost_usd - truth.usage.cost_usd:.2f} and {_credits(truth, saved)}"

@@ -6,21 +6,22 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, plain_text, with_ledger
+from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
+from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console, escaped
 from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
-from watchdog.domain.decision import Abort, AbortState, describe
+from watchdog.domain.decision import Abort, AbortState, describe, describe_use
 from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import LimitKind
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
@@ -59,9 +60,9 @@ class MomentType(click.ParamType[datetime]):
 @click.option("--account", help="Only this account.")
 @click.option("--rule", help="Only this rule (`manual`: stopped by hand).")
 @click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest ones.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show at most this many, the newest.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: whole records with every step.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line an abort.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV: one line for each abort.")
 def command(
     config: Path | None,
     address: str | None,
@@ -89,7 +90,8 @@ def command(
     elif as_csv:
         click.echo(_as_csv(newest), nl=False)
     else:
-        Console(width=None if sys.stdout.isatty() else 200).print(_as_table(newest))
+        nothing = "no aborts" if wanted == AbortFilter() else "no aborts that fit"
+        console().print(_as_table(newest) if newest else Text(nothing), crop=False)
 
 
 def _totals(aborts: Sequence[Abort]) -> list[dict[str, object]]:
@@ -133,37 +135,35 @@ def _cell(value: object) -> object:
 
 
 def _as_table(aborts: Sequence[Abort]) -> RenderableType:
-    if not aborts:
-        return Text("no aborts")
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("when (UTC)", "account", "run", "source", "rule", "used of allowed", "mode", "outcome", "saved"):
-        grid.add_column(title, overflow="fold", no_wrap=title in ("when (UTC)", "run"))
-    for abort in aborts:
-        used = describe(abort.limit, abort.used_at_detection)
-        against = "-" if abort.limit is None else f"{used} of {describe(abort.limit, abort.limit_value)}"
-        grid.add_row(
-            f"{abort.detected_at:%Y-%m-%d %H:%M:%S}",
-            plain_text(abort.account),
-            plain_text(abort.run_id),
-            plain_text(abort.source),
-            plain_text(abort.rule),
-            against,
-            abort.mode.value,
-            _outcome(abort),
-            _saved(abort),
-        )
+    grid = Records(
+        ("when (UTC)", "account", "run", "source", "rule", "used of limit", "outcome", "saved"),
+        [_cells(abort) for abort in aborts],
+    )
     totals = Table(title="saved", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for title in ("rule", "basis", "aborts", "credits", "USD"):
         totals.add_column(title)
     for row in _totals(aborts):
         amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
-        totals.add_row(plain_text(str(row["rule"])), str(row["basis"]), str(row["aborts"]), *amounts)
-    return Group(grid, Text(""), totals)
+        totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)
+    return Group(grid, Text(""), totals) if totals.rows else grid
 
 
-def _outcome(abort: Abort) -> Text:
+def _cells(abort: Abort) -> list[Cell]:
+    return [
+        Words(f"{abort.detected_at:%Y-%m-%d %H:%M}", f"{abort.detected_at::%S}"),
+        Name(escaped(abort.account)),
+        Whole(escaped(abort.run_id)),
+        Name(escaped(abort.source)),
+        Name(escaped(abort.rule)),
+        Whole(describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)),
+        _outcome(abort),
+        Whole(_saved(abort)),
+    ]
+
+
+def _outcome(abort: Abort) -> Cell:
     style = {AbortState.CONFIRMED: "green", AbortState.FAILED: "red"}.get(abort.state, "yellow")
-    return Text(abort.state.value.replace("_", " "), style)
+    return Words(abort.state.value.replace("_", " "), f" ({abort.mode})", style)
 
 
 def _saved(abort: Abort) -> str:
@@ -174,5 +174,5 @@ def _saved(abort: Abort) -> str:
     if saving.usd is not None:
         parts.append(f"${saving.usd:.2f}")
     if saving.credits is not None:
-        parts.append(f"{saving.credits:.2f} credits")
+        parts.append(describe(LimitKind.MAX_CREDITS, saving.credits, abort.platform))
     return f"{', '.join(parts)} ({saving.basis})" if parts else "-"

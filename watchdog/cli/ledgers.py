@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-from rich.text import Text
 
 from watchdog.ledger.opening import OpenLedger, open_beside, path_of
 
@@ -21,7 +20,7 @@ config_option = click.option(
     "--config",
     "-c",
     type=click.Path(path_type=Path),
-    help="Configuration file, for where the ledger is. Default: ./budget-watchdog.yaml, else "
+    help="Configuration file: where the ledger is, and which accounts there are. Default: ./budget-watchdog.yaml, else "
     "/etc/budget-watchdog/config.yaml, else only the environment (BUDGET_WATCHDOG_LEDGER).",
 )
 
@@ -54,8 +53,3 @@ def with_ledger(path: Path | None, work: Callable[[OpenLedger], Awaitable[T]], *
             await opened.close()
 
     return asyncio.run(run())
-
-
-def plain_text(text: str) -> Text:
-    """A name or a note from elsewhere, for a terminal: what could move its cursor or colour it is escaped."""
-    return Text("".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text))

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.cli.ledgers import with_ledger
 from watchdog.cli.recorder import Recorder
+from watchdog.cli.tables import console
 from watchdog.domain.decision import Abort, AbortState
+from watchdog.domain.override import Override
 from watchdog.domain.ports import Observer
+from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
+from watchdog.ledger.opening import path_of
+from watchdog.settings import Settings
 from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
+
+#: With --exit-code: every account was read, every abort proven, and a run was stopped, or would be in a dry run.
+STOPPED = 3
 
 
 @click.command("once")
 @config_option
 @rules_option
 @dry_run_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table: every limit of every run.")
+@click.option("--exit-code", is_flag=True, help=f"End with {STOPPED} if a run was stopped (dry run: would be).")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -33,39 +43,81 @@ from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
     show_default=True,
     help="How many seconds to wait for the proof that aborted runs have stopped.",
 )
-def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: bool, wait: float) -> int:
-    """Look once at every active run of every account, abort what breaks a rule, wait until that is proven, and show
-    each run with its usage against each limit.
+def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: bool, exit_code: bool, wait: float) -> int:
+    """Look once at every active run of every account, abort what breaks a rule, wait for the proof that it stopped, and
+    show each run with the limits that it is closest to. `+2` stands for two more limits, which --json shows.
 
-    With --dry-run nothing is aborted: use it to try rules. Exit code 0 if every account could be read and every abort
-    was proven, 1 otherwise, 2 if a token was refused or the configuration is wrong.
+    With --dry-run nothing is aborted: use it to try rules. Holds, protections and pauses count as they would for `run`.
+
+    Exit code 0 if every account was read and every abort proven, 1 if not, 2 if a token was refused or the
+    configuration is wrong. With --exit-code, 3 instead of 0 if a run was stopped, or would be but for the dry run.
     """
     loaded = load(config, rules, dry_run=dry_run)
     redactor = configure_logging(loaded.settings.log_format, level="warning")
     for secret in loaded.settings.secrets:
         redactor.add(secret)
-    return asyncio.run(_once(loaded, redactor, as_json=as_json, wait_s=wait))
+    overrides = _overrides(loaded.settings) if loaded.settings.dry_run else []
+    return asyncio.run(_once(loaded, overrides, redactor, as_json=as_json, exit_code=exit_code, wait_s=wait))
 
 
-async def _once(loaded: Loaded, redactor: Redactor, *, as_json: bool, wait_s: float) -> int:
+async def _once(
+    loaded: Loaded,
+    overrides: list[Override],
+    redactor: Redactor,
+    *,
+    as_json: bool,
+    exit_code: bool,
+    wait_s: float,
+) -> int:
     recorder = Recorder()
     observers: list[Observer] = [LogObserver(), recorder]
-    # A dry run writes nothing, so it may run beside a daemon that has the ledger.
+    # A dry run writes nothing, so it may run beside a daemon that has the ledger; `overrides` are what it needs of it.
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
     async with opened(settings, loaded.rules, observers=observers, learned=redactor.add) as app:
         app.announce()
+        for override in overrides:
+            await app.ledger.add_override(override)
+        await app.rulebook.refresh(app.ledger, app.clock.now())
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
         await _await_proof(app, wait_s)
-        if as_json:
-            click.echo(json.dumps(_as_json(app, recorder.aborts), indent=2))
-        elif all(poller.last_success_s is None for poller in app.pollers):
-            click.echo("no account could be read", err=True)
-        else:
-            found = view.rows(app.pollers, app.rulebook, recorder.aborts)
-            Console(width=None if sys.stdout.isatty() else 160).print(view.table(found))
-        return _exit_code(app, recorder.aborts)
+        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
+    # Only now: closing may still log, and no line of the log may stand in the table.
+    if as_json:
+        click.echo(json.dumps(_as_json(app, found), indent=2))
+    else:
+        _show(app, found)
+    code = _exit_code(app, recorder.aborts)
+    return STOPPED if exit_code and code == 0 and any(row.is_stopped for row in found) else code
+
+
+def _overrides(settings: Settings) -> list[Override]:
+    """The holds, protections and pauses in the ledger, which a dry run only reads."""
+    path = path_of(settings.ledger, settings.file, os.environ)
+    if path is None or not path.exists():
+        return []
+    try:
+        return with_ledger(path, lambda ledger: ledger.store.overrides(datetime.now(UTC)), read_only=True)
+    except WatchdogError as error:
+        click.echo(f"warning: holds, protections and pauses cannot be read and do not count here: {error}", err=True)
+        return []
+
+
+def _show(app: App, found: list[view.Row]) -> None:
+    unread = [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+    if len(unread) == len(app.pollers):
+        click.echo("no account could be read; the log above says why", err=True)
+        return
+    out = console()
+    out.print(view.table(found), crop=False)
+    for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
+        if line:
+            out.print(line, soft_wrap=True)
+
+
+def _missing(account: str) -> str:
+    return f"account {account} could not be read: its runs are missing here"
 
 
 async def _await_proof(app: App, wait_s: float) -> None:
@@ -76,10 +128,11 @@ async def _await_proof(app: App, wait_s: float) -> None:
         await app.enforcer.close(0.0)
 
 
-def _as_json(app: App, aborts: list[Abort]) -> dict[str, Any]:
+def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
     return {
         "dry_run": app.settings.dry_run,
-        "runs": view.plain(view.rows(app.pollers, app.rulebook, aborts)),
+        "runs": view.plain(found),
+        "stopped": sum(row.is_stopped for row in found),
         "accounts": [
             {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
             for poller in app.pollers

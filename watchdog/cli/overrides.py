@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from watchdog.cli.duration import DURATION
-from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, plain_text, with_ledger
+from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
+from watchdog.cli.tables import Cell, Name, Records, Whole, console, escaped
+from watchdog.cli.target import RUN, Accounts, configured_accounts, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
-from watchdog.ledger.opening import daemon_is_running
+from watchdog.ledger.opening import OpenLedger, daemon_is_running
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)
 
 
 def _name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """A run or an account that can be: a hold on a mistyped nothing would hold nothing, without a word."""
+    """The name of an account that can be one."""
     if value is not None and (not value.isprintable() or value != value.strip() or not value):
         raise click.BadParameter("must be a name, without white space around it or control characters", ctx, param)
     return value
@@ -41,9 +41,9 @@ def _positive(ctx: click.Context, param: click.Parameter, value: float) -> float
     return value
 
 
-_run = click.argument("run_id", metavar="RUN", callback=_name)
+_run = click.argument("run_id", metavar="RUN", type=RUN)
 _reason = click.option("--reason", default="", callback=_text, help="Why, for those who read the records later.")
-_account = click.option("--account", callback=_name, help="Only on this account. Default: any.")
+_account = click.option("--account", callback=_name, help="Only on this account. Default: on every account.")
 _for = click.option(
     "--for",
     "for_s",
@@ -63,9 +63,10 @@ _for = click.option(
 @config_option
 @ledger_option
 def hold(run_id: str, for_s: float, reason: str, account: str | None, config: Path | None, address: str | None) -> None:
-    """Exempt RUN from aborts for a time; breaches are still seen and counted (response `held`).
+    """Exempt RUN from aborts for a time. Breaches are still seen and counted (response `held`).
 
-    A running daemon obeys at its next decision, without a restart. `release RUN` ends it sooner.
+    RUN is the id of a run, or the address of its page in Apify Console or the lobstr.io app. A running daemon obeys at
+    its next decision, without a restart. `release RUN` ends the hold sooner.
     """
     _add(OverrideKind.HOLD, config, address, run_id=run_id, account=account, reason=reason, for_s=for_s)
 
@@ -77,7 +78,10 @@ def hold(run_id: str, for_s: float, reason: str, account: str | None, config: Pa
 @config_option
 @ledger_option
 def protect(run_id: str, reason: str, account: str | None, config: Path | None, address: str | None) -> None:
-    """Exempt RUN from aborts until `release RUN`. For many runs use `protect:` in the rule files."""
+    """Exempt RUN, an id or the address of the run's page, from aborts until `release RUN`.
+
+    To protect many runs write `protect:` into a rule file.
+    """
     _add(OverrideKind.PROTECT, config, address, run_id=run_id, account=account, reason=reason)
 
 
@@ -88,8 +92,11 @@ def protect(run_id: str, reason: str, account: str | None, config: Path | None, 
 @config_option
 @ledger_option
 def resurrect(run_id: str, reason: str, account: str | None, config: Path | None, address: str | None) -> None:
-    """Flag RUN as one that will be resurrected later, so that an abort of it is graceful where the platform can; it
-    starts nothing. `release RUN` takes the flag off."""
+    """Flag RUN, an id or the address of the run's page, as one that you will resurrect later: if it must be aborted, it
+    is aborted gracefully where the platform can.
+
+    This starts nothing. `release RUN` takes the flag off.
+    """
     _add(OverrideKind.RESURRECT, config, address, run_id=run_id, account=account, reason=reason)
 
 
@@ -100,25 +107,30 @@ def resurrect(run_id: str, reason: str, account: str | None, config: Path | None
 @config_option
 @ledger_option
 def pause(for_s: float, reason: str, account: str | None, config: Path | None, address: str | None) -> None:
-    """Keep observing everything and abort nothing, on all accounts or one; ends by itself, or with `resume`."""
+    """Abort nothing for a time, on all accounts or one; keep observing and counting. `resume` ends the pause sooner."""
     _add(OverrideKind.PAUSE, config, address, account=account, reason=reason, for_s=for_s)
 
 
 @click.command("release", short_help="End hold, protect and resurrect of a run.")
 @_run
+@click.option("--account", callback=_name, help="Only what was set for this account. Default: whatever was set.")
 @config_option
 @ledger_option
-def release(run_id: str, config: Path | None, address: str | None) -> int:
-    """End every hold, protection and resurrect flag that was set by hand on RUN. Exit code 1 if there was none."""
-    return _end(OF_RUNS, run_id, config, address, f"nothing holds run {run_id}")
+def release(run_id: str, account: str | None, config: Path | None, address: str | None) -> int:
+    """End every hold, protection and resurrect flag of RUN that was set by hand. Exit code 1 if there was none."""
+    return _end(OF_RUNS, config, address, run_id=run_id, account=account)
 
 
 @click.command("resume", short_help="End a pause.")
+@click.option("--account", callback=_name, help="End only the pauses of this account. Default: every pause.")
 @config_option
 @ledger_option
-def resume(config: Path | None, address: str | None) -> int:
-    """End every pause. Exit code 1 if there was none."""
-    return _end((OverrideKind.PAUSE,), None, config, address, "nothing is paused")
+def resume(account: str | None, config: Path | None, address: str | None) -> int:
+    """End every pause, those of single accounts too; with --account only those of that account.
+
+    Exit code 1 if there was none.
+    """
+    return _end((OverrideKind.PAUSE,), config, address, account=account)
 
 
 @click.command("holds", short_help="List holds, flags and pauses in force.")
@@ -132,7 +144,7 @@ def holds(as_json: bool, config: Path | None, address: str | None) -> None:
     if as_json:
         click.echo(json.dumps([_plain(override) for override in found], indent=2))
     else:
-        Console(width=None if sys.stdout.isatty() else 200).print(_table(found))
+        console().print(_table(found), crop=False)
 
 
 def _add(
@@ -145,54 +157,124 @@ def _add(
     reason: str = "",
     for_s: float | None = None,
 ) -> None:
+    known = configured_accounts(config, needed=address is None)
+    refuse_unknown_account(account, known)
     now = datetime.now(UTC)
     until = None if for_s is None else now + timedelta(seconds=for_s)
     override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, reason)
     path = ledger_path(config, address)
-    with_ledger(path, lambda opened: opened.store.add_override(override))
+    for doubt in with_ledger(path, lambda ledger: _write(ledger, override, known)):
+        click.echo(f"warning: {doubt} {_ALL_THE_SAME[kind]}", err=True)
+    click.echo(f"{_in_force(override)}{_until(override)}{_note(path)}")
+
+
+async def _write(ledger: OpenLedger, override: Override, known: Accounts | None) -> list[str]:
+    """Put it in force, and say what may be wrong with it."""
+    found = await doubts(ledger, override.run_id, override.account, known)
+    await ledger.store.add_override(override)
+    return found
+
+
+_ALL_THE_SAME = {
+    OverrideKind.HOLD: "It is held all the same.",
+    OverrideKind.PROTECT: "It is protected all the same.",
+    OverrideKind.RESURRECT: "It is flagged all the same.",
+    OverrideKind.PAUSE: "It is paused all the same.",
+}
+
+
+def _in_force(override: Override) -> str:
+    about = f" on account {override.account}" if override.account else ""
     words = {
-        OverrideKind.HOLD: f"run {run_id} is held",
-        OverrideKind.PROTECT: f"run {run_id} is protected",
-        OverrideKind.RESURRECT: f"run {run_id} is flagged: it will be aborted gracefully",
-        OverrideKind.PAUSE: f"paused: nothing is aborted{f' on account {account}' if account else ''}",
+        OverrideKind.HOLD: f"run {override.run_id}{about} is held",
+        OverrideKind.PROTECT: f"run {override.run_id}{about} is protected",
+        OverrideKind.RESURRECT: f"run {override.run_id}{about} is flagged: if it is aborted, then gracefully",
+        OverrideKind.PAUSE: f"paused: nothing is aborted{about or ' on any account'}",
     }
-    end = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else ""
-    click.echo(f"{words[kind]}{end}{_note(path)}")
+    return words[override.kind]
 
 
-def _end(kinds: Sequence[OverrideKind], run_id: str | None, config: Path | None, address: str | None, none: str) -> int:
+def _until(override: Override) -> str:
+    return f" until {override.until:%Y-%m-%d %H:%M:%S} UTC" if override.until else ""
+
+
+def _end(
+    kinds: Sequence[OverrideKind],
+    config: Path | None,
+    address: str | None,
+    *,
+    run_id: str | None = None,
+    account: str | None = None,
+) -> int:
+    """End what was set by hand about a run, or the pauses; say what it was, and what goes on all the same."""
     path = ledger_path(config, address)
-    if path is not None and not path.exists():
-        click.echo(none)  # not even a ledger; there is no need to make one
+    ended: list[Override] = []
+    left: list[Override] = []
+    if path is None or path.exists():  # to end something needs no new ledger
+        ended, left = with_ledger(path, lambda ledger: _end_in(ledger, kinds, run_id, account))
+    for each in ended:
+        click.echo(f"ended: {_ended(each)}")
+    for each in left:
+        click.echo(f"still in force: {_ended(each)}, which is not for account {account} alone", err=True)
+    if not ended:
+        refuse_unknown_account(account, configured_accounts(config, needed=address is None))
+        about = f" on account {account}" if account else ""
+        what = f"nothing holds run {run_id}" if run_id else "nothing is paused"
+        click.echo(f"{what}{about}{' alone' if left else ''}")
         return 1
-    count = with_ledger(path, lambda opened: opened.store.end_overrides(kinds, run_id, datetime.now(UTC)))
-    click.echo(f"ended {count}{_note(path)}" if count else none)
-    return 0 if count else 1
+    if note := _note(path):
+        click.echo(note.strip(" ()"))
+    return 0
+
+
+async def _end_in(
+    ledger: OpenLedger, kinds: Sequence[OverrideKind], run_id: str | None, account: str | None
+) -> tuple[list[Override], list[Override]]:
+    """What was ended, and what means this account, too, but not it alone."""
+    now = datetime.now(UTC)
+    found = [each for each in await ledger.store.overrides(now) if each.kind in kinds and each.run_id == run_id]
+    await ledger.store.end_overrides(kinds, run_id, now, account)
+    if account is None:
+        return found, []
+    return [each for each in found if each.account == account], [each for each in found if each.account is None]
+
+
+_NOUNS = {
+    OverrideKind.HOLD: "hold",
+    OverrideKind.PROTECT: "protection",
+    OverrideKind.RESURRECT: "resurrect flag",
+    OverrideKind.PAUSE: "pause",
+}
+
+
+def _ended(override: Override) -> str:
+    about = f" of run {override.run_id}" if override.run_id else ""
+    where = f" on account {override.account}" if override.account else "" if about else " on all accounts"
+    reason = f" ({escaped(override.reason)})" if override.reason else ""
+    return f"{_NOUNS[override.kind]}{about}{where}{_until(override)}{reason}"
 
 
 def _note(path: Path | None) -> str:
     running = path is not None and daemon_is_running(path)
-    return "" if running else " (no daemon is running on this ledger; it holds for the next one)"
+    return "" if running else " (no daemon is running on this ledger: the next one will obey)"
 
 
-def _table(found: Sequence[Override]) -> Table | Text:
+def _table(found: Sequence[Override]) -> RenderableType:
     if not found:
         return Text("none")
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("what", "run", "account", "until (UTC)", "since (UTC)", "reason"):
-        grid.add_column(title, overflow="fold")
-    for each in found:
-        until = f"{each.until:%Y-%m-%d %H:%M:%S}" if each.until else "released"
-        since = f"{each.created_at:%Y-%m-%d %H:%M:%S}"
-        grid.add_row(
-            each.kind.value,
-            plain_text(each.run_id or "all"),
-            plain_text(each.account or "any"),
-            until,
-            since,
-            plain_text(each.reason),
-        )
-    return grid
+    titles = ("kind", "run", "account", "until (UTC)", "since (UTC)", "reason")
+    return Records(titles, [_cells(each) for each in found])
+
+
+def _cells(override: Override) -> list[Cell]:
+    return [
+        Whole(override.kind.value),
+        Whole(escaped(override.run_id or "all")),
+        Name(escaped(override.account or "all")),
+        Whole(f"{override.until:%Y-%m-%d %H:%M:%S}" if override.until else "released"),
+        Whole(f"{override.created_at:%Y-%m-%d %H:%M:%S}"),
+        Name(escaped(override.reason)),
+    ]
 
 
 def _plain(override: Override) -> dict[str, Any]:

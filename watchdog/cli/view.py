@@ -1,17 +1,29 @@
-"""What a run looks like to people and to scripts: one row a run, with a bar for each limit."""
+"""What a run looks like to people and to scripts: one record a run, the limit that it is closest to first."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.text import Text
 
-from watchdog.domain.decision import Abort, AbortState, Response, Verdict, VerdictKind, describe
+from watchdog.cli.tables import Cell, Name, Records, Whole, Words, counted, cut, escaped
+from watchdog.domain.decision import (
+    Abort,
+    AbortState,
+    Breach,
+    Mode,
+    Response,
+    Verdict,
+    VerdictKind,
+    describe_use,
+)
+from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
@@ -29,12 +41,14 @@ _WORST = (VerdictKind.BREACH, VerdictKind.UNKNOWN, VerdictKind.WARNING, VerdictK
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run: the newest snapshot, its verdicts, and what is being done about it."""
+    """One run: the newest snapshot, its verdicts, and what is being done about it: its abort, or `responses`, a
+    response with a note for people each. `mode` is how it would be aborted."""
 
     snapshot: Snapshot
     verdicts: tuple[Verdict, ...]
     abort: Abort | None
-    responses: tuple[str, ...]
+    responses: tuple[tuple[Response, str], ...]
+    mode: Mode = Mode.IMMEDIATE
 
     @property
     def verdict(self) -> VerdictKind | None:
@@ -43,48 +57,95 @@ class Row:
         return next((kind for kind in _WORST if kind in kinds), None)
 
     @property
-    def action(self) -> str:
-        """What is or was done, in a few words."""
+    def response(self) -> tuple[str, str]:
+        """What is or was done: the word for it, and more about it."""
         if self.abort is not None:
             return _abort_words(self.abort)
-        return ", ".join(self.responses) or "-"
+        said = [_response_words(response, note, self.mode) for response, note in self.responses]
+        if not said:
+            return "-", ""
+        return said[0][0], said[0][1] + "".join(f", {head}{detail}" for head, detail in said[1:])
+
+    @property
+    def deed(self) -> str:
+        """The response in a word or two, for counting; "" if nothing is to be done."""
+        is_over = self.abort is not None or (self.verdict is VerdictKind.BREACH and bool(self.responses))
+        return self.response[0] if is_over else ""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run was stopped, or would be but for the dry run."""
+        if self.abort is not None:
+            return self.abort.state is AbortState.CONFIRMED
+        return any(response is Response.DRY_RUN for response, _ in self.responses)
 
 
-def _abort_words(abort: Abort) -> str:
-    words = {
-        AbortState.INTENDED: "aborting",
-        AbortState.REQUESTED: "aborting",
-        AbortState.CONFIRMED: "aborted",
-        AbortState.ALREADY_FINISHED: "had finished already",
-        AbortState.FAILED: "ABORT FAILED",
-        AbortState.WITHDRAWN: "abort withdrawn",
-    }
-    text = words[abort.state]
+_ABORT_WORDS = {
+    AbortState.INTENDED: "aborting",
+    AbortState.REQUESTED: "aborting",
+    AbortState.CONFIRMED: "aborted",
+    AbortState.ALREADY_FINISHED: "had finished already",
+    AbortState.FAILED: "ABORT FAILED",
+    AbortState.WITHDRAWN: "abort withdrawn",
+}
+_RESPONSE_WORDS = {
+    Response.ABORT: "abort",
+    Response.NOTIFY: "notify only",
+    Response.DRY_RUN: "would abort",
+    Response.PROTECTED: "protected",
+    Response.HELD: "held",
+    Response.DEFERRED: "deferred",
+}
+
+
+def _abort_words(abort: Abort) -> tuple[str, str]:
     at_work = (AbortState.INTENDED, AbortState.REQUESTED, AbortState.CONFIRMED)
-    return f"{text} ({abort.mode})" if abort.state in at_work else text
+    return _ABORT_WORDS[abort.state], f" ({abort.mode})" if abort.state in at_work else ""
 
 
-def rows(pollers: Sequence[Poller], rulebook: Rulebook, aborts: Iterable[Abort]) -> list[Row]:
+def _response_words(response: Response, note: str, mode: Mode) -> tuple[str, str]:
+    word = _RESPONSE_WORDS[response]
+    if response is Response.DRY_RUN:
+        return word, f" ({mode})"
+    for known in (word, "paused"):  # a note may begin with the word itself, and a pause holds a run, too
+        if note == known or note.startswith((f"{known} ", f"{known}:")):
+            return known, note.removeprefix(known)
+    return word, f": {note}" if note else ""
+
+
+def rows(pollers: Sequence[Poller], rulebook: Rulebook, aborts: Iterable[Abort], now: datetime) -> list[Row]:
     """A row for each watched run, and for each aborted one that is watched no more; the closest to a limit first."""
     by_run: dict[RunKey, Abort] = {abort.key: abort for abort in aborts}
     every = (watched for poller in pollers for watched in poller.watched.values())
-    found = [_row(watched, rulebook, by_run.pop(watched.swept.key, None)) for watched in every]
+    found = [_row(watched, rulebook, by_run.pop(watched.swept.key, None), now) for watched in every]
     found.extend(_row_of_abort(abort, rulebook) for abort in by_run.values())
     return sorted(found, key=_closeness, reverse=True)
 
 
-def _row(watched: Watched, rulebook: Rulebook, abort: Abort | None) -> Row:
+def _row(watched: Watched, rulebook: Rulebook, abort: Abort | None, now: datetime) -> Row:
     snapshot = watched.inspected if watched.verdicts and watched.inspected else watched.swept
     verdicts = watched.verdicts or tuple(rulebook.evaluator.verdicts(snapshot))
-    responses = []
-    if watched.decision is not None:
-        seen = dict.fromkeys(
-            breach.response.value.replace("_", " ") + (f" ({breach.note})" if breach.note else "")
-            for breach in watched.decision.breaches
-            if breach.response is not Response.ABORT
-        )
-        responses = [text.removesuffix(" (dry run)") for text in seen]
-    return Row(_newest(snapshot, abort), verdicts, abort, tuple(responses))
+    if watched.decision is None:
+        return Row(_newest(snapshot, abort), verdicts, abort, _exemption(snapshot, rulebook, now))
+    responses = _responses(watched.decision.breaches)
+    return Row(_newest(snapshot, abort), verdicts, abort, responses, watched.decision.mode)
+
+
+def _responses(breaches: Iterable[Breach]) -> tuple[tuple[Response, str], ...]:
+    """Each once, and that there is a notice only if there is nothing more to say."""
+    said = dict.fromkeys((breach.response, breach.note) for breach in breaches if breach.response is not Response.ABORT)
+    more = tuple(each for each in said if each[0] is not Response.NOTIFY)
+    return more or tuple(said)
+
+
+def _exemption(run: Snapshot, rulebook: Rulebook, now: datetime) -> tuple[tuple[Response, str], ...]:
+    """Why a run that is within its limits would not be aborted, if it is exempt."""
+    obstacle = rulebook.overrides.obstacle(run, now)
+    if obstacle is not None:
+        return (obstacle,)
+    protections = rulebook.rules.protect
+    found = next((each for each in protections if each.selector.matches(run) is Matched.YES), None)
+    return () if found is None else ((Response.PROTECTED, found.reason),)
 
 
 def _newest(snapshot: Snapshot, abort: Abort | None) -> Snapshot:
@@ -99,40 +160,106 @@ def _closeness(row: Row) -> float:
     return max((verdict.ratio or 0.0 for verdict in row.verdicts), default=-1.0)
 
 
-def table(found: Sequence[Row], *, limit: int | None = None) -> RenderableType:
-    """The rows as a table for people; at most `limit` of them, with a note on the rest."""
-    shown = found if limit is None else found[:limit]
-    grid = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for title in ("run", "source", "state", "usage against each limit", "verdict", "action"):
-        grid.add_column(title, overflow="fold", no_wrap=title in ("state", "verdict"))
-    for row in shown:
-        run = row.snapshot
-        worst = row.verdict
-        grid.add_row(
-            Text(run.run_id),
-            Text(run.source.label),
-            Text(run.status.lower()),
-            Text("\n").join([_bar(verdict) for verdict in row.verdicts] or [Text("no rule matches", "dim")]),
-            Text(worst.value if worst else "-", _STYLES[worst] if worst else "dim"),
-            Text(row.action),
-        )
-    if not shown:
+def table(found: Sequence[Row]) -> RenderableType:
+    """The rows as a table for people."""
+    if not found:
         return Text("no active runs")
-    rest = len(found) - len(shown)
-    return Group(grid, Text(f"... and {rest} more", "dim")) if rest else grid
+    titles = ("run", "account", "source", "state", "verdict", "response", "used of limit (rule)")
+    return Records(titles, [_cells(row) for row in found])
 
 
-def _bar(verdict: Verdict) -> Text:
-    """`######---- $3.00/$5.00 maps-cap`"""
-    ratio = verdict.ratio
-    style = _STYLES[verdict.verdict]
-    filled = 0 if ratio is None else max(0, min(BAR_WIDTH, int(ratio * BAR_WIDTH)))
-    bar = Text("?" * BAR_WIDTH if ratio is None else "█" * filled, style)
-    bar.append("░" * (0 if ratio is None else BAR_WIDTH - filled), "dim")
-    used, limit = describe(verdict.kind, verdict.used), describe(verdict.kind, verdict.limit)
-    bar.append(f" {used} of {limit}  ")
-    bar.append(verdict.rule.name, "dim")
-    return bar
+def _cells(row: Row) -> list[Cell]:
+    run, worst = row.snapshot, row.verdict
+    head, detail = row.response
+    return [
+        Whole(escaped(run.run_id)),
+        Name(escaped(run.account)),
+        Name(escaped(run.source.label)),
+        Whole(escaped(run.status.lower())),
+        Whole(worst.value if worst else "-", _STYLES[worst] if worst else "dim"),
+        Words(head, escaped(detail)),
+        Limits.of(row.verdicts, run.platform),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits on a run, the closest first: as many as there is room for, and how many more there are.
+
+    `██████░░░░ $3.00 of $5.00 (maps-cap), 12m of 2h (maps-cap) +1`
+    """
+
+    parts: tuple[tuple[str, str], ...]
+    ratio: float | None
+    style: str
+
+    @staticmethod
+    def of(verdicts: Sequence[Verdict], platform: str) -> Limits:
+        """The cell for these verdicts on a run of this platform."""
+        ordered = sorted(verdicts, key=_urgency)
+        parts = [
+            (describe_use(each.kind, each.used, each.limit, platform), escaped(each.rule.name)) for each in ordered
+        ]
+        if not ordered:
+            return Limits((), None, "dim")
+        return Limits(tuple(parts), ordered[0].ratio, _STYLES[ordered[0].verdict])
+
+    @property
+    def least(self) -> int:
+        return cell_len(self._shown(0))
+
+    @property
+    def natural(self) -> int:
+        return cell_len(self._shown(len(self.parts))) + (BAR_WIDTH + 1 if self.parts else 0)
+
+    def fit(self, room: int) -> Text:
+        if not self.parts:
+            return Text("no rule matches", "dim")
+        for bar in (BAR_WIDTH + 1, 0):
+            for count in range(len(self.parts), 0, -1):
+                if bar + cell_len(shown := self._shown(count)) <= room:
+                    return self._bar().append(f" {shown}") if bar else Text(shown)
+        return Text(self._with_rule_cut(room))
+
+    def _shown(self, count: int) -> str:
+        """So many limits with their rules; 0: the closest without."""
+        if not self.parts:
+            return "no rule matches"
+        said = ", ".join(f"{use} ({rule})" for use, rule in self.parts[:count]) or self.parts[0][0]
+        more = len(self.parts) - max(count, 1)
+        return f"{said} +{more}" if more else said
+
+    def _with_rule_cut(self, room: int) -> str:
+        bare = self._shown(0)
+        left = room - cell_len(bare) - len(" ()")
+        if left < 2:
+            return bare
+        use, rule = self.parts[0]
+        return f"{use} ({cut(rule, left)})" + bare.removeprefix(use)
+
+    def _bar(self) -> Text:
+        if self.ratio is None:
+            return Text().append("?" * BAR_WIDTH, self.style)
+        filled = max(0, min(BAR_WIDTH, int(min(self.ratio, 1.0) * BAR_WIDTH)))
+        return Text().append("█" * filled, self.style).append("░" * (BAR_WIDTH - filled), "dim")
+
+
+def _urgency(verdict: Verdict) -> tuple[int, bool, float]:
+    """Of several broken limits the first is one that the run is stopped for."""
+    return _WORST.index(verdict.verdict), verdict.rule.action is Action.NOTIFY, -(verdict.ratio or 0.0)
+
+
+def closing(found: Sequence[Row], *, dry_run: bool) -> str:
+    """What became of the runs, in a line: `would abort 2 of 8 runs (of the others over a limit: 1 held)`."""
+    if not found:
+        return ""
+    deeds = Counter(row.deed for row in found if row.deed)
+    main = "would abort" if dry_run else "aborted"
+    many = deeds.pop(main, 0)
+    line = f"{main} {many or 'none'} of {counted(len(found), 'run')}"
+    if deeds:
+        line += "; over a limit as well: " + ", ".join(f"{deeds[deed]} {deed}" for deed in sorted(deeds))
+    return f"dry run: {line}" if dry_run else line
 
 
 def plain(found: Sequence[Row]) -> list[dict[str, Any]]:
@@ -162,7 +289,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
             for verdict in row.verdicts
         ],
         "verdict": row.verdict.value if row.verdict else None,
-        "action": row.action,
+        "response": "".join(row.response),
         "abort": None if row.abort is None else plain_abort(row.abort),
     }
 

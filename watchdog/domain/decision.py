@@ -207,26 +207,53 @@ class Abort:
         return replace(self, state=state, history=history, **changes)
 
 
-def reason_text(verdict: Verdict) -> str:
-    """One sentence for people on why a run was stopped, without units guessed: rule, limit, used."""
-    used, limit = (describe(verdict.kind, figure) for figure in (verdict.used, verdict.limit))
-    text = f"rule '{verdict.rule.name}': {used} of {limit} allowed"
+def reason_text(verdict: Verdict, platform: str = "") -> str:
+    """One sentence for people on why a run on this platform was stopped: rule, used, limit."""
+    text = f"rule '{verdict.rule.name}': {describe_use(verdict.kind, verdict.used, verdict.limit, platform)} allowed"
     if verdict.projected is None:
         return text
-    return f"projected, {text}: {describe(verdict.kind, verdict.projected)} by the time it could be stopped"
+    return f"projected, {text}: {describe(verdict.kind, verdict.projected, platform)} by the time it could be stopped"
 
 
-def describe(kind: LimitKind | None, value: float | None) -> str:
-    """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`."""
+#: What a platform calls the credits that it meters, where it has a word of its own: one, and several.
+_CREDITS = {"apify": ("compute unit", "compute units")}
+
+
+def describe(kind: LimitKind | None, value: float | None, platform: str = "") -> str:
+    """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`, on Apify `40 compute units`."""
     if value is None:
         return "unknown"
     if kind is LimitKind.MAX_COST_USD:
-        return f"${value:.2f}" if value >= 0.1 or value == 0 else f"${value:.4f}"
+        return _dollars(value)
     if kind is LimitKind.MAX_DURATION:
         return format_duration(value)
     if kind is None:
         return "-"
-    return f"{value:.4g} credits" if value < 1000 else f"{value:.0f} credits"
+    number = _amount(value)
+    one, several = _CREDITS.get(platform, ("credit", "credits"))
+    return f"{number} {one if number == '1' else several}"
+
+
+def describe_use(kind: LimitKind | None, used: float | None, limit: float, platform: str = "") -> str:
+    """What was used against a limit: `$4.20 of $5.00`, `26 of 40 compute units`. A dash where there is no limit."""
+    if kind is None:
+        return "-"
+    unit_follows = kind is LimitKind.MAX_CREDITS and used is not None
+    figure = _amount(used or 0.0) if unit_follows else describe(kind, used, platform)
+    return f"{figure} of {describe(kind, limit, platform)}"
+
+
+def _dollars(value: float) -> str:
+    if value >= 0.1 or value <= 0:
+        return f"${value:.2f}"
+    return f"${value:.4f}" if value >= 0.00005 else "<$0.0001"
+
+
+def _amount(value: float) -> str:
+    """Four digits, and never 0 for what is more than nothing."""
+    if 0 < value < 0.001:
+        return "<0.001"
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
 def format_duration(seconds: float) -> str:
@@ -258,6 +285,7 @@ __all__ = [
     "Verdict",
     "VerdictKind",
     "describe",
+    "describe_use",
     "format_duration",
     "reason_text",
 ]

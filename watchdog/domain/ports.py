@@ -161,8 +161,11 @@ class Ledger(Protocol):
         """Those that hold now, oldest first."""
         ...
 
-    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
-        """End those of these kinds about this run (None: about no single run); how many there were."""
+    async def end_overrides(
+        self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime, account: str | None = None
+    ) -> int:
+        """End those of these kinds about this run (None: about no single run), and of these only those for this account
+        (None: all); how many there were."""
         ...
 
     async def add_order(self, order: Order) -> None:

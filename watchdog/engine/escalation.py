@@ -128,7 +128,7 @@ def open_abort(
         before=run,
         used_at_request=used,
         projected=verdict.projected,
-        reason=reason_text(verdict),
+        reason=reason_text(verdict, run.platform),
     ).advance(AbortState.INTENDED, now)
 
 

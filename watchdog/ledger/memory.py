@@ -44,6 +44,10 @@ class _History(Generic[V]):
         found = self._of_source.get(source_id, {})
         return [found[key] for key in sorted(found, key=lambda each: (self._ended_at(found[each]), each))]
 
+    def keys(self) -> Collection[RunKey]:
+        """The runs that are remembered."""
+        return self._source.keys()
+
     def prune(self, before: datetime) -> int:
         """How many were forgotten since they ended earlier."""
         old = [key for key, source in self._source.items() if self._ended_at(self._of_source[source][key]) < before]
@@ -101,6 +105,11 @@ class MemoryLedger:
         """The latest records of each of these sources, oldest first; sources without any are left out."""
         return {source_id: found for source_id in source_ids if (found := self._burns.of(source_id))}
 
+    async def known_runs(self, run_id: str | None = None) -> list[RunKey]:
+        """The runs that there is anything about, or those of this id."""
+        keys = {*self._runs, *(abort.key for abort in self._aborts.values()), *self._finished.keys()}
+        return sorted(key for key in keys if run_id in (None, key[1]))
+
     async def add_override(self, override: Override) -> None:
         """Keep an override."""
         self._overrides[override.id] = override
@@ -110,9 +119,13 @@ class MemoryLedger:
         holding = [override for override in self._overrides.values() if override.is_active(now)]
         return sorted(holding, key=lambda override: (override.created_at, override.id))
 
-    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
-        """End those of these kinds about this run that hold now; how many there were."""
+    async def end_overrides(
+        self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime, account: str | None = None
+    ) -> int:
+        """End those of these kinds about this run that hold now (of these only those for this account, if one is
+        given); how many there were."""
         found = [each for each in await self.overrides(at) if each.kind in kinds and each.run_id == run_id]
+        found = [each for each in found if account in (None, each.account)]
         self._overrides.update((each.id, replace(each, ended_at=at)) for each in found)
         return len(found)
 

@@ -332,12 +332,18 @@ class ResilientLedger:
         if self._overrides is not None:
             self._overrides = [*(each for each in self._overrides if each.id != override.id), override]
 
-    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
+    async def end_overrides(
+        self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime, account: str | None = None
+    ) -> int:
         """End overrides."""
-        ended = await self._inner.end_overrides(kinds, run_id, at)
+        ended = await self._inner.end_overrides(kinds, run_id, at, account)
         self._overrides_changed += 1
         if self._overrides is not None:
-            self._overrides = [each for each in self._overrides if each.kind not in kinds or each.run_id != run_id]
+            self._overrides = [
+                each
+                for each in self._overrides
+                if each.kind not in kinds or each.run_id != run_id or account not in (None, each.account)
+            ]
         return ended
 
     async def add_order(self, order: Order) -> None:

@@ -25,7 +25,7 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import Snapshot, Usage, replace
+from watchdog.domain.run import RunKey, Snapshot, Usage, replace
 from watchdog.errors import LedgerError
 from watchdog.ledger import schema
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
@@ -168,6 +168,15 @@ class SqlLedger:
             of_source[record.source_id].append(record)
         return {source_id: of_source[text][-HISTORY_MAX:] for source_id, text in stored.items() if text in of_source}
 
+    async def known_runs(self, run_id: str | None = None) -> list[RunKey]:
+        """The runs that there is anything about, or those of this id: whoever names another may have mistyped it."""
+        tables = (schema.runs, schema.finished_runs, schema.aborts)
+        each = [sa.select(table.c.account, table.c.run_id) for table in tables]
+        if run_id is not None:
+            each = [query.where(query.selected_columns.run_id == run_id) for query in each]
+        rows = await self._read(lambda connection: connection.execute(sa.union(*each)).all())
+        return sorted((row.account, row.run_id) for row in rows)
+
     # Overrides and orders
 
     async def add_override(self, override: Override) -> None:
@@ -195,8 +204,11 @@ class SqlLedger:
         rows = await self._read(lambda connection: connection.execute(query).mappings().all())
         return [self._legible("an override", partial(_override, row)) for row in rows]
 
-    async def end_overrides(self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime) -> int:
-        """End those of these kinds about this run (None: about no single run) that hold now; how many there were."""
+    async def end_overrides(
+        self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime, account: str | None = None
+    ) -> int:
+        """End those of these kinds about this run (None: about no single run) that hold now, and of these only those
+        for this account (None: all); how many there were."""
         table = schema.overrides
         about = table.c.run_id.is_(None) if run_id is None else table.c.run_id == run_id
         change = (
@@ -205,6 +217,8 @@ class SqlLedger:
             .where(sa.or_(table.c.until.is_(None), table.c.until > as_text(at)))
             .values(ended_at=as_text(at))
         )
+        if account is not None:
+            change = change.where(table.c.account == account)
         return int(await self._write(lambda connection: connection.execute(change).rowcount))
 
     async def add_order(self, order: Order) -> None:

@@ -48,8 +48,8 @@ class Desk:
             return await self._open(order, run)
         if troubles:
             return "not aborted: " + "; ".join(troubles)
-        where = f"account '{order.account}'" if order.account else "any account"
-        return f"not aborted: {where} has no run {order.run_id}"
+        where = f"account '{order.account}' has no" if order.account else "no account has a"
+        return f"not aborted: {where} run {order.run_id}"
 
     def _accounts(self, order: Order) -> list[str]:
         return [name for name in self._platforms if order.account in (None, name)]

@@ -222,7 +222,7 @@ def _of_forecast(notice: LimitNear) -> dict[str, object]:
     if notice.expected_s is not None:
         told["expected_in"] = format_duration(notice.expected_s)
     if notice.projected is not None:
-        told["projected_final"] = describe(notice.verdict.kind, notice.projected)
+        told["projected_final"] = describe(notice.verdict.kind, notice.projected, notice.snapshot.platform)
     return told
 
 

@@ -1,0 +1,179 @@
+"""What a command is about, as people name it: a run by its id or by the address of its page, and an account."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import click
+
+from watchdog.document import closest, shown, suggestion
+from watchdog.domain.run import RunKey
+from watchdog.errors import ConfigurationError
+from watchdog.ledger.opening import OpenLedger
+
+#: Whose pages and API have the id of a run in their addresses, and the part of the path that stands before it: such as
+#: https://console.apify.com/organization/ORG/actors/ACTOR/runs/RUN#output and https://api.lobstr.io/v1/runs/RUN.
+_DOMAINS = ("apify.com", "lobstr.io")
+_HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)+(:[0-9]+)?/")
+_BEFORE_ID = ("runs", "run", "actor-runs")
+#: What no id holds, and what a shell, a chat or a document may leave beside one.
+_BRACKETS = frozenset("<>()|\\^")
+#: What the ledger has room for.
+_RUN_ID_MAX = 128
+_QUOTES = frozenset("\"'`´‘’‚‛“”„‟«»‹›′″＂＇")
+_WILDCARDS = frozenset("*?[]{}")
+#: Of a mistyped id so many characters at its beginning or end are right.
+_SURE_CHARACTERS = 3
+
+
+class RunType(click.ParamType[str]):
+    """The id of a run, given as it is or within the address of the run's page."""
+
+    name = "run"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The id; a usage error for what cannot be one."""
+        try:
+            return run_id_in(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+RUN = RunType()
+
+
+def run_id_in(text: str) -> str:
+    """The id of the run that is named by its id or by an address. Raises ValueError with a sentence for the user."""
+    url = _url(text)
+    if url is None:
+        return _checked(text)
+    host = url.hostname or ""
+    steps = [unquote(step) for step in f"{url.path}/{url.fragment}".split("/") if step]
+    after = [step for before, step in pairwise(steps) if before in _BEFORE_ID]
+    is_known = any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
+    if not is_known or not after or after[-1] == "last":
+        # Without the query: that of an API's address may hold a token.
+        address = shown(f"{host}{url.path}", limit=200)
+        raise ValueError(
+            f"{address} is not the address of one run: give the run's id, or an address such as "
+            "https://console.apify.com/actors/runs/RUN"
+        )
+    return _checked(after[-1])
+
+
+def _url(text: str) -> SplitResult | None:
+    """The parts of what is an address, also if it has lost its https://."""
+    if "://" not in text and not _HOST_AND_PATH.match(text):
+        return None
+    try:
+        url = urlsplit(text if "://" in text else f"https://{text}")
+        _ = url.port
+    except ValueError:
+        raise ValueError("this is no address that can be read: give the run's id") from None
+    return url
+
+
+def _checked(text: str) -> str:
+    if fault := _fault(text):
+        raise ValueError(f"{shown(text)} is no run id: {fault}. Copy the id, or the address, from the run's page")
+    return text
+
+
+def _fault(text: str) -> str:
+    """What keeps this from being the id of a run on any platform; "" if it can be one."""
+    if not text:
+        return "it is empty"
+    if len(text) > _RUN_ID_MAX:
+        return f"it is longer than {_RUN_ID_MAX} characters"
+    return next((fault for char in text if (fault := _fault_of(char))), "")
+
+
+def _fault_of(char: str) -> str:
+    code = f"U+{ord(char):04X}"
+    if char in _QUOTES:
+        return f"it holds a quotation mark ({code})"
+    if char.isspace():
+        return f"it holds a blank ({code})"
+    if not char.isprintable():
+        return f"it holds an invisible character ({code})"
+    if char in _WILDCARDS:
+        return f"it holds '{char}'; one command is about one run (for many use `protect:` in the rule files)"
+    if char in ",;":
+        return f"it holds '{char}'; give one run at a time"
+    if char in _BRACKETS:
+        return f"it holds '{char}'"
+    if not char.isascii():
+        return f"it holds {unicodedata.name(char, 'a character').lower()} ({code})"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts of a configuration; `source` is the file, or what else they come from."""
+
+    names: tuple[str, ...]
+    source: str
+
+
+def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts | None:
+    """The accounts that a daemon on this configuration has; None if there is no configuration, or, unless it is
+    `needed` for anything else, if it cannot be read."""
+    from watchdog.settings import find_accounts  # pydantic takes a while to load
+
+    try:
+        names, file = find_accounts(config, os.environ)
+    except ConfigurationError:
+        if needed or config is not None:
+            raise
+        return None
+    return Accounts(names, str(file or "the environment")) if names else None
+
+
+def refuse_unknown_account(account: str | None, known: Accounts | None) -> None:
+    """Raise ConfigurationError if this account is not among those there are; it would mean no run at all."""
+    if account is None or known is None or account in known.names:
+        return
+    raise ConfigurationError(
+        f"there is no account {shown(account)}{suggestion(account, known.names) or ';'} "
+        f"{known.source} has: {', '.join(known.names)}"
+    )
+
+
+async def doubts(ledger: OpenLedger, run_id: str | None, account: str | None, known: Accounts | None) -> list[str]:
+    """What may be wrong with a run and an account, as far as the ledger knows them; a sentence each."""
+    found = [] if account is None or known is not None else _doubts_on_account(account, await ledger.store.known_runs())
+    if run_id is None:
+        return found
+    keys = await ledger.store.known_runs(run_id)
+    if not keys:
+        likely = _likely(run_id, (key[1] for key in await ledger.store.known_runs()))
+        hint = f" Did you mean {likely}?" if likely else ""
+        return [*found, f"the ledger does not know run {run_id} (a daemon enters new runs within a minute).{hint}"]
+    accounts = sorted({name for name, _ in keys})
+    if account is not None and account not in accounts:
+        return [*found, f"the ledger knows run {run_id} on account {', '.join(accounts)}, not on {account}."]
+    return found
+
+
+def _doubts_on_account(account: str, keys: Iterable[RunKey]) -> list[str]:
+    names = sorted({name for name, _ in keys})
+    if account in names:
+        return []
+    among = f"; the ledger knows {', '.join(names)}" if names else ""
+    hint = suggestion(account, names)
+    return [f"no configuration was found that says whether there is an account {shown(account)}{among}{hint or '.'}"]
+
+
+def _likely(run_id: str, known: Iterable[str]) -> str | None:
+    """The known id that a mistyped one was probably meant to be."""
+    folded = run_id.casefold()
+    head, tail = folded[:_SURE_CHARACTERS], folded[-_SURE_CHARACTERS:]
+    near = [each for each in known if each.casefold().startswith(head) or each.casefold().endswith(tail)]
+    return closest(run_id, near)
