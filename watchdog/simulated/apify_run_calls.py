@@ -57,7 +57,7 @@ def run_page(ask: Ask, is_meant: Callable[[ApifyRun], bool] | None = None) -> An
     )
     if is_meant is not None:
         runs = [run for run in runs if is_meant(run)]
-    items = [documents.short(run, ask.now_s) for run in runs[offset : offset + limit]]
+    items = [run.listed(ask.now_s) for run in runs[offset : offset + limit]]
     return paged(runs, offset, limit, desc, items)
 
 
