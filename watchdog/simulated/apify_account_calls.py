@@ -14,6 +14,20 @@ from watchdog.simulated.http import Answer, json_answer
 
 Call = Callable[[Ask, str], Answer]
 
+_ACTOR_FIELDS: Final[Mapping[str, type]] = {"name": str, "title": str}
+_TASK_FIELDS: Final[Mapping[str, type]] = {"name": str, "options": dict, "input": object}
+_SCHEDULE_FIELDS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("name", "cronExpression", "timezone", "description", "title"), str),
+    **dict.fromkeys(("isEnabled", "isExclusive"), bool),
+    "actions": list,
+    "notifications": dict,
+}
+_WEBHOOK_FIELDS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("requestUrl", "description", "payloadTemplate", "headersTemplate"), str),
+    **dict.fromkeys(("isAdHoc", "ignoreSslErrors", "doNotRetry", "shouldInterpolateStrings"), bool),
+    "eventTypes": list,
+    "condition": dict,
+}
 _SCHEDULE_SHORT_LACKS: Final = frozenset({"description", "title", "notifications"})
 _WEBHOOK_SHORT_LACKS: Final = frozenset({"payloadTemplate", "headersTemplate", "description"})
 
@@ -40,16 +54,14 @@ def get_limits(ask: Ask, _: str) -> Answer:
 
 
 def update_limits(ask: Ask, _: str) -> Answer:
-    fields = ask.fields()
+    fields = ask.fields(maxMonthlyUsageUsd=float, dataRetentionDays=int)
     usd, days = fields.get("maxMonthlyUsageUsd"), fields.get("dataRetentionDays")
-    if not (isinstance(usd, int | float | None) and isinstance(days, int | None)):
-        raise bad_request("Invalid input: maxMonthlyUsageUsd and dataRetentionDays must be numbers.")
     if usd is not None:
         if usd < documents.limits(ask.account, ask.now_s)["current"]["monthlyUsageUsd"]:
             raise bad_request("The limit is lower than what was used already.", "monthly-usage-limit-too-low")
         ask.account.max_monthly_usage_usd = float(usd)
     if days is not None:
-        ask.account.data_retention_days = int(days)
+        ask.account.data_retention_days = days
     return data_answer({}, 201)
 
 
@@ -82,10 +94,9 @@ def _readable(ask: Ask) -> list[ApifyActor]:
 
 
 def create_actor(ask: Ask, _: str) -> Answer:
-    account, fields = ask.account, ask.fields()
-    name = fields.get("name")
-    if not isinstance(name, str) or not name:
-        raise bad_request("Invalid input: name must be a string.")
+    account, fields = ask.account, ask.fields(**_ACTOR_FIELDS)
+    if not (name := fields.get("name")):
+        raise bad_request("Invalid input: name must be given.")
     if account.actor_by(f"{account.username}~{name}") is not None:
         raise RefusedError(409, "actor-name-not-unique", f"There is an Actor {name} already.")
     actor_id = account.add_actor(account.username, name)
@@ -98,9 +109,9 @@ def get_actor(ask: Ask, key: str) -> Answer:
 
 
 def update_actor(ask: Ask, key: str) -> Answer:
-    actor, fields = _own_actor(ask, key), ask.fields()
-    if isinstance(name := fields.get("name"), str):
-        ask.account.rename_actor(actor.id, name)
+    actor, fields = _own_actor(ask, key), ask.fields(**_ACTOR_FIELDS)
+    if "name" in fields:
+        ask.account.rename_actor(actor.id, fields["name"])
     _retitle(ask, ask.account.actors[actor.id], fields)
     return data_answer(documents.actor(ask.account.actors[actor.id], ask.account))
 
@@ -148,8 +159,7 @@ def _built(ask: Ask, build_id: str) -> ApifyActor:
 
 
 def _retitle(ask: Ask, actor: ApifyActor, fields: Mapping[str, Any]) -> None:
-    if isinstance(title := fields.get("title"), str):
-        ask.account.actors[actor.id] = msgspec.structs.replace(actor, title=title)
+    ask.account.actors[actor.id] = msgspec.structs.replace(actor, title=fields.get("title", actor.title))
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -160,8 +170,8 @@ def list_tasks(ask: Ask, _: str) -> Answer:
 
 
 def create_task(ask: Ask, _: str) -> Answer:
-    account, fields = ask.account, ask.fields()
-    actor, name = account.actor_by(str(fields.get("actId"))), fields.get("name") or "my-task"
+    account, fields = ask.account, ask.fields(actId=str, **_TASK_FIELDS)
+    actor, name = account.actor_by(fields.get("actId", "")), fields.get("name", "my-task")
     if actor is None:
         raise RefusedError(404, "actor-not-found", "Actor was not found.")
     if any(task.name == name for task in account.tasks.values()):
@@ -177,7 +187,7 @@ def get_task(ask: Ask, key: str) -> Answer:
 
 def update_task(ask: Ask, key: str) -> Answer:
     task = _task(ask, key)
-    _change_task(ask, task, ask.fields())
+    _change_task(ask, task, ask.fields(**_TASK_FIELDS))
     return data_answer(documents.task(ask.account.tasks[task.id], ask.account))
 
 
@@ -204,10 +214,19 @@ def _task(ask: Ask, key: str) -> ApifyTask:
 def _change_task(ask: Ask, task: ApifyTask, fields: Mapping[str, Any]) -> None:
     ask.account.tasks[task.id] = msgspec.structs.replace(
         task,
-        name=fields.get("name") or task.name,
-        options={**task.options, **(fields.get("options") or {})},
+        name=fields.get("name", task.name),
+        options={**task.options, **_checked_options(fields.get("options", {}))},
         input=fields.get("input", task.input),
     )
+
+
+def _checked_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    whole = ("timeoutSecs", "memoryMbytes", "maxItems")
+    if any(not isinstance(options.get(name), int | None) for name in whole):
+        raise bad_request(f"Invalid input: {', '.join(whole)} must be whole numbers.")
+    if not isinstance(options.get("maxTotalChargeUsd"), int | float | None):
+        raise bad_request("Invalid input: maxTotalChargeUsd must be a number.")
+    return options
 
 
 # --- schedules and webhooks ------------------------------------------------------------------------------------------
@@ -250,17 +269,17 @@ def get_schedule_log(ask: Ask, schedule_id: str) -> Answer:
 
 
 def _schedule_fields(ask: Ask) -> dict[str, Any]:
-    fields = ask.fields()
-    if any(not isinstance(fields.get(name), bool | None) for name in ("isEnabled", "isExclusive")):
-        raise bad_request("Invalid input: isEnabled and isExclusive must be booleans.")
-    for action in fields.get("actions") or []:
-        if action.get("type") == "RUN_ACTOR_TASK":
+    fields = ask.fields(**_SCHEDULE_FIELDS)
+    for action in fields.get("actions", []):
+        kind = action.get("type") if isinstance(action, dict) else None
+        if kind == "RUN_ACTOR_TASK":
             if ask.account.task_by(str(action.get("actorTaskId"))) is None:
                 raise RefusedError(404, "schedule-actor-task-not-found", "Task of the schedule was not found.")
+        elif kind != "RUN_ACTOR":
+            raise bad_request("Invalid input: the type of an action is RUN_ACTOR or RUN_ACTOR_TASK.")
         elif ask.account.actor_by(str(action.get("actorId"))) is None:
             raise RefusedError(404, "schedule-actor-not-found", "Actor of the schedule was not found.")
-    names = ("name", "cronExpression", "timezone", "isEnabled", "isExclusive", "description", "title", "actions")
-    return {name: fields[name] for name in names if fields.get(name) is not None}
+    return fields
 
 
 def list_webhooks(ask: Ask, _: str) -> Answer:
@@ -279,14 +298,14 @@ def list_webhooks_of_task(ask: Ask, key: str) -> Answer:
 
 def create_webhook(ask: Ask, _: str) -> Answer:
     """A webhook is of an Actor, a task or a run; none is of a whole account."""
-    fields = _webhook_fields(ask)
+    fields = ask.fields(**_WEBHOOK_FIELDS)
     if (
         not fields.get("eventTypes")
         or not fields.get("requestUrl")
         or not any((fields.get("condition") or {}).values())
     ):
         raise bad_request("Invalid input: eventTypes, requestUrl and a condition must be given.")
-    if (key := ask.query.get("idempotencyKey") or ask.fields().get("idempotencyKey")) is not None:
+    if (key := ask.query.get("idempotencyKey") or ask.fields(idempotencyKey=str).get("idempotencyKey")) is not None:
         return data_answer(ask.account.webhook_once(key, fields), 201)
     return data_answer(ask.account.put_webhook(fields), 201)
 
@@ -297,7 +316,7 @@ def get_webhook(ask: Ask, webhook_id: str) -> Answer:
 
 def update_webhook(ask: Ask, webhook_id: str) -> Answer:
     webhook: dict[str, Any] = found(ask.account.webhooks.get(webhook_id))
-    webhook.update(_webhook_fields(ask), modifiedAt=ask.now)
+    webhook.update(ask.fields(**_WEBHOOK_FIELDS), modifiedAt=ask.now)
     return data_answer(webhook)
 
 
@@ -319,15 +338,6 @@ def list_dispatches_of_webhook(ask: Ask, webhook_id: str) -> Answer:
 def _webhooks(ask: Ask, is_meant: Callable[[Mapping[str, Any]], bool]) -> Answer:
     meant = [webhook for webhook in ask.account.webhooks.values() if is_meant(webhook["condition"])]
     return ask.page(meant, lambda thing: _without(thing, _WEBHOOK_SHORT_LACKS))
-
-
-def _webhook_fields(ask: Ask) -> dict[str, Any]:
-    fields = ask.fields()
-    names = (
-        *("eventTypes", "condition", "requestUrl", "isAdHoc", "ignoreSslErrors", "doNotRetry", "description"),
-        *("payloadTemplate", "headersTemplate", "shouldInterpolateStrings"),
-    )
-    return {name: fields[name] for name in names if fields.get(name) is not None}
 
 
 def _without(thing: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:

@@ -97,12 +97,17 @@ class Ask:
         except (msgspec.DecodeError, OSError, zlib.error, EOFError) as why:
             raise bad_request("Invalid input: The request body is not valid JSON.") from why
 
-    def fields(self) -> dict[str, Any]:
-        """The body, which must be a JSON object."""
+    def fields(self, **kinds: type) -> dict[str, Any]:
+        """These fields of the body, a JSON object, as far as they are given and not null; refused if of another
+        kind. `float` takes whole numbers too."""
         body = self.data()
         if not isinstance(body, dict):
             raise bad_request("Invalid input: The request body must be an object.")
-        return body
+        given = {name: body[name] for name in kinds if body.get(name) is not None}
+        for name, value in given.items():
+            if not _is_a(value, kinds[name]):
+                raise bad_request(f"Invalid input: {name} must be {_KINDS[kinds[name]]}.")
+        return given
 
     def at(self, elapsed_s: float) -> str:
         return iso_millis(self.account.clock.at(elapsed_s))
@@ -135,6 +140,23 @@ class Ask:
                 return zlib.decompress(body)
         # The real one knows Brotli as well; the standard library does not.
         raise RefusedError(415)
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a number",
+    dict: "an object",
+    list: "an array",
+    object: "JSON",
+}
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind in (bool, object)
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def paged(found: Sequence[Any], offset: int, limit: int, desc: bool, items: Sequence[Any]) -> Answer:

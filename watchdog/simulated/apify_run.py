@@ -52,9 +52,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """Until this moment `startedAt` is absent."""
 
     @property
-    def is_prompt(self) -> bool:
-        """Whether the cost of an active run is shown as it is."""
-        return not (self.refresh_every_s or self.cost_lag_s)
+    def is_all(self) -> bool:
+        """Whether lists show an active run as it is."""
+        return self.cost_in_list and not (
+            self.cost_hidden or self.refresh_every_s or self.cost_lag_s or self.start_from_s > float("-inf")
+        )
 
 
 class ApifyRun(SimRun):
@@ -93,6 +95,7 @@ class ApifyRun(SimRun):
         self.pricing = pricing
         self.results = results
         self.shown = shown
+        self._is_plain = shown.is_all and pricing is None
         self.memory_mbytes = memory_mbytes
         self.timeout_secs = timeout_secs
         self.ends_after_s = ends_after_s
@@ -145,19 +148,23 @@ class ApifyRun(SimRun):
         moment_s = max(moment_s, self.life.start_s)
         return self._work(self.life.ran_s(moment_s), self._starts(moment_s))
 
-    def listed_usd(self, now_s: float) -> float | msgspec.UnsetType:
-        """`usageTotalUsd` as lists show it at `now_s`."""
-        return self.shown_usd(now_s) if self.shown.cost_in_list else msgspec.UNSET
+    def listed(self, now_s: float) -> RunShort:
+        """The item of lists at `now_s`."""
+        item, phase, shown = self.short, self.phase, self.shown
+        if self._is_plain and phase.status not in TERMINAL and self.cost is not None:
+            # The hot way: 1,000 of these make a page.
+            item.usage_total_usd = round(self.cost(phase.ran_s(now_s)), 9)
+            return item
+        item.usage_total_usd = self.shown_usd(now_s) if shown.cost_in_list else msgspec.UNSET
+        item.started_at = self.started_at if now_s >= shown.start_from_s else msgspec.UNSET
+        return item
 
     def shown_usd(self, now_s: float) -> float | msgspec.UnsetType:
         """`usageTotalUsd` as the run's own page shows it at `now_s`."""
-        phase, shown = self.phase, self.shown
-        if self.cost is not None and shown.is_prompt and not shown.cost_hidden and phase.status not in TERMINAL:
-            # The hot way: 1,000 of these make a page.
-            return round(self.cost(phase.ran_s(now_s)), 9)
-        moment_s = min(self.figures_s(now_s), now_s - shown.cost_lag_s)
-        work = self.work_at(moment_s)
-        usd = None if shown.cost_hidden else self._cost_usd(work)
+        if self.shown.cost_hidden:
+            return msgspec.UNSET
+        moment_s = min(self.figures_s(now_s), now_s - self.shown.cost_lag_s)
+        usd = self._cost_usd(self.work_at(moment_s))
         return msgspec.UNSET if usd is None else round(usd, 9)
 
     def figures_s(self, now_s: float, refreshed: bool = True) -> float:

@@ -57,7 +57,7 @@ def run_page(ask: Ask, is_meant: Callable[[ApifyRun], bool] | None = None) -> An
     )
     if is_meant is not None:
         runs = [run for run in runs if is_meant(run)]
-    items = [documents.short(run, ask.now_s) for run in runs[offset : offset + limit]]
+    items = [run.listed(ask.now_s) for run in runs[offset : offset + limit]]
     return paged(runs, offset, limit, desc, items)
 
 
@@ -102,22 +102,17 @@ def delete_run(ask: Ask, run_id: str) -> Answer:
 def update_run(ask: Ask, run_id: str) -> Answer:
     """Status message and access. The description asks for `runId` in the body; official clients send none."""
     run = visible(ask, run_id)
-    fields = ask.fields()
+    fields = ask.fields(runId=str, statusMessage=str, isStatusMessageTerminal=bool, generalAccess=str)
     if fields.get("runId", run.id) != run.id:
         raise bad_request("Invalid input: runId must be that of the path.")
-    message, final, access = (
-        fields.get(name) for name in ("statusMessage", "isStatusMessageTerminal", "generalAccess")
-    )
+    message, access = fields.get("statusMessage"), fields.get("generalAccess")
     if message is None and access is None:
         raise bad_request("Invalid input: statusMessage or generalAccess must be given.")
-    if not isinstance(message, str | None):
-        raise bad_request("Invalid input: statusMessage must be a string.")
-    if not isinstance(final, bool | None):
-        raise bad_request("Invalid input: isStatusMessageTerminal must be a boolean.")
     if access is not None and access not in _ACCESSES:
         raise bad_request(f"Invalid input: generalAccess must be one of {', '.join(sorted(_ACCESSES))}.")
     if message is not None:
-        run.status_message, run.is_status_message_terminal = message[:MESSAGE_MAX], final
+        run.status_message = message[:MESSAGE_MAX]
+        run.is_status_message_terminal = fields.get("isStatusMessageTerminal")
     run.general_access = access or run.general_access
     return told(ask, run)
 
@@ -170,10 +165,10 @@ def reboot_run(ask: Ask, run_id: str) -> Answer:
 def charge_run(ask: Ask, run_id: str) -> Answer:
     """Charge events; the same idempotency key charges once."""
     run = visible(ask, run_id)
-    fields = ask.fields()
-    name, count = fields.get("eventName"), fields.get("count", 1)
-    if not isinstance(name, str) or not isinstance(count, int) or count < 0:
-        raise bad_request("Invalid input: eventName must be a string, count a whole number.")
+    fields = ask.fields(eventName=str, count=int)
+    name, count = fields.get("eventName", ""), fields.get("count", 1)
+    if count < 0:
+        raise bad_request("Invalid input: count must not be negative.")
     if not isinstance(run.pricing, PayPerEvent):
         raise bad_request("The Actor does not charge by event.", "cannot-charge-non-pay-per-event-actor")
     if name.startswith("apify-"):
@@ -217,7 +212,7 @@ def _start(ask: Ask, source: Mapping[str, str], saved: Mapping[str, Any]) -> Ans
         "max_items": _either(_max_items(ask), saved.get("maxItems")),
         "max_total_charge_usd": _either(_most_usd(ask), saved.get("maxTotalChargeUsd")),
         "restart_on_error": _either(ask.maybe_flag("restartOnError"), saved.get("restartOnError")),
-        "origin": ask.request.headers.get("x-apify-request-origin"),
+        "origin": ask.request.headers.get("x-apify-request-origin") or None,
         "user_agent": ask.request.headers.get("user-agent"),
     }
     given = {name: value for name, value in asked.items() if value is not None}

@@ -15,14 +15,6 @@ _CU_USD: Final = 0.3
 """Price of a compute unit, for the split of costs only."""
 
 
-def short(run: ApifyRun, now_s: float) -> Any:
-    """An item of a list of runs."""
-    item = run.short
-    item.usage_total_usd = run.listed_usd(now_s)
-    item.started_at = run.started_at if now_s >= run.shown.start_from_s else msgspec.UNSET
-    return item
-
-
 def whole(run: ApifyRun, account: ApifyAccount, now_s: float) -> dict[str, Any]:
     """The whole run object."""
     item, shown = run.short, run.shown
