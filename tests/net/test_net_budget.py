@@ -428,7 +428,8 @@ def test_no_more_leave_in_any_time_than_the_bucket_gives(per_minute: int, wishes
         assert len(starts) == len(wishes)
         # One that waits for ten seconds goes by the pace of a sweep.
         a_minute = max(1, per_minute - max(1, round(0.10 * per_minute)))
-        at_once = max(4, 0.2 * a_minute + 1)
+        # And sweeps owe the looks before it no more than a second beyond their burst, which may let one more through.
+        at_once = max(4, 0.2 * a_minute + 1) + 1
         for first, start in enumerate(starts):
             for count, other in enumerate(starts[first:], 1):
                 assert count <= at_once + (other - start) * a_minute / 60 + 1e-3

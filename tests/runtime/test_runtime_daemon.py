@@ -278,6 +278,42 @@ async def test_all_tokens_wrong_at_the_start_is_a_mistake_of_the_configuration(w
         w._running = None
 
 
+@pytest.mark.parametrize(
+    ("apify", "lobstr"),
+    [
+        ({"status": 403, "body": b"<html>Access denied"}, {"status": 403, "body": b"<html>Access denied"}),
+        ({"status": 401}, {"status": 500}),
+        ({"status": 401}, {"status": 403, "body": b'{"message": "Forbidden"}'}),
+        ({"status": 407, "body": b""}, {"status": 511, "body": b"<html>Log in"}),
+        ({"status": 403, "body": b'{"detail": "No."}'}, {"status": 401, "body": b'{"error": "No."}'}),
+    ],
+)
+async def test_only_every_platforms_own_refusal_is_a_mistake_of_the_configuration(
+    world: Any, apify: dict[str, Any], lobstr: dict[str, Any]
+) -> None:
+    """Anything else may pass, and systemd is to start it again."""
+    async with world(CAP) as w:
+        w.fault("status", "*", account=w.apify, **apify)
+        w.fault("status", "*", account=w.lobstr, **lobstr)
+        with pytest.raises(StartupError) as caught:
+            await w.start()
+        assert caught.value.exit_code == 1
+        w._running = None
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_platform_that_wants_to_be_left_alone_is(world: Any, status: int) -> None:
+    async with world(CAP) as w:
+        await w.start()
+        fault = w.fault("status", "list", account=w.apify, status=status, headers={"Retry-After": "60"}, times=1)
+        await w.until(lambda: fault.hits == 1, "the fault")
+        began, before = w.clock.monotonic(), len(w.sim.requests)
+        await w.until(lambda: w.clock.monotonic() - began > 40, "the time that it wants")
+        lists = [each for each in w.sim.requests[before:] if each.path == "/v2/actor-runs"]
+        assert not lists, lists
+        await w.until(lambda: all(each.ok for each in w.daemon.readiness()), "the recovery")
+
+
 async def test_nobody_reachable_at_the_start_is_a_fault_of_the_environment(world: Any) -> None:
     async with world(CAP) as w:
         w.base_urls = dict.fromkeys(("apify", "lobstr"), "http://127.0.0.1:1")

@@ -222,3 +222,16 @@ def test_a_file_that_changed_since(tmp_path: Path) -> None:
 
 def test_settings_without_a_file_do_not_change() -> None:
     assert load_settings(None, {"APIFY_TOKEN": "x"}, search=()).file_digest() == ""
+
+
+def test_a_key_that_others_may_read_is_warned_of(tmp_path: Path) -> None:
+    cert, key = make_certificate(tmp_path)
+    web = f"web: {{tls_cert: {cert.name}, tls_key: {key.name}}}\n"
+    key.chmod(0o600)
+    cert.chmod(0o644)
+    assert load(tmp_path, web).warnings == ()
+    key.chmod(0o644)
+    (warning,) = load(tmp_path, web).warnings
+    assert warning.startswith(
+        f"web: tls_key: '{key}' can be read by other users of this machine (mode 0644): chmod 600"
+    )

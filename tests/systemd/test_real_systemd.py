@@ -24,6 +24,7 @@ UNIT = "budget-watchdog.service"
 INSTANCE = "budget-watchdog@growth.service"
 TOKEN = "apify_api_S3CRETofTheSystemdTests"
 OTHER_TOKEN = "apify_api_S3CRETofTheInstance"
+NEW_TOKEN = "apify_api_S3CRETthatTookItsPlace"
 CONFIG = "/etc/budget-watchdog/config.yaml"
 RULES = "/etc/budget-watchdog/rules/apify.yaml"
 LEDGER = "/var/lib/budget-watchdog/ledger.db"
@@ -329,6 +330,49 @@ def test_an_encrypted_credential(service: Site, eventually: Callable[..., Any]) 
     eventually(service.pages.ready, "readiness")
     encrypted = service.machine.root / "etc/credstore.encrypted/budget-watchdog.apify"
     assert TOKEN.encode() not in encrypted.read_bytes()
+
+
+def test_a_new_credential_comes_with_a_reload_of_systemd_252_and_with_any_restart(
+    service: Site, eventually: Callable[..., Any]
+) -> None:
+    """systemd copies credentials when it starts a process of the unit, which no change of the file makes it do. 252
+    does so for the second command of a reload, too, into the folder that the daemon sees."""
+    (service.machine.root / f"etc/systemd/system/{UNIT}.d/encrypted.conf").unlink(missing_ok=True)
+    service.machine.systemctl("daemon-reload")
+    service.follow(commands("Tokens"))
+    service.machine.systemctl("restart", UNIT)
+    service.follow(commands("Tokens"), NEW_TOKEN)
+    service.account.token = NEW_TOKEN
+    eventually(lambda: not service.pages.ready(), "a refusal")
+    version = service.machine.systemctl("--version").split()[1]
+    if version == "252":
+        service.follow(commands("A new token"))
+        eventually(service.pages.ready, lambda: service.journal()[-3000:])
+        assert "token replaced, the new one is used" in service.journal()
+    service.account.token = TOKEN
+    service.follow(commands("Tokens"))
+    service.follow(commands("A new token", 1))
+    eventually(service.pages.ready, lambda: service.journal()[-3000:])
+
+
+def test_a_token_file_is_read_again(service: Site, eventually: Callable[..., Any]) -> None:
+    """By a user without a name, by the group that the docs give it."""
+    service.account.token = TOKEN
+    block = commands("A new token", 2)
+    service.follow(block)
+    config = (service.machine.root / CONFIG.lstrip("/")).read_text()
+    with_file = "platform: apify\n    token_file: /etc/budget-watchdog/tokens/apify"
+    service.machine.write(CONFIG, config.replace("platform: apify", with_file, 1))
+    service.machine.systemctl("restart", UNIT)
+    eventually(service.pages.ready, lambda: service.journal()[-3000:])
+    write = block[block.index("systemd-ask-password") : block.index("install -d /etc/systemd")]
+    service.follow(write, NEW_TOKEN)
+    service.account.token = NEW_TOKEN
+    eventually(lambda: "token replaced, the new one is used" in service.journal(), "the new token")
+    run = service.run_at(60.0)
+    eventually(lambda: run.truth().aborted_by_api, "an abort with the new token")
+    assert "other users of this machine" not in service.journal()
+    assert NEW_TOKEN not in service.journal()
 
 
 def test_an_instance_has_everything_of_its_own(service: Site, pages_on: Any, eventually: Callable[..., Any]) -> None:

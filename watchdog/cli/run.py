@@ -26,8 +26,8 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
     """Keep watch over every active run of every account until SIGTERM or SIGINT (Ctrl-C).
 
     Metrics are on http://127.0.0.1:9877/metrics (`listen` in the configuration), with /healthz and /readyz. If not one
-    account can be reached at the start it ends with 1, or with 2 if a token was refused; later faults are logged and
-    tried again. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
+    account can be reached at the start it ends with 1, or with 2 if every platform itself refuses its token; later
+    faults are logged and tried again. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
     """
     systemd = Systemd()
     with systemd.told_of_the_end():
