@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from watchdog.domain.rule import Selector, glob_matches
+from watchdog.domain.glob import glob_matches
+from watchdog.domain.rule import Selector
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown, suggestion
-from watchdog.domain.rule import RUN_KEYS, Action, Protection, Rule, Selector, glob_matches
+from watchdog.domain.glob import glob_matches
+from watchdog.domain.rule import RUN_KEYS, Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
 from watchdog.rulefile.reach import OWNERS, PLATFORMS, Surroundings
 from watchdog.rulefile.values import (

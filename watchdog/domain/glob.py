@@ -1,0 +1,70 @@
+"""Globs, and when two texts count as the same.
+
+People copy names from web pages and mail, so texts that look the same are the same: both sides are compared in
+Unicode's composed form (NFC), with every kind of blank as one plain space, none at the ends, and without characters
+that nobody can see.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def is_invisible(char: str) -> bool:
+    """Whether nobody can see it: zero width, byte order mark, soft hyphen, marks of direction, variants of emoji."""
+    return not char.isascii() and (unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f")
+
+
+def fold(text: str) -> str:
+    """The text in the form in which texts are compared."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", "".join(char for char in text if not is_invisible(char)))
+    elif text.isalnum():
+        return text
+    return " ".join(text.split())
+
+
+class Matcher:
+    """Some globs made ready: `*` is any text (also across `/`), `?` one character, `[abc]` one of these.
+
+    A pattern is also an exact text: `[EU] leads` matches the name `[EU] leads`, and `[EU] *` every name that begins
+    so. Case counts. However many exact texts there are, a name is found among them in one look-up.
+    """
+
+    __slots__ = ("_exact", "_globs")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        folded = tuple(map(fold, patterns))
+        self._exact = frozenset(folded)
+        self._globs = tuple(_compiled(pattern) for pattern in folded if _WILD.search(pattern))
+
+    def matches(self, name: str) -> bool:
+        """Whether any glob matches."""
+        text = fold(name)
+        return text in self._exact or any(glob.match(text) is not None for glob in self._globs)
+
+    def matches_any(self, names: Iterable[str]) -> bool:
+        """Whether any glob matches any of the names."""
+        return any(self.matches(name) for name in names)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    readings = {translate(pattern): None, translate(pattern.replace("[", "[[]")): None}
+    return re.compile("|".join(readings))
+
+
+@lru_cache(maxsize=1024)
+def matcher(patterns: tuple[str, ...]) -> Matcher:
+    """The matcher of these globs; for use while reading configurations, not for every run."""
+    return Matcher(patterns)
+
+
+def glob_matches(patterns: tuple[str, ...], names: Iterable[str]) -> bool:
+    """Whether any glob matches any of the names."""
+    return matcher(patterns).matches_any(names)
