@@ -39,7 +39,6 @@ from watchdog.document import (
     Loc,
     Scalar,
     Table,
-    closest,
     kind_of,
     parse_document,
     parse_duration,
@@ -47,10 +46,10 @@ from watchdog.document import (
     read_bytes,
     read_document,
     shown,
-    suggestion,
     unknown_key,
 )
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.hints import after_unknown, closest, other_meaning
 
 PREFIX = "BUDGET_WATCHDOG_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
@@ -484,8 +483,11 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Problem]:
 def _likely_variable(name: str) -> str:
     # Compared without the prefix, which alone would make any two of them alike.
     keys = {key.upper(): PREFIX + key.upper() for key in (*SETTING_KEYS, "config")}
-    likely = closest(name[len(PREFIX) :], keys)
-    return f", did you mean '{keys[likely]}'?" if likely else f"; known variables: {', '.join(keys.values())}"
+    word = name[len(PREFIX) :]
+    if likely := closest(word, keys):
+        return f", did you mean '{keys[likely]}'?"
+    meaning = other_meaning(word, keys)
+    return f"{f': it {meaning}' if meaning else ''}; known variables: {', '.join(keys.values())}"
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -644,8 +646,8 @@ class _Loader:
         name = account.get("platform")
         known = self._platforms
         if known is not None and isinstance(name, str) and name and name not in known:
-            hint = suggestion(name, known) or f"; known platforms: {', '.join(sorted(known))}"
-            self._problem(("accounts", index, "platform"), f"unknown platform {shown(name)}{hint}", whole=True)
+            message = f"unknown platform {shown(name)}{after_unknown(name, sorted(known), 'platform')}"
+            self._problem(("accounts", index, "platform"), message, whole=True)
 
     def _token(self, account: dict[str, Any], index: int) -> SecretStr:
         """The token; a placeholder where there is a problem with it, so that the other checks go on."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown, suggestion
+from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
 from watchdog.domain.rule import RUN_KEYS, Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
+from watchdog.hints import after_unknown, suggestion
 from watchdog.rulefile.reach import OWNERS, PLATFORMS, Surroundings
 from watchdog.rulefile.values import (
     MAX_NAME,
@@ -212,8 +213,7 @@ class FileReader:
             return
         for node, glob in zip(_items(entry.value), selector.globs.get("platform", ()), strict=False):
             if not glob_matches((glob,), tuple(known)):
-                hint = suggestion(glob, known) or f"; known platforms: {', '.join(sorted(known))}"
-                desk.error(node, f"unknown platform {shown(glob)}{hint}")
+                desk.error(node, f"unknown platform {shown(glob)}{after_unknown(glob, sorted(known), 'platform')}")
 
     def _check_keys(self, table: Table, selector: Selector, desk: Desk) -> None:
         own = [key for key in table.entries if key.key in OWNERS]

@@ -19,10 +19,10 @@ from watchdog.document import (
     parse_duration,
     resolve,
     shown,
-    suggestion,
     unknown_key,
 )
 from watchdog.errors import Problem
+from watchdog.hints import suggestion
 
 MAX_NAME = 128
 MAX_GLOB = 512
