@@ -223,7 +223,10 @@ class _Draft:
         return self.files.digest
 
     def judge(self) -> LoadedRules:
-        return parse_rules(self.files, platforms=tuple(self.specs), accounts=_views(self.settings))
+        specs = self.specs
+        return parse_rules(
+            self.files, platforms=tuple(specs), accounts=_views(self.settings), match_keys=match_keys(specs)
+        )
 
 
 @dataclass(slots=True)
@@ -245,7 +248,12 @@ class _Health:
 
 def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
     """The rules that the settings name, checked against the accounts there are."""
-    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings))
+    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings), match_keys=match_keys(specs))
+
+
+def match_keys(specs: Mapping[str, PlatformSpec]) -> dict[str, tuple[str, ...]]:
+    """The rule keys that only runs of each platform have."""
+    return {name: spec.match_keys for name, spec in specs.items()}
 
 
 def _views(settings: Settings) -> list[AccountView]:

@@ -17,7 +17,9 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MAX_LENGTH = 200
 
 #: Parts that may be added without meaning more: `actor_name`, `max_credits_limit`.
-_NEUTRAL = frozenset("id ids name names limit limits key value the a io com port host".split())
+_NEUTRAL = frozenset(
+    {"id", "ids", "name", "names", "limit", "limits", "key", "value", "the", "a", "io", "com", "port", "host"}
+)
 #: Other words for the same: what people say, and the name that Apify gives to its own cap of a run.
 _SYNONYMS = {"runtime": "duration", "price": "cost", "spend": "cost", "dollar": "usd", "dollars": "usd"}
 _ALIASES = {"maxtotalchargeusd": "max_cost_usd", "maxtotalcharge": "max_cost_usd"}
@@ -53,7 +55,7 @@ _MEANINGS = (
     _meaning(
         "month months monthly day days daily week weeks weekly year years yearly annual annually hour hours hourly "
         "quarter quarterly period",
-        f"would be a limit on all runs of a time together, and there is none yet: {_ONE_RUN}",
+        f"would be a limit on all runs of a period together, and there is none yet: {_ONE_RUN}",
     ),
     _meaning(
         "total totals sum overall all global combined cumulative aggregate together",

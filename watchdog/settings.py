@@ -34,6 +34,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from watchdog.config_file import CONFIG_VARIABLE, PREFIX, SEARCH_PATHS, find_config, may_exist
 from watchdog.document import (
     Document,
     Loc,
@@ -51,9 +52,6 @@ from watchdog.document import (
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.hints import after_unknown, closest, other_meaning
 
-PREFIX = "BUDGET_WATCHDOG_"
-CONFIG_VARIABLE = PREFIX + "CONFIG"
-SEARCH_PATHS = (Path("budget-watchdog.yaml"), Path("/etc/budget-watchdog/config.yaml"))
 MAX_TOKEN_BYTES = 64 * 1024
 MAX_PEM_BYTES = 1024 * 1024
 #: The name of the systemd credential that holds the admin token.
@@ -386,7 +384,7 @@ def load_settings(
     `platforms` are the names an account may have; None leaves that unchecked. Raises ConfigurationError with every
     mistake found.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search=search)
     data = read_bytes(file) if file is not None else b""
     document = parse_document(data, str(file)) if file is not None else None
     loader = _Loader(document, file, environ, platforms)
@@ -406,7 +404,7 @@ def find_ledger(
     The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
     cannot be read or its `ledger` is no text.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search=search)
     if address := environ.get(f"{PREFIX}LEDGER"):
         return address, file
     default = str(Settings.model_fields["ledger"].default)
@@ -421,17 +419,19 @@ def find_ledger(
     return entry.value.value, file
 
 
-def _named_file(environ: Mapping[str, str]) -> Path | None:
-    name = environ.get(CONFIG_VARIABLE)
-    return Path(name) if name else None
-
-
-def _may_exist(path: Path) -> bool:
-    """Whether the file is there, or cannot be looked at: passing over settings in silence would be worse."""
+def setting_problem(
+    key: str, message: str, config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
+) -> Problem:
+    """A problem with a setting at the top level, told where it is set: in a variable, or at a place in the file."""
+    if environ.get(variable := PREFIX + key.upper()):
+        return Problem("", 0, 0, f"{variable}: {message.removeprefix(f'{key}: ')}")
+    file = find_config(config, environ, search=search)
     try:
-        return path.exists() or path.is_symlink()
-    except OSError:
-        return True
+        root = read_document(file).root if file is not None else None
+    except ConfigurationError:
+        root = None
+    entry = root.get(key) if isinstance(root, Table) else None
+    return Problem(str(file), entry.value.line, entry.value.column, message) if entry else Problem("", 0, 0, message)
 
 
 class _Environment(EnvSettingsSource):
@@ -798,7 +798,7 @@ def _token_of_systemd(name: object, environ: Mapping[str, str]) -> SecretStr:
     usable = isinstance(name, str) and _NAME.fullmatch(name) is not None
     if folder and usable:
         path = Path(folder) / str(name)
-        if _may_exist(path):
+        if may_exist(path):
             return _token_of_file(path, "", str(path))
     credential = f"named '{name}'" if usable else "of the account's name"
     raise _Fault("", f"no token: write token_file or token_env, or give systemd a credential {credential}")
@@ -830,7 +830,7 @@ def _is_usable(variable: object) -> bool:
 def _web_credential(environ: Mapping[str, str]) -> SecretStr | None:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder) / WEB_CREDENTIAL if folder else None
-    return _token_of_file(path, "", str(path)) if path is not None and _may_exist(path) else None
+    return _token_of_file(path, "", str(path)) if path is not None and may_exist(path) else None
 
 
 def _secret(data: bytes) -> SecretStr:

@@ -58,12 +58,12 @@ def test_a_slip_gets_a_hint(word: str, known: tuple[str, ...], meant: str) -> No
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("max_cost_usd_per_month", "all runs of a time together"),
-        ("max_cost_usd_per_day", "all runs of a time together"),
-        ("monthly_max_cost_usd", "all runs of a time together"),
-        ("maxCostUsdDaily", "all runs of a time together"),
-        ("maxcostpermonth", "all runs of a time together"),
-        ("max_credits_weekly", "all runs of a time together"),
+        ("max_cost_usd_per_month", "all runs of a period together"),
+        ("max_cost_usd_per_day", "all runs of a period together"),
+        ("monthly_max_cost_usd", "all runs of a period together"),
+        ("maxCostUsdDaily", "all runs of a period together"),
+        ("maxcostpermonth", "all runs of a period together"),
+        ("max_credits_weekly", "all runs of a period together"),
         ("total_max_cost_usd", "many runs together"),
         ("max_total_credits", "many runs together"),
         ("budget_usd", "budget"),

@@ -78,8 +78,8 @@ def test_a_bare_rule_means_every_run_and_aborts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0123", "12345678", "300e1234", "on", "yes", "1:30", "2024-01-01", "010", "'null'"])
 def test_under_match_a_value_is_what_is_written(tmp_path: Path, text: str) -> None:
-    loaded = load(tmp_path, f"rules: [{{name: x, match: {{run_id: {text}}}, limits: {{max_credits: 1}}}}]")
-    assert loaded.rules.rules[0].selector.globs["run_id"] == (text.strip("'"),)
+    loaded = load(tmp_path, f"rules: [{{name: x, match: {{squid: {text}}}, limits: {{max_credits: 1}}}}]")
+    assert loaded.rules.rules[0].selector.globs["squid"] == (text.strip("'"),)
 
 
 @pytest.mark.parametrize(("text", "value"), [("010", 10.0), ("1e3", 1000.0), (".5", 0.5), ("+5", 5.0), ("0", 0.0)])

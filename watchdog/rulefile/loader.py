@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,13 +56,14 @@ def load_rules(
     *,
     platforms: Collection[str] | None = None,
     accounts: Collection[AccountView] | None = None,
+    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """Read a rule file, or every `*.yaml` and `*.yml` of a folder (not of folders in it), sorted by name.
 
-    `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. Raises
-    ConfigurationError with all mistakes of all files.
+    `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. `match_keys`: the
+    keys that only the runs of each platform have. Raises ConfigurationError with all mistakes of all files.
     """
-    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts)
+    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts, match_keys=match_keys)
 
 
 def read_rule_files(path: Path) -> RuleFiles:
@@ -78,12 +79,13 @@ def parse_rules(
     *,
     platforms: Collection[str] | None = None,
     accounts: Collection[AccountView] | None = None,
+    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """What these files say; otherwise like `load_rules`."""
     if files.fault is not None:
         raise ConfigurationError(files.fault.problems)
     harvest = Harvest()
-    around = Surroundings(platforms, accounts)
+    around = Surroundings(platforms, accounts, match_keys or {})
     for path, content in files.contents:
         try:
             FileReader(_document(path, content), harvest, around).read()
