@@ -194,7 +194,7 @@ def test_the_keys_of_an_installed_plug_in_are_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="actor is a key of apify, but platform is crawlhub"):
         load_rules(write(tmp_path, platform="crawlhub", actor="y"), platforms=platforms, match_keys=keys)
     with pytest.raises(ConfigurationError, match="unknown key 'spider'; known keys: platform, "):
-        load_rules(file, platforms=BOTH)
+        load_rules(write(tmp_path, spider="x"), platforms=BOTH)
 
 
 def test_a_key_that_two_platforms_have(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from watchdog.document import Document, os_sentence, parse_document, read_bytes
 from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.rulefile.doubts import uncovered_accounts
 from watchdog.rulefile.reach import AccountView, Surroundings
 from watchdog.rulefile.reader import FileReader, Harvest
 
@@ -96,6 +97,8 @@ def parse_rules(
     paths = tuple(path for path, _ in files.contents)
     if not harvest.rules:
         raise ConfigurationError(_no_rules(files.path, paths))
+    uncovered = (Problem(str(files.path), 0, 0, doubt) for doubt in uncovered_accounts(harvest.rules, around))
+    harvest.findings.warnings.extend(uncovered)
     rules = RuleSet(tuple(harvest.rules), tuple(harvest.protect), tuple(harvest.resurrect))
     return LoadedRules(rules, paths, tuple(sorted(set(harvest.findings.warnings))), files.digest)
 

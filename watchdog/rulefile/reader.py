@@ -9,6 +9,7 @@ from watchdog.domain.glob import glob_matches
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
 from watchdog.hints import after_unknown, suggestion
+from watchdog.rulefile.doubts import doubtful_limit
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
 from watchdog.rulefile.values import (
@@ -104,6 +105,7 @@ class FileReader:
             desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
+            _warn_of_limits(table, selector, limits, action, desk)
             self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
@@ -130,8 +132,7 @@ class FileReader:
     def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
         if LimitKind.MAX_COST_USD not in limits:
             return
-        entry = table.get("limits")
-        place = entry.value.get("max_cost_usd") if entry and isinstance(entry.value, Table) else None
+        place = _limit_entry(table, LimitKind.MAX_COST_USD)
         accounts = self._around.accounts_of(selector)
         blind = sorted(account.name for account in accounts if not account.has_cost)
         if not blind or place is None:
@@ -298,9 +299,26 @@ def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
         if entry.key in LIMIT_KEYS:
             kind = LimitKind(entry.key)
             amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
-            if amount is not None:
+            if amount == 0 and kind is LimitKind.MAX_DURATION:
+                # On Apify a timeout of 0 means none; here it would end every run.
+                desk.error(entry.value, "max_duration must be longer than 0; leave it out if there is to be no limit")
+            elif amount is not None:
                 amounts[kind] = amount
     return amounts
+
+
+def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
+    entry = table.get("limits")
+    return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
+
+
+def _warn_of_limits(
+    table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
+) -> None:
+    for kind, limit in limits.items():
+        doubt, entry = doubtful_limit(selector, kind, limit, action), _limit_entry(table, kind)
+        if doubt and entry is not None:
+            desk.warn(entry.value, doubt)
 
 
 def _optional_bool(entry: Entry | None, desk: Desk) -> bool:
