@@ -223,14 +223,14 @@ def warnings_of(loaded: LoadedRules) -> list[str]:
 
 
 def test_an_account_that_nobody_configured(tmp_path: Path) -> None:
-    text = 'rules: [{name: x, match: {account: [apify-man, "lobstr-*"]}, limits: {max_credits: 1}}%s]' % REST
+    text = 'rules: [{name: x, match: {account: [apify-man, "lobstr-*"]}, limits: {max_credits: 1}}' + REST + "]"
     assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
         "1:37: rule 'x': account 'apify-man' matches no configured account, did you mean 'apify-main'?"
     ]
 
 
 def test_an_account_on_the_other_platform(tmp_path: Path) -> None:
-    text = "rules: [{name: x, match: {account: apify-main, squid: s}, limits: {max_credits: 1}}%s]" % REST
+    text = "rules: [{name: x, match: {account: apify-main, squid: s}, limits: {max_credits: 1}}" + REST + "]"
     assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
         "1:36: rule 'x': the configured accounts of this name are on another platform: no run can match"
     ]

@@ -58,6 +58,7 @@ async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
+        await app.cover()
         await _await_proof(app, wait_s)
         if as_json:
             click.echo(json.dumps(_as_json(app, recorder.aborts), indent=2))
@@ -66,6 +67,8 @@ async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
         else:
             found = view.rows(app.pollers, app.rulebook, recorder.aborts)
             Console(width=None if sys.stdout.isatty() else 160).print(view.table(found))
+            for line in view.unmatched(app.coverage) if found else ():
+                click.echo(line)
         return _exit_code(app, recorder.aborts)
 
 
@@ -81,6 +84,7 @@ def _as_json(app: App, aborts: list[Abort]) -> dict[str, Any]:
     return {
         "dry_run": app.settings.dry_run,
         "runs": view.plain(view.rows(app.pollers, app.rulebook, aborts)),
+        "unmatched": view.plain_entries(app.coverage.unmatched),
         "accounts": [
             {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
             for poller in app.pollers

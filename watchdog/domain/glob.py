@@ -44,6 +44,11 @@ class Matcher:
         self._exact = frozenset(folded)
         self._globs = tuple(_compiled(pattern) for pattern in folded if _WILD.search(pattern))
 
+    @property
+    def exact(self) -> frozenset[str] | None:
+        """The texts (folded) that are matched, if there are no wildcards; None if there are."""
+        return None if self._globs else self._exact
+
     def matches(self, name: str) -> bool:
         """Whether any glob matches."""
         text = fold(name)

@@ -51,6 +51,11 @@ class Selector:
         """Whether it looks at run ids, so that its answer differs between runs of one source."""
         return "run_id" in self.globs
 
+    @property
+    def exact_run_ids(self) -> frozenset[str] | None:
+        """The ids (folded) of all runs that it can mean; None if it says nothing of ids, or by wildcards."""
+        return self._matchers["run_id"].exact if self.names_run else None
+
     def matches_account(self, platform: str, account: str) -> bool:
         """Whether runs of this account can match at all."""
         own = {"platform": platform, "account": account}
