@@ -25,8 +25,8 @@ def fold(text: str) -> str:
     """The text in the form in which texts are compared."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", "".join(char for char in text if not is_invisible(char)))
-    elif text.isalnum():
-        return text
+    elif " " not in text and text.isprintable():
+        return text  # nearly every id and name, in a tenth of the time
     return " ".join(text.split())
 
 
@@ -51,12 +51,18 @@ class Matcher:
 
     def matches(self, name: str) -> bool:
         """Whether any glob matches."""
-        text = fold(name)
-        return text in self._exact or any(glob.match(text) is not None for glob in self._globs)
+        return self.matches_any((name,))
 
     def matches_any(self, names: Iterable[str]) -> bool:
         """Whether any glob matches any of the names."""
-        return any(self.matches(name) for name in names)
+        for name in names:  # plain loops: this is asked for every rule and source
+            text = fold(name)
+            if text in self._exact:
+                return True
+            for glob in self._globs:
+                if glob.match(text) is not None:
+                    return True
+        return False
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
