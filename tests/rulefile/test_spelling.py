@@ -89,6 +89,26 @@ def test_a_comma_in_an_entry_of_a_list_is_meant() -> None:
     assert found("actor", "compass/a, compass/b", alone=False).startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "right"),
+    [
+        ("actor", "compass/crawler\u2013google", "compass/crawler-google"),
+        ("actor", "compass / maps", "compass/maps"),
+        ("actor", "\uff43ompass/maps", "compass/maps"),
+        ("actor", "\u201c@compass~maps\u201d", "compass/maps"),
+        ("squid", f"https://app.lobstr.io/dashboard/{HEX}/results", HEX),
+        ("run_id", f"app.lobstr.io/x/{HEX}", HEX),
+        ("account", "\u2018apify-*\u2019", '"apify-*"'),
+    ],
+)
+def test_the_right_spelling_is_offered(key: str, text: str, right: str) -> None:
+    assert found(key, text).endswith(f"; write {right}")
+
+
+def test_letters_of_other_scripts_that_look_the_same_are_told_by_their_code() -> None:
+    assert "holds '\u0430' (U+0430)" in found("actor", "\u0430pify/maps")
+
+
 @pytest.mark.parametrize("text", ["scheduler", "Scheduler", "sched*", "api"])
 def test_on_apify_alone_an_origin_in_lower_case_is_refused(text: str) -> None:
     assert found("origin", text, frozenset({"apify"})).startswith("error: can never match: ")

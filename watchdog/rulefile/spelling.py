@@ -10,6 +10,7 @@ Sources: USERNAME, ACTOR_NAME and APIFY_ID_REGEX of @apify/consts 3; ids of lobs
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
@@ -141,6 +142,9 @@ def _link(value: Value) -> Misspelling | None:
     named = named_by(value.text)
     if value.key in named:
         return Misspelling(f"{shown(value.text)} is a link", True, (named[value.key],))
+    ids = set(re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", value.text))
+    if not named and len(ids) == 1 and value.key in ("run_id", "squid", "crawler"):
+        return Misspelling(f"{shown(value.text)} is a link", True, tuple(ids))
     others = ", ".join(f"{key}: {text}" for key, text in named.items())
     why = f", and what it names would be {others}" if others else f"; write the id or name, as {value.key} has it"
     return Misspelling(f"{shown(value.text)} is a link{why}", True)
@@ -216,9 +220,17 @@ def _foreign_character(value: Value) -> Misspelling | None:
         return None
     if strange in "[]":
         return Misspelling(f"a '[' in {shown(value.text)} is never closed, or a ']' never opened", True)
-    has = f"{shown(value.text)} holds {shown(strange)}, and {value.key} has only {alphabet.words}"
-    right = value.text.replace("%", "*") if strange == "%" else value.text.removeprefix("@")
-    return Misspelling(has, True, (right,) if right != value.text else ())
+    code = "" if strange.isascii() else f" (U+{ord(strange):04X})"  # it may look just like one that is allowed
+    why = f"{shown(value.text)} holds {shown(strange)}{code}, and {value.key} has only {alphabet.words}"
+    right = _in_plain_letters(value.text)
+    return Misspelling(why, True, (right,) if right != value.text else ())
+
+
+def _in_plain_letters(text: str) -> str:
+    """With the characters that word processors and databases put in place of plain ones taken back."""
+    plain = unicodedata.normalize("NFKC", text)
+    plain = "".join("-" if unicodedata.category(char) == "Pd" or char == "\u2212" else char for char in plain)
+    return re.sub(r"\s*/\s*", "/", plain).replace("%", "*").removeprefix("@")
 
 
 def _parts_of_actor(value: Value) -> Misspelling | None:
