@@ -61,7 +61,8 @@ def foresee(path: Path | None) -> str:
     version = examine(path)
     try:
         if not is_writable(path):
-            raise LedgerError(f"ledger {path}: this user cannot write there; make it writable, or name another place")
+            user = f"this user (uid {os.geteuid()})"
+            raise LedgerError(f"ledger {path}: {user} cannot write there; make it writable, or name another place")
         if version is not None:
             return "is there"
         return "will be made" if path.parent.exists() else "will be made, and its folder, which does not exist"
