@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
+from itertools import islice
 
 from starlette.types import ASGIApp
 
@@ -17,6 +18,7 @@ from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
+from watchdog.engine.coverage import Coverage
 from watchdog.engine.grounds import Grounds, grounds_of, margin_of
 from watchdog.errors import ConfigurationError, StartupError
 from watchdog.ledger.location import AUTO
@@ -44,11 +46,15 @@ from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, 
 _log = logging.getLogger("budget_watchdog.app")
 
 
-#: How often, in seconds: orders are looked for, records in memory tried again, usage of runs written, old rows pruned.
+#: How often, in seconds: orders are looked for, records in memory tried again, usage of runs written, old rows pruned,
+#: and which rules match any run.
 ORDERS_S = 2.0
 FLUSH_S = 10.0
 RUNS_S = 60.0
 PRUNE_S = 3600.0
+MATCHES_S = 15.0
+#: So many runs at a time are compared with the rules: a few milliseconds.
+MATCHES_AT_A_TIME = 2_000
 
 
 def refuse_clash() -> None:
@@ -97,11 +103,13 @@ class App:
     rulebook: Rulebook
     tokens: Tokens
     reloader: Reloader = field(init=False)
+    coverage: Coverage = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
     seen_settings: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
         digest = self.loaded.digest
+        self.coverage = Coverage(self.rulebook.rules, self.clock.now())
         self.reloader = Reloader(
             self._read_draft, self.rulebook, self.observer, self.clock, self.accounts, digest, self._beside_reload
         )
@@ -109,6 +117,7 @@ class App:
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
         self.observer.notice(RulesLoaded(self.loaded.rules, self.accounts, self.clock.now()))
+        self.metrics.show_matches(self.coverage.last)
         for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
             self.observer.notice(Trouble(warning))
 
@@ -158,8 +167,21 @@ class App:
             Chore("ledger: what waits in memory", FLUSH_S, self._flush),
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
             Chore("ledger: pruning", PRUNE_S, self._prune),
+            Chore("which rules match", MATCHES_S, self.cover),
             Chore("garbage collection", collector.COLLECT_S, self._collect),
         )
+
+    async def cover(self) -> None:
+        """See which entries of the rule files match the runs of this moment, and show it."""
+        now = self.clock.now()
+        if self.coverage.rules is not self.rulebook.rules:
+            self.coverage = self.coverage.replaced(self.rulebook.rules, now)
+        for poller in self.pollers:
+            runs = iter([watched.swept for watched in poller.watched.values()])
+            while some := list(islice(runs, MATCHES_AT_A_TIME)):
+                self.coverage.see(some, now)
+                await asyncio.sleep(0)
+        self.metrics.show_matches(self.coverage.last)
 
     async def _collect(self) -> None:
         collector.settle()
@@ -230,7 +252,10 @@ class _Draft:
         return self.files.digest
 
     def judge(self) -> LoadedRules:
-        return parse_rules(self.files, platforms=tuple(self.specs), accounts=_views(self.settings))
+        specs = self.specs
+        return parse_rules(
+            self.files, platforms=tuple(specs), accounts=_views(self.settings), match_keys=match_keys(specs)
+        )
 
 
 @dataclass(slots=True)
@@ -252,7 +277,12 @@ class _Health:
 
 def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
     """The rules that the settings name, checked against the accounts there are."""
-    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings))
+    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings), match_keys=match_keys(specs))
+
+
+def match_keys(specs: Mapping[str, PlatformSpec]) -> dict[str, tuple[str, ...]]:
+    """The rule keys that only runs of each platform have."""
+    return {name: spec.match_keys for name, spec in specs.items()}
 
 
 def _views(settings: Settings) -> list[AccountView]:

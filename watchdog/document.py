@@ -1,4 +1,4 @@
-"""YAML documents with positions, and what rule files and settings share: durations, suggestions.
+"""YAML documents with positions, and what rule files and settings share: durations, unknown keys.
 
 A document is read once into a small tree of `Table`, `Listing` and `Scalar`, each with the line and column (from 1)
 where it begins. Scalars keep the text as written beside its resolved value, since `0123` may be an id or a number
@@ -14,9 +14,8 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +23,7 @@ import yaml
 from yaml.reader import Reader
 
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.hints import after_unknown
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
@@ -439,27 +439,12 @@ def resolve(text: str) -> ScalarValue:
     return float(text.replace(".", "")) if _ENDLESS.fullmatch(text) else text
 
 
-# --- suggestions -----------------------------------------------------------------------------------------------------
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that a misspelt one was probably meant to be."""
-    by_folded = {name.casefold(): name for name in known}
-    folded = word.casefold()[:200]
-    parts = [name for name in by_folded if folded in name.split("_")]  # `url` for `base_url`
-    found = get_close_matches(folded, by_folded, n=1, cutoff=0.6) or parts
-    return by_folded[found[0]] if found else None
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` for a misspelt word, or nothing."""
-    found = closest(word, known)
-    return f", did you mean '{found}'?" if found else ""
+# --- unknown keys ----------------------------------------------------------------------------------------------------
 
 
 def unknown_key(key: str, known: Collection[str]) -> str:
-    """The sentence for a key nobody knows: the likely one, or else all there are."""
-    return f"unknown key {shown(key)}" + (suggestion(key, known) or f"; known keys: {', '.join(known)}")
+    """The sentence for a key nobody knows: the likely one, or what it would mean, and all there are."""
+    return f"unknown key {shown(key)}" + after_unknown(key, known, "key")
 
 
 # --- durations -------------------------------------------------------------------------------------------------------

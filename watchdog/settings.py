@@ -34,12 +34,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from watchdog.config_file import CONFIG_VARIABLE, PREFIX, SEARCH_PATHS, find_config, may_exist
 from watchdog.document import (
     Document,
     Loc,
     Scalar,
     Table,
-    closest,
     kind_of,
     parse_document,
     parse_duration,
@@ -47,15 +47,12 @@ from watchdog.document import (
     read_bytes,
     read_document,
     shown,
-    suggestion,
     unknown_key,
 )
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.hints import after_unknown, closest, other_meaning
 from watchdog.secret_files import clean_token, exposure, read_token
 
-PREFIX = "BUDGET_WATCHDOG_"
-CONFIG_VARIABLE = PREFIX + "CONFIG"
-SEARCH_PATHS = (Path("budget-watchdog.yaml"), Path("/etc/budget-watchdog/config.yaml"))
 MAX_PEM_BYTES = 1024 * 1024
 #: The name of the systemd credential that holds the admin token.
 WEB_CREDENTIAL = "web-token"
@@ -405,7 +402,7 @@ def load_settings(
     `platforms` are the names an account may have; None leaves that unchecked. Raises ConfigurationError with every
     mistake found.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search=search)
     data = read_bytes(file) if file is not None else b""
     document = parse_document(data, str(file)) if file is not None else None
     loader = _Loader(document, file, environ, platforms)
@@ -425,7 +422,7 @@ def find_ledger(
     The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
     cannot be read or its `ledger` is no text.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search=search)
     if address := environ.get(f"{PREFIX}LEDGER"):
         return address, file
     default = str(Settings.model_fields["ledger"].default)
@@ -445,22 +442,24 @@ def find_accounts(
 ) -> tuple[tuple[str, ...], Path | None]:
     """The names of the accounts and the configuration file (if there is one), without their tokens and without judging
     anything else. Raises ConfigurationError if the file cannot be read."""
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search=search)
     document = read_document(file) if file is not None else None
     return _Loader(document, file, environ, None).account_names(), file
 
 
-def _named_file(environ: Mapping[str, str]) -> Path | None:
-    name = environ.get(CONFIG_VARIABLE)
-    return Path(name) if name else None
-
-
-def _may_exist(path: Path) -> bool:
-    """Whether the file is there, or cannot be looked at: passing over settings in silence would be worse."""
+def setting_problem(
+    key: str, message: str, config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
+) -> Problem:
+    """A problem with a setting at the top level, told where it is set: in a variable, or at a place in the file."""
+    if environ.get(variable := PREFIX + key.upper()):
+        return Problem("", 0, 0, f"{variable}: {message.removeprefix(f'{key}: ')}")
+    file = find_config(config, environ, search=search)
     try:
-        return path.exists() or path.is_symlink()
-    except OSError:
-        return True
+        root = read_document(file).root if file is not None else None
+    except ConfigurationError:
+        root = None
+    entry = root.get(key) if isinstance(root, Table) else None
+    return Problem(str(file), entry.value.line, entry.value.column, message) if entry else Problem("", 0, 0, message)
 
 
 class _Environment(EnvSettingsSource):
@@ -512,8 +511,11 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Problem]:
 def _likely_variable(name: str) -> str:
     # Compared without the prefix, which alone would make any two of them alike.
     keys = {key.upper(): PREFIX + key.upper() for key in (*SETTING_KEYS, "config")}
-    likely = closest(name[len(PREFIX) :], keys)
-    return f", did you mean '{keys[likely]}'?" if likely else f"; known variables: {', '.join(keys.values())}"
+    word = name[len(PREFIX) :]
+    if likely := closest(word, keys):
+        return f", did you mean '{keys[likely]}'?"
+    meaning = other_meaning(word, keys)
+    return f"{f': it {meaning}' if meaning else ''}; known variables: {', '.join(keys.values())}"
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -681,8 +683,8 @@ class _Loader:
         name = account.get("platform")
         known = self._platforms
         if known is not None and isinstance(name, str) and name and name not in known:
-            hint = suggestion(name, known) or f"; known platforms: {', '.join(sorted(known))}"
-            self._problem(("accounts", index, "platform"), f"unknown platform {shown(name)}{hint}", whole=True)
+            message = f"unknown platform {shown(name)}{after_unknown(name, sorted(known), 'platform')}"
+            self._problem(("accounts", index, "platform"), message, whole=True)
 
     def _token(self, account: dict[str, Any], index: int) -> SecretStr:
         """The token; a placeholder where there is a problem with it, so that the other checks go on."""
@@ -880,7 +882,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
     """The systemd credential of this name, if there is one."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder) / name if folder else None
-    return path if path is not None and _may_exist(path) else None
+    return path if path is not None and may_exist(path) else None
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.domain.rule import Matched, Selector, glob_matches
+from watchdog.domain.glob import fold, glob_matches
+from watchdog.domain.rule import Matched, Selector
 from watchdog.domain.run import RunState, Snapshot, Source, Usage, replace
 
 MAPS = Source(
@@ -61,7 +62,8 @@ def run(**details: Any) -> Snapshot:
         ("$x^", "$x^", True),
         ("a\\b", "a\\b", True),
         ("*", "two\nlines", True),
-        ("maps", "maps\n", False),
+        ("maps", "maps\n", True),
+        ("maps", "maps2", False),
         ("日本*", "日本語", True),
     ],
 )
@@ -74,8 +76,60 @@ _TRICKY = st.text(alphabet="ab*?[]!^-&~|\\./+\n" + string.digits[:2], max_size=1
 
 @settings(max_examples=300)
 @given(pattern=_TRICKY, name=_TRICKY)
-def test_any_text_is_a_glob_and_means_what_fnmatch_says(pattern: str, name: str) -> None:
-    assert glob_matches((pattern,), (name,)) is fnmatch.fnmatchcase(name, pattern)
+def test_any_text_is_a_glob_and_means_what_fnmatch_says_or_its_brackets_themselves(pattern: str, name: str) -> None:
+    pattern, name = fold(pattern), fold(name)
+    plain = pattern.replace("[", "[[]")
+    meant = fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, plain)
+    assert glob_matches((pattern,), (name,)) is meant
+
+
+@given(text=st.text(min_size=1, max_size=30))
+def test_every_text_matches_itself(text: str) -> None:
+    assert glob_matches((text,), (text,))
+
+
+@given(text=st.text(max_size=30))
+def test_folding_twice_is_folding_once(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("[EU] leads", "[EU] leads"),
+        ("[EU] leads *", "[EU] leads 7"),
+        ("* [a-b]", "leads [a-b]"),
+        ("[EU", "[EU"),
+        ("leads paris", "leads\u00a0paris"),
+        ("leads\u00a0paris", "leads paris"),
+        ("leads paris", "leads  paris "),
+        ("leads  paris\t", "leads paris"),
+        ("caf\u00e9 *", "cafe\u0301 Paris"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("leads", "le\u00adads\u200b"),
+        ("\ufeffleads", "leads"),
+        ("love \u2764", "love \u2764\ufe0f"),
+        ("leads *", "\u3000leads\u2003paris"),
+    ],
+)
+def test_what_looks_the_same_is_the_same(pattern: str, name: str) -> None:
+    assert glob_matches((pattern,), (name,))
+    squid = Source(key=name, label=name, facets={"squid": (name, "id")})
+    assert Selector({"squid": ("no", pattern)}).matches(run(source=squid)) is Matched.YES
+    assert Selector({"run_id": (pattern,)}).matches(run(run_id=name)) is Matched.YES
+    assert Selector({"account": (pattern,)}).matches_account("lobstr", name)
+
+
+def test_brackets_are_still_a_choice_of_characters() -> None:
+    assert glob_matches(("[EU] leads",), ("E leads",))
+    assert not glob_matches(("[EU] leads",), ("EU leads",))
+    assert not glob_matches(("[[]EU] leads",), ("E leads",))
+
+
+def test_thousands_of_exact_texts_are_one_look_up() -> None:
+    many = Selector({"run_id": tuple(f"run{n}" for n in range(20_000))})
+    assert all(many.matches(run(run_id=f"run{n}")) is Matched.YES for n in range(0, 20_000, 7))
+    assert many.matches(run(run_id="run20000")) is Matched.NO
 
 
 @given(name=st.text(alphabet="abAB./+()$^{}|\\ -", min_size=1, max_size=20))

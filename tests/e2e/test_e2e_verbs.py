@@ -96,6 +96,130 @@ def test_check_says_what_is_in_force(site: Any) -> None:
     assert [rule["name"] for rule in found["rules"]] == ["cap", "squid-cap", "tell"]
 
 
+WHOLE = """rules:
+  - name: cap
+    match: {platform: apify, actor: [nobody/maps, "nobody/else*"]}
+    limits: {max_cost_usd: 1.00, max_duration: 2h}
+    never_exceed: true
+    resurrect: true
+  - {name: rest, limits: {max_credits: 50}}
+protect:
+  - {match: {run_id: HG7ML7M8z78YcAPEB}, reason: quarterly crawl that somebody with a long name has signed off}
+resurrect:
+  - match: {task: "*-resumable"}
+"""
+
+
+@pytest.mark.parametrize("columns", [None, "60", "80", "200"])
+def test_check_shows_all_that_is_in_force(site: Any, columns: str | None) -> None:
+    site.write("rules/rules.yaml", WHOLE)
+    done = site.call("check", COLUMNS=columns)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert columns is None or max(map(len, lines)) <= int(columns)
+    text = "".join(done.stdout.split())
+    for part in (
+        f"account main on apify {site.sim.url}, looked at every 1s",
+        "cap: max_cost_usd $1.00, max_duration 2h, abort, resurrect, never_exceed",
+        "match: actor=nobody/maps | nobody/else*, platform=apify",
+        "rest: max_credits 50 credits, abort match: every run",
+        "protected, never aborted: run_id=HG7ML7M8z78YcAPEB: quarterly crawl that somebody",
+        "resurrected later, aborted gracefully: task=*-resumable",
+        f"ledger: {site.folder}/ledger.db, will be made",
+        f"listening on 127.0.0.1:{site.port}: http, no admin calls",
+        "armed: what breaks a rule is aborted",
+    ):
+        assert "".join(part.split()) in text
+    assert not (site.folder / "ledger.db").exists()
+
+
+def test_check_shows_all_that_is_in_force_as_json(site: Any) -> None:
+    site.write("rules/rules.yaml", WHOLE)
+    found = json.loads(site.call("check", "--json", BUDGET_WATCHDOG_DRY_RUN="true").stdout)
+    assert found["accounts"][0] == {
+        "name": "main",
+        "platform": "apify",
+        "base_url": site.sim.url,
+        "poll_interval_s": 1.0,
+    }
+    assert found["rules"][0]["match"] == {"platform": ["apify"], "actor": ["nobody/maps", "nobody/else*"]}
+    assert found["rules"][0]["never_exceed"] is True
+    assert found["protect"][0]["match"] == {"run_id": ["HG7ML7M8z78YcAPEB"]}
+    assert found["protect"][0]["place"] == "rules/rules.yaml:9"
+    assert found["resurrect"] == [{"match": {"task": ["*-resumable"]}, "place": "rules/rules.yaml:11"}]
+    assert found["ledger"] == {"place": f"{site.folder}/ledger.db", "state": "will be made"}
+    assert found["listen"] == f"127.0.0.1:{site.port}"
+    assert found["dry_run"] is True
+    assert found["unmatched"] is None
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("mysql://me:s3cret@x/y", "'mysql://...@x/y' is not supported; write sqlite:///path/to/ledger.db, or memory"),
+        ("sqlite:///{folder}/rules", "this is no file; name another"),
+        ("sqlite:///{folder}/budget-watchdog.yaml", "the file is not a ledger"),
+        ("sqlite:///{folder}/budget-watchdog.yaml/ledger.db", "make it writable, or name another place"),
+    ],
+)
+@pytest.mark.parametrize("where", ["file", "variable"])
+def test_check_refuses_a_ledger_that_cannot_be(site: Any, address: str, says: str, where: str) -> None:
+    address = address.format(folder=site.folder)
+    file = site.folder / "budget-watchdog.yaml"
+    if where == "file":
+        file.write_text(file.read_text().replace(f"sqlite:///{site.folder}/ledger.db", address))
+    done = site.call("check", **({} if where == "file" else {"BUDGET_WATCHDOG_LEDGER": address}))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    [line] = done.stderr.splitlines()
+    row = 1 + file.read_text().splitlines().index(f'ledger: "{address}"') if where == "file" else 0
+    assert line.startswith(f"budget-watchdog.yaml:{row}:9: ledger" if row else "BUDGET_WATCHDOG_LEDGER: ")
+    assert "s3cret" not in done.stderr
+
+
+def test_check_doubts_a_ledger_in_a_folder_that_is_not_there(site: Any) -> None:
+    done = site.call("check", BUDGET_WATCHDOG_LEDGER=f"sqlite:///{site.folder}/vra/lib/ledger.db")
+    assert done.returncode == 0
+    assert "its folder does not exist and would be made; is the path right?" in " ".join(done.stdout.split())
+    assert done.stdout.endswith("all in order, with 1 warning\n")
+
+
+def test_check_warns_of_accounts_without_a_rule_and_of_a_limit_of_zero(site: Any) -> None:
+    site.write("rules/rules.yaml", "rules: [{name: x, match: {platform: apify}, limits: {max_credits: 0}}]")
+    done = site.call("check")
+    assert "warning: rules/rules.yaml:1:" in done.stdout
+    assert "max_credits 0 allows nothing: every run of apify is aborted at the first look" in done.stdout
+    assert "warning: rules: no rule covers the account 'growth'" in done.stdout
+    assert done.stdout.endswith("all in order, with 2 warnings\n")
+
+
+def test_online_check_and_once_tell_what_matches_nothing(site: Any) -> None:
+    site.write("rules/rules.yaml", WHOLE)
+    site.apify.start_run(curve=lambda ran_s: 0.05)
+    checked = site.call("check", "--online")
+    assert checked.returncode == 0, checked.stderr
+    assert "1 active run now\n  rule 'cap' matches none of them\n" in checked.stdout
+    assert "  protect (run_id=HG7ML7M8z78YcAPEB, rules/rules.yaml:9) matches none of them" in checked.stdout
+    assert "rule 'rest'" not in checked.stdout
+    found = json.loads(site.call("check", "--online", "--json").stdout)
+    assert (found["active_runs"], [entry["name"] for entry in found["unmatched"]]) == (1, ["cap", None, None])
+    once = site.call("once", "--dry-run")
+    assert "rule 'cap' matches none of the active runs" in once.stdout
+    assert [entry["section"] for entry in json.loads(site.call("once", "--dry-run", "--json").stdout)["unmatched"]] == [
+        "rules",
+        "protect",
+        "resurrect",
+    ]
+    assert not [request for request in site.sim.requests if request.method == "POST"]
+
+
+def test_a_slip_in_a_verb_gets_a_hint(site: Any) -> None:
+    for typed, told in (("chek", "did you mean 'check'?"), ("unprotect", "use 'release'"), ("frob", "there are: run,")):
+        done = site.call(typed)
+        assert done.returncode == 2
+        assert told in done.stderr
+
+
 def test_check_shows_every_mistake_with_its_position(site: Any) -> None:
     site.write("rules/rules.yaml", BAD_RULES)
     done = site.call("check")

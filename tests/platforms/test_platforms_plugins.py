@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from watchdog.app import match_keys
+from watchdog.cli.common import load
 from watchdog.domain.decision import Mode
 from watchdog.domain.run import RunState
 from watchdog.errors import Gone, StartupError
 from watchdog.platforms.registry import ENTRY_POINTS, known_platforms
+from watchdog.rulefile import parse_rules, read_rule_files
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
 
@@ -69,6 +72,25 @@ def test_ours() -> None:
 def test_the_example_is_found() -> None:
     spec = known_platforms()["crawlhub"]
     assert (spec.name, spec.match_keys, spec.requests_per_minute) == ("crawlhub", ("spider",), 300)
+
+
+@pytest.mark.usefixtures("crawlhub")
+def test_rules_know_the_match_keys_of_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `check`, the daemon's start and its reload read them."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules/rules.yaml").write_text(block("yaml"), "utf-8")
+    config = tmp_path / "budget-watchdog.yaml"
+    config.write_text("accounts: [{name: hub, platform: crawlhub, token_env: HUB_TOKEN}]\n", "utf-8")
+    monkeypatch.setenv("HUB_TOKEN", "secret")
+    loaded = load(config, None)
+    [rule] = loaded.rules.rules.rules
+    assert rule.selector.globs["spider"] == ("news-*",)
+    assert (
+        parse_rules(
+            read_rule_files(loaded.settings.rules), platforms=["crawlhub"], match_keys=match_keys(known_platforms())
+        ).rules
+        == loaded.rules.rules
+    )
 
 
 @pytest.mark.anyio

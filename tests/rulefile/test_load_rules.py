@@ -17,6 +17,8 @@ APIFY = AccountView("apify-main", "apify")
 LOBSTR = AccountView("lobstr-main", "lobstr")
 PAID = AccountView("lobstr-paid", "lobstr", has_usd_per_credit=True)
 PLATFORMS = ("apify", "lobstr")
+#: A rule for every account, so that none is without.
+REST = ", {name: rest, limits: {max_credits: 9}}"
 ONE = "rules: [{name: %s, limits: {max_credits: 1}}]\n"
 
 
@@ -78,8 +80,8 @@ def test_a_bare_rule_means_every_run_and_aborts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0123", "12345678", "300e1234", "on", "yes", "1:30", "2024-01-01", "010", "'null'"])
 def test_under_match_a_value_is_what_is_written(tmp_path: Path, text: str) -> None:
-    loaded = load(tmp_path, f"rules: [{{name: x, match: {{run_id: {text}}}, limits: {{max_credits: 1}}}}]")
-    assert loaded.rules.rules[0].selector.globs["run_id"] == (text.strip("'"),)
+    loaded = load(tmp_path, f"rules: [{{name: x, match: {{squid: {text}}}, limits: {{max_credits: 1}}}}]")
+    assert loaded.rules.rules[0].selector.globs["squid"] == (text.strip("'"),)
 
 
 @pytest.mark.parametrize(("text", "value"), [("010", 10.0), ("1e3", 1000.0), (".5", 0.5), ("+5", 5.0), ("0", 0.0)])
@@ -221,21 +223,21 @@ def warnings_of(loaded: LoadedRules) -> list[str]:
 
 
 def test_an_account_that_nobody_configured(tmp_path: Path) -> None:
-    text = 'rules: [{name: x, match: {account: [apify-man, "lobstr-*"]}, limits: {max_credits: 1}}]'
+    text = 'rules: [{name: x, match: {account: [apify-man, "lobstr-*"]}, limits: {max_credits: 1}}' + REST + "]"
     assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
         "1:37: rule 'x': account 'apify-man' matches no configured account, did you mean 'apify-main'?"
     ]
 
 
 def test_an_account_on_the_other_platform(tmp_path: Path) -> None:
-    text = "rules: [{name: x, match: {account: apify-main, squid: s}, limits: {max_credits: 1}}]"
+    text = "rules: [{name: x, match: {account: apify-main, squid: s}, limits: {max_credits: 1}}" + REST + "]"
     assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
         "1:36: rule 'x': the configured accounts of this name are on another platform: no run can match"
     ]
 
 
 def test_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
-    text = "rules: [{name: x, match: {%s}, limits: {max_credits: 1}, resurrect: true}]"
+    text = "rules: [{name: x, match: {%s}, limits: {max_credits: 1}, resurrect: true}" + REST + "]"
     expected = ["rule 'x': resurrect has no effect on lobstr, which has one abort mode"]
     for match in ("platform: lobstr", "squid: s", "account: lobstr-main"):
         assert [problem.message for problem in load(tmp_path, text % match, APIFY, LOBSTR).warnings] == expected
@@ -282,6 +284,56 @@ def test_plug_in_platforms_may_have_any_key(tmp_path: Path) -> None:
 def test_without_knowledge_of_platforms_and_accounts_nothing_is_said(tmp_path: Path) -> None:
     text = "rules: [{name: x, match: {platform: foo, account: bar}, limits: {max_cost_usd: 1}}]"
     assert load_rules(write(tmp_path, text)).warnings == ()
+
+
+# --- limits that end everything, accounts that nothing covers ---
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (
+            "limits: {max_credits: 0}",
+            "max_credits 0 allows nothing: every run of every account is aborted at the first look",
+        ),
+        ("limits: {max_cost_usd: 0.0}", "max_cost_usd 0 allows nothing: every run of every account is aborted"),
+        ("limits: {max_credits: 0}, action: notify", "every run of every account is reported at the first look"),
+        ("match: {actor: a/b}, limits: {max_credits: 0}", "every run that it matches is aborted at the first look"),
+        (
+            "limits: {max_duration: 30s}",
+            "max_duration is only 30s, and the match leaves nothing out: nearly every run of",
+        ),
+        ("match: {actor: '*'}, limits: {max_cost_usd: 0.01}", "max_cost_usd is only $0.0100, and the match leaves"),
+        ("match: {platform: apify}, limits: {max_credits: 0.01}", "nearly every run of apify is aborted"),
+    ],
+)
+def test_a_limit_that_ends_everything_is_warned_about(tmp_path: Path, rule: str, says: str) -> None:
+    [warning] = load(tmp_path, f"rules: [{{name: x, {rule}}}]", APIFY).warnings
+    assert says in warning.message
+    assert (warning.line, warning.column) != (0, 0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "limits: {max_duration: 2m, max_cost_usd: 0.5, max_credits: 1}",
+        "limits: {max_duration: 30s}, action: notify",
+        "match: {actor: a/b}, limits: {max_duration: 30s}",
+        "match: {origin: API}, limits: {max_cost_usd: 0.01}",
+    ],
+)
+def test_a_low_limit_that_may_well_be_meant_is_not(tmp_path: Path, rule: str) -> None:
+    assert load(tmp_path, f"rules: [{{name: x, {rule}}}]", APIFY).warnings == ()
+
+
+def test_an_account_that_no_rule_covers(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {actor: a/b}, limits: {max_credits: 5}}]"
+    [warning] = load(tmp_path, text, APIFY, LOBSTR).warnings
+    assert str(warning) == (
+        f"{tmp_path}/rules.yaml: no rule covers the account 'lobstr-main': none of its runs is ever aborted; "
+        "write a rule for it"
+    )
+    assert load(tmp_path, text, APIFY).warnings == ()
 
 
 # --- the shipped rules ---

@@ -44,6 +44,8 @@ def in_file(folder: Path, text: str, environ: Mapping[str, str] = TOKEN) -> list
     [
         ("rulez: x", "2:1: unknown key 'rulez', did you mean 'rules'?"),
         ("zzz: x", f"2:1: unknown key 'zzz'; known keys: {', '.join(SETTING_KEYS)}"),
+        ("monthly_budget_usd: 500", "2:1: unknown key 'monthly_budget_usd': it would be a limit on all runs of a period together, "
+                                    f"and there is none yet: every limit here is for one run; known keys: {', '.join(SETTING_KEYS)}"),
         ("_env_file: x", f"2:1: unknown key '_env_file'; known keys: {', '.join(SETTING_KEYS)}"),
         ("token: x", f"2:1: unknown key 'token'; known keys: {', '.join(SETTING_KEYS)}"),
         ("rules: [a]", "2:8: rules must be a path; put it in quotes"),
@@ -258,6 +260,8 @@ ONE = '[{"name": "a", "platform": "apify", "token_env": "T"%s}]'
         ({"PORT": "9000"}, [f"unknown environment variable 'BUDGET_WATCHDOG_PORT'; known variables: {VARIABLES}"]),
         ({"listen": "a:1"}, ["unknown environment variable 'BUDGET_WATCHDOG_listen', did you mean 'BUDGET_WATCHDOG_LISTEN'?"]),
         ({"LISTEN__PORT": "1"}, ["unknown environment variable 'BUDGET_WATCHDOG_LISTEN__PORT', did you mean 'BUDGET_WATCHDOG_LISTEN'?"]),
+        ({"TIMEOUT": "5"}, ["unknown environment variable 'BUDGET_WATCHDOG_TIMEOUT': it would be a time-out, and there is no such "
+                            f"key: how long a run may run is max_duration, under limits of a rule; known variables: {VARIABLES}"]),
         ({"ACCOUNTS__0__NAME": "a"}, ["'BUDGET_WATCHDOG_ACCOUNTS__0__NAME' cannot be read: give all accounts as a JSON list in "
                                       "BUDGET_WATCHDOG_ACCOUNTS"]),
         ({"ACCOUNTS": "[{"}, ["BUDGET_WATCHDOG_ACCOUNTS: is not valid JSON (line 1, column 3)"]),

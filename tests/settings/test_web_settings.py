@@ -96,7 +96,7 @@ def test_a_systemd_credential(tmp_path: Path) -> None:
     [
         ("web: x", "2:6: web must be a table of keys"),
         ("web:", "2:5: web has no value: write one, or leave the key out"),
-        ("web: {tokn: x}", "2:7: web: unknown key 'tokn', did you mean 'token_env'?"),
+        ("web: {tokn: x}", "2:7: web: unknown key 'tokn', did you mean 'token_file' or 'token_env'?"),
         ("web: {tls_crt: x}", "2:7: web: unknown key 'tls_crt', did you mean 'tls_cert'?"),
         (f"web: {{token: {ADMIN}}}", "2:7: web: token must not be written here: put it into a file and name that under token_file, or use token_env"),
         ("web: {token_env: ADMIN, token_file: admin}", "2:7: web: give either token_file or token_env, not both"),

@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -26,8 +26,9 @@ from watchdog.domain.notice import (
     SavingBooked,
     Trouble,
 )
-from watchdog.domain.rule import Action, Protection, Selector
+from watchdog.domain.rule import Action, Protection, RuleSet, Selector
 from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState
+from watchdog.engine.coverage import Coverage
 from watchdog.telemetry.metrics import MANUAL, Metrics, outcome_word
 
 WHERE = {"platform": "apify", "account": "apify-main"}
@@ -58,6 +59,43 @@ def populate(metrics, make):
         metrics.notice(AbortChanged(abort, None))
     metrics.notice(SavingBooked(make.booked()))
     metrics.notice(RequestDone("apify-main", "runs", 200, 0.12, "list", 6000, 0.25))
+
+
+class TestMatches:
+    """When each entry of the rule files last matched a run."""
+
+    def test_rules_by_name_and_exceptions_by_place(self, metrics, make):
+        rule = make.rule()
+        rules = RuleSet(
+            (rule,),
+            (Protection(Selector({"run_id": ("HG7ML7M8z78YcAPEB",)}, "/etc/bw/rules/a.yaml:9")),),
+            (Selector({"task": ("x",)}, "rules/a.yaml:12"),),
+        )
+        start = datetime(2026, 3, 1, tzinfo=UTC)
+        coverage = Coverage(rules, start)
+        metrics.show_matches(coverage.last)
+        assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == start.timestamp()
+        for section, place in (("protect", "a.yaml:9"), ("resurrect", "a.yaml:12")):
+            found = value(metrics, "exception_matched_timestamp_seconds", section=section, place=place)
+            assert found == start.timestamp()
+        assert b"HG7ML7M8z78YcAPEB" not in metrics.render()[0]
+        later = start + timedelta(hours=2)
+        coverage.see([make.run()], later)
+        metrics.show_matches(coverage.last)
+        assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == later.timestamp()
+        assert (
+            value(metrics, "exception_matched_timestamp_seconds", section="protect", place="a.yaml:9")
+            == start.timestamp()
+        )
+
+    def test_entries_that_are_gone_have_no_series(self, metrics, make):
+        start = datetime(2026, 3, 1, tzinfo=UTC)
+        exceptions = (Selector({"task": ("x",)}, "a.yaml:1"), Selector({"task": ("y",)}, "a.yaml:2"))
+        coverage = Coverage(RuleSet((make.rule(),), (), exceptions), start)
+        metrics.show_matches(coverage.last)
+        metrics.show_matches(coverage.replaced(RuleSet((make.rule("other"),), (), exceptions[:1]), start).last)
+        assert series(metrics, "rule_matched_timestamp_seconds") == [{"rule": "other"}]
+        assert [labels["place"] for labels in series(metrics, "exception_matched_timestamp_seconds")] == ["a.yaml:1"]
 
 
 class TestBornAtZero:

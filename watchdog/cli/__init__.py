@@ -32,6 +32,20 @@ VERBS = {
 }
 #: Verbs that are small and alike share a module, where each is a command of its own name.
 OVERRIDES = ("hold", "protect", "resurrect", "release", "holds", "pause", "resume")
+#: What other programs call it, and opposites that have no verb of their own.
+_INSTEAD = {
+    "unhold": "release",
+    "unprotect": "release",
+    "unresurrect": "release",
+    "unpause": "resume",
+    "stop": "abort",
+    "kill": "abort",
+    "cancel": "abort",
+    "start": "run",
+    "daemon": "run",
+    "validate": "check",
+    "health": "healthcheck",
+}
 
 HELP = """Stops runs on paid scraping platforms before they eat the budget, and proves that they stopped.
 
@@ -76,8 +90,15 @@ class _Verbs(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            known = ", ".join(VERBS)
-            raise click.UsageError(f"{error.format_message().rstrip('.')}; there are: {known}.", ctx) from None
+            raise click.UsageError(f"{error.format_message().rstrip('.')}{_likely_verb(args[0])}", ctx) from None
+
+
+def _likely_verb(word: str) -> str:
+    from watchdog.hints import suggestion  # only wanted for a slip
+
+    if instead := _INSTEAD.get(word.lower()):
+        return f": use '{instead}'."
+    return suggestion(word, tuple(VERBS)) or f"; there are: {', '.join(VERBS)}."
 
 
 @click.command(

@@ -4,101 +4,116 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from watchdog.app import build
 from watchdog.cli.common import Loaded, config_option, load, rules_option
-from watchdog.domain.decision import describe
-from watchdog.errors import PlatformError
+from watchdog.cli.summary import Report, as_json, as_text, columns_of_output, failures
+from watchdog.domain.ports import Platform
+from watchdog.domain.run import Snapshot
+from watchdog.engine.coverage import Coverage
+from watchdog.errors import ConfigurationError, LedgerError, PlatformError
+from watchdog.ledger.location import AUTO, MEMORY
+from watchdog.ledger.opening import foresee, path_of
+from watchdog.platforms.registry import known_platforms
+from watchdog.settings import setting_problem
 
 
 @click.command("check")
 @config_option
 @rules_option
-@click.option("--online", is_flag=True, help="Also try each token with one request to its platform.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def command(config: Path | None, rules: Path | None, online: bool, as_json: bool) -> int:
+@click.option("--online", is_flag=True, help="Also try each token, and see which rules match any run.")
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON instead of text.")
+def command(config: Path | None, rules: Path | None, online: bool, as_json_: bool) -> int:
     """Read the configuration and every rule file, and say what is in force, or every mistake as file:line:column.
+
+    Nothing is written, and no run is aborted. With --online each account is asked for its active runs once.
 
     Exit code 0 if all is in order, 2 if not; with --online 1 if a platform cannot be reached and 2 if it refuses a
     token.
     """
     loaded = load(config, rules)
-    tried = asyncio.run(_try_tokens(loaded)) if online else {}
-    click.echo(json.dumps(_as_json(loaded, tried), indent=2) if as_json else _as_text(loaded, tried))
-    errors = [outcome for outcome in tried.values() if isinstance(outcome, PlatformError)]
+    place, state, doubts = _ledger(loaded, config)
+    seen = asyncio.run(_look(loaded)) if online else _Seen()
+    report = Report(
+        loaded=loaded,
+        specs=known_platforms(),
+        ledger=place,
+        ledger_state=state,
+        warnings=[*loaded.settings.warnings, *map(str, loaded.rules.warnings), *doubts],
+        tried=seen.outcomes,
+        runs=len(seen.runs) if online else None,
+        unmatched=seen.coverage.unmatched if seen.coverage else (),
+    )
+    click.echo(json.dumps(as_json(report), indent=2) if as_json_ else as_text(report, columns_of_output()))
+    errors = failures(seen.outcomes.values())
     return max((error.exit_code for error in errors), default=0)
 
 
-async def _try_tokens(loaded: Loaded) -> dict[str, str | PlatformError]:
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def _ledger(loaded: Loaded, config: Path | None) -> tuple[str, str, list[str]]:
+    """Where the ledger will be, what becomes of it there, and what is doubtful about that. Raises ConfigurationError if
+    it cannot be used."""
+    address = loaded.settings.ledger
+    path = path_of(address, loaded.settings.file, os.environ)
+    place = MEMORY if path is None else str(path)
+    try:
+        state = foresee(path)
+    except LedgerError as error:
+        if address != AUTO or path is None:
+            raise ConfigurationError([setting_problem("ledger", str(error), config, os.environ)]) from None
+        return place, "not usable, so it would be kept in memory", [f"{error}; set `ledger`"]
+    if address == AUTO or path is None or path.parent.exists():
+        return place, state, []
+    doubt = f"ledger {place}: its folder does not exist and would be made; is the path right?"
+    return place, state, [doubt]
+
+
+# --- the platforms ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the platforms said and showed."""
+
+    outcomes: dict[str, str | PlatformError] = field(default_factory=dict)
+    runs: list[Snapshot] = field(default_factory=list)
+    coverage: Coverage | None = None
+
+
+async def _look(loaded: Loaded) -> _Seen:
+    """Try each token, list the active runs of each account, and compare them with the rules. Aborts nothing."""
     app = build(loaded.settings, loaded=loaded.rules)
+    seen = _Seen()
     try:
         names = list(app.platforms)
-        outcomes = await asyncio.gather(*(app.platforms[name].check() for name in names), return_exceptions=True)
-        return {name: _expected(outcome) for name, outcome in zip(names, outcomes, strict=True)}
+        outcomes = await asyncio.gather(*(_try(app.platforms[name], seen.runs) for name in names))
     finally:
         await app.net.aclose()
+    seen.outcomes = dict(zip(names, outcomes, strict=True))
+    now = datetime.now(UTC)
+    seen.coverage = Coverage(loaded.rules.rules, now)
+    seen.coverage.see(seen.runs, now)
+    return seen
 
 
-def _expected(outcome: str | BaseException) -> str | PlatformError:
-    if isinstance(outcome, BaseException) and not isinstance(outcome, PlatformError):
-        raise outcome
-    return outcome
+async def _try(platform: Platform, runs: list[Snapshot]) -> str | PlatformError:
+    """What the platform says of the token, or its refusal; the active runs go to `runs`."""
 
+    def take(snapshots: Sequence[Snapshot]) -> None:
+        runs.extend(snapshots)
 
-def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
-    settings, rules = loaded.settings, loaded.rules.rules
-    lines = [f"configuration: {settings.file or 'environment only'}"]
-    for account in settings.accounts:
-        outcome = tried.get(account.name)
-        said = "" if outcome is None else f": {outcome if isinstance(outcome, PlatformError) else 'ok, ' + outcome}"
-        lines.append(f"account {account.name} on {account.platform}{said}")
-    files = len(loaded.rules.files)
-    count = len(rules.rules)
-    lines.append(
-        f"{count} rule{'s' if count != 1 else ''} from {files} file{'s' if files != 1 else ''} in {settings.rules}"
-    )
-    for rule in rules.rules:
-        limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
-        lines.append(f"  {rule.name}: {limits}, {rule.action}{', resurrect' if rule.resurrect else ''}")
-    lines += [f"warning: {warning}" for warning in _warnings(loaded)]
-    if settings.dry_run:
-        lines.append("dry run: nothing will be aborted")
-    if not any(isinstance(outcome, PlatformError) for outcome in tried.values()):
-        lines.append("all in order")
-    return "\n".join(lines)
-
-
-def _warnings(loaded: Loaded) -> list[str]:
-    return [*loaded.settings.warnings, *map(str, loaded.rules.warnings)]
-
-
-def _as_json(loaded: Loaded, tried: dict[str, str | PlatformError]) -> dict[str, object]:
-    return {
-        "configuration": str(loaded.settings.file) if loaded.settings.file else None,
-        "accounts": [
-            {"name": account.name, "platform": account.platform, **_outcome(tried.get(account.name))}
-            for account in loaded.settings.accounts
-        ],
-        "rules": [
-            {
-                "name": rule.name,
-                "limits": {kind.value: value for kind, value in rule.limits.items()},
-                "action": rule.action.value,
-                "resurrect": rule.resurrect,
-                "file": rule.file,
-                "line": rule.line,
-            }
-            for rule in loaded.rules.rules.rules
-        ],
-        "warnings": _warnings(loaded),
-    }
-
-
-def _outcome(outcome: str | PlatformError | None) -> dict[str, object]:
-    if outcome is None:
-        return {}
-    failed = isinstance(outcome, PlatformError)
-    return {"ok": not failed, "detail": str(outcome)}
+    try:
+        said = await platform.check()
+        take((await platform.sweep(take)).snapshots)
+    except PlatformError as error:
+        return error
+    return said

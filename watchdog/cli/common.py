@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 
 import click
 
-from watchdog.app import read_rules, refuse_clash
+from watchdog.app import match_keys, read_rules, refuse_clash
+from watchdog.config_file import find_config
 from watchdog.document import Table, plain, read_document
 from watchdog.errors import ConfigurationError, Problem
-from watchdog.platforms.registry import known_platforms
+from watchdog.ledger.location import AUTO
+from watchdog.ledger.opening import path_of
+from watchdog.platforms.registry import PlatformSpec, known_platforms
 from watchdog.rulefile import LoadedRules, load_rules
-from watchdog.settings import CONFIG_VARIABLE, SEARCH_PATHS, Settings, load_settings
+from watchdog.settings import Settings, find_ledger, load_settings, setting_problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,16 +59,32 @@ def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> L
         settings = load_settings(config, environ, platforms=tuple(specs))
     except ConfigurationError as error:
         found = rules_path(config, environ)
-        raise ConfigurationError([*error.problems, *_problems_of(found, tuple(specs))]) from None
+        others = (*_problems_of(found, specs), *_problems_of_ledger(config, environ))
+        raise ConfigurationError([*error.problems, *others]) from None
+    if wrong := _problems_of_ledger(config, environ):
+        raise ConfigurationError([*wrong, *_problems_of(settings.rules, specs)])
     return Loaded(settings, read_rules(settings, specs))
+
+
+def _problems_of_ledger(config: Path | None, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with the address of the ledger, without looking whether anything can be written there."""
+    try:
+        address, file = find_ledger(config, environ)
+    except ConfigurationError:
+        return ()  # the settings have been blamed for it
+    try:
+        if address != AUTO:
+            path_of(address, file, environ)
+    except ConfigurationError as error:
+        return tuple(setting_problem("ledger", problem.message, config, environ) for problem in error.problems)
+    return ()
 
 
 def rules_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Where the rules are, as far as that can be told from settings with mistakes in them; None if it cannot."""
     if path := environ.get("BUDGET_WATCHDOG_RULES"):
         return Path(path)
-    named = environ.get(CONFIG_VARIABLE)
-    file = config or (Path(named) if named else next((path for path in SEARCH_PATHS if path.exists()), None))
+    file = find_config(config, environ)
     if file is None:
         return Path("rules")
     try:
@@ -76,12 +95,12 @@ def rules_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     return file.parent / path if isinstance(path, str) and path else None
 
 
-def _problems_of(rules: Path | None, platforms: tuple[str, ...]) -> tuple[Problem, ...]:
+def _problems_of(rules: Path | None, specs: Mapping[str, PlatformSpec]) -> tuple[Problem, ...]:
     """The mistakes in the rules, found even though the settings cannot be used. That there are none at all is said
     only once the settings are in order: it may be one of their mistakes."""
     try:
         if rules is not None and rules.exists():
-            load_rules(rules, platforms=platforms)
+            load_rules(rules, platforms=tuple(specs), match_keys=match_keys(specs))
     except ConfigurationError as error:
         return error.problems
     except OSError:

@@ -81,6 +81,7 @@ async def _once(
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
+        await app.cover()
         await _await_proof(app, wait_s)
         found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
     # Only now: closing may still log, and no line of the log may stand in the table.
@@ -114,6 +115,8 @@ def _show(app: App, found: list[view.Row]) -> None:
     for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
         if line:
             out.print(line, soft_wrap=True)
+    for line in view.unmatched(app.coverage) if found else ():
+        out.print(line, soft_wrap=True, markup=False)
 
 
 def _missing(account: str) -> str:
@@ -133,6 +136,7 @@ def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
         "dry_run": app.settings.dry_run,
         "runs": view.plain(found),
         "stopped": sum(row.is_stopped for row in found),
+        "unmatched": view.plain_entries(app.coverage.unmatched),
         "accounts": [
             {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
             for poller in app.pollers

@@ -7,22 +7,17 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import click
 
-from watchdog.document import closest, shown, suggestion
+from watchdog.document import shown
+from watchdog.domain.links import is_link, named_by
 from watchdog.domain.run import RunKey
 from watchdog.errors import ConfigurationError
+from watchdog.hints import closest, suggestion
 from watchdog.ledger.opening import OpenLedger
 
-#: Whose pages and API have the id of a run in their addresses, and the part of the path that stands before it: such as
-#: https://console.apify.com/organization/ORG/actors/ACTOR/runs/RUN#output and https://api.lobstr.io/v1/runs/RUN.
-_DOMAINS = ("apify.com", "lobstr.io")
-_HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)+(:[0-9]+)?/")
-_BEFORE_ID = ("runs", "run", "actor-runs")
 #: What no id holds, and what a shell, a chat or a document may leave beside one.
 _BRACKETS = frozenset("<>()|\\^")
 #: What the ledger has room for.
@@ -51,33 +46,17 @@ RUN = RunType()
 
 def run_id_in(text: str) -> str:
     """The id of the run that is named by its id or by an address. Raises ValueError with a sentence for the user."""
-    url = _url(text)
-    if url is None:
+    if not is_link(text):
         return _checked(text)
-    host = url.hostname or ""
-    steps = [unquote(step) for step in f"{url.path}/{url.fragment}".split("/") if step]
-    after = [step for before, step in pairwise(steps) if before in _BEFORE_ID]
-    is_known = any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
-    if not is_known or not after or after[-1] == "last":
+    run_id = named_by(text).get("run_id")
+    if run_id is None:
         # Without the query: that of an API's address may hold a token.
-        address = shown(f"{host}{url.path}", limit=200)
+        address = shown(re.split(r"[?#]", text, maxsplit=1)[0].partition("://")[2] or text.partition("?")[0], limit=200)
         raise ValueError(
             f"{address} is not the address of one run: give the run's id, or an address such as "
             "https://console.apify.com/actors/runs/RUN"
         )
-    return _checked(after[-1])
-
-
-def _url(text: str) -> SplitResult | None:
-    """The parts of what is an address, also if it has lost its https://."""
-    if "://" not in text and not _HOST_AND_PATH.match(text):
-        return None
-    try:
-        url = urlsplit(text if "://" in text else f"https://{text}")
-        _ = url.port
-    except ValueError:
-        raise ValueError("this is no address that can be read: give the run's id") from None
-    return url
+    return _checked(run_id)
 
 
 def _checked(text: str) -> str:

@@ -25,11 +25,13 @@ from watchdog.domain.decision import (
 )
 from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
+from watchdog.engine.coverage import Coverage, Entry
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.watched import Watched
 
 BAR_WIDTH = 10
+UNMATCHED_MAX = 20
 _STYLES = {
     VerdictKind.WITHIN: "green",
     VerdictKind.WARNING: "yellow",
@@ -260,6 +262,27 @@ def closing(found: Sequence[Row], *, dry_run: bool) -> str:
     if deeds:
         line += "; over a limit as well: " + ", ".join(f"{deeds[deed]} {deed}" for deed in sorted(deeds))
     return f"dry run: {line}" if dry_run else line
+
+
+def unmatched(coverage: Coverage) -> list[str]:
+    """A line for each entry of the rule files that matches none of the runs there are, but for the umpteenth."""
+    found = coverage.unmatched
+    lines = [f"{entry} matches none of the active runs" for entry in found[:UNMATCHED_MAX]]
+    rest = len(found) - len(lines)
+    return [*lines, f"... and {rest} more entries match none"] if rest else lines
+
+
+def plain_entries(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Entries of the rule files for scripts."""
+    return [
+        {
+            "section": entry.section.value,
+            "name": entry.name or None,
+            "match": {key: list(globs) for key, globs in entry.selector.globs.items()},
+            "place": entry.selector.place,
+        }
+        for entry in entries
+    ]
 
 
 def plain(found: Sequence[Row]) -> list[dict[str, Any]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from fnmatch import translate
-from functools import lru_cache
 
+from watchdog.domain.glob import Matcher
 from watchdog.domain.run import LimitKind, Snapshot, Source
 
 #: Match keys that look at the run or its account; every other key is a facet of the source.
@@ -30,21 +28,23 @@ class Action(StrEnum):
     NOTIFY = "notify"
 
 
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(translate(pattern))
-
-
-def glob_matches(patterns: tuple[str, ...], names: tuple[str, ...]) -> bool:
-    """Whether any name matches any glob (`*`, `?`, `[...]`; case counts, `*` also crosses `/`)."""
-    return any(_compiled(pattern).match(name) is not None for pattern in patterns for name in names)
-
-
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which runs are meant: every key must match one of its globs. An empty selector is every run."""
+    """Which runs are meant: every key must match one of its globs. An empty selector is every run.
+
+    `place`: where it was written (`rules/maps.yaml:12`), for messages and metrics.
+    """
 
     globs: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    place: str = field(default="", compare=False, repr=False)
+    _matchers: Mapping[str, Matcher] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_matchers", {key: Matcher(globs) for key, globs in self.globs.items()})
+
+    def __str__(self) -> str:
+        """In the words of the rule files: `actor=compass/* | maps, platform=apify`."""
+        return ", ".join(f"{key}={' | '.join(globs)}" for key, globs in sorted(self.globs.items())) or "every run"
 
     @property
     def names_run(self) -> bool:
@@ -56,34 +56,39 @@ class Selector:
         """Whether it looks at what a run is an execution of."""
         return any(key not in RUN_KEYS for key in self.globs)
 
+    @property
+    def exact_run_ids(self) -> frozenset[str] | None:
+        """The ids (folded) of all runs that it can mean; None if it says nothing of ids, or by wildcards."""
+        return self._matchers["run_id"].exact if self.names_run else None
+
     def matches_account(self, platform: str, account: str) -> bool:
         """Whether runs of this account can match at all."""
-        own = {"platform": (platform,), "account": (account,)}
-        return all(glob_matches(self.globs[key], names) for key, names in own.items() if key in self.globs)
+        own = {"platform": platform, "account": account}
+        return all(self._matchers[key].matches(name) for key, name in own.items() if key in self._matchers)
 
     def matches(self, snapshot: Snapshot) -> Matched:
         """Whether the run is meant; `UNSURE` only if nothing else already rules it out."""
         unsure = False
-        for key, patterns in self.globs.items():
-            answer = _matches_key(key, patterns, snapshot)
+        for key, globs in self._matchers.items():
+            answer = _matches_key(key, globs, snapshot)
             if answer is Matched.NO:
                 return Matched.NO
             unsure = unsure or answer is Matched.UNSURE
         return Matched.UNSURE if unsure else Matched.YES
 
 
-def _matches_key(key: str, patterns: tuple[str, ...], snapshot: Snapshot) -> Matched:
+def _matches_key(key: str, globs: Matcher, snapshot: Snapshot) -> Matched:
     if key in RUN_KEYS:
         value = getattr(snapshot, key)
         if value is None:
             # Unknown is not "no": the run may be protected by it, or limited.
             return Matched.UNSURE
-        return Matched.YES if glob_matches(patterns, (value,)) else Matched.NO
-    return _matches_facet(key, patterns, snapshot.source)
+        return Matched.YES if globs.matches(value) else Matched.NO
+    return _matches_facet(key, globs, snapshot.source)
 
 
-def _matches_facet(key: str, patterns: tuple[str, ...], source: Source) -> Matched:
-    if glob_matches(patterns, source.facets.get(key, ())):
+def _matches_facet(key: str, globs: Matcher, source: Source) -> Matched:
+    if globs.matches_any(source.facets.get(key, ())):
         return Matched.YES
     return Matched.UNSURE if key in source.unresolved else Matched.NO
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from watchdog.domain.rule import Protection, Rule, RuleSet, Selector
+from watchdog.domain.rule import Protection, Rule, RuleSet
 from watchdog.domain.run import LimitKind
 
 
@@ -47,7 +47,7 @@ def _entries(rules: RuleSet) -> dict[str, _Entry]:
     """Everything in force by a name that tells it from all else."""
     entries = {f"rule '{rule.name}'": _of_rule(rule) for rule in rules.rules}
     entries |= _of_protections(rules.protect)
-    return entries | {f"resurrect {_match(selector)}": {} for selector in rules.resurrect}
+    return entries | {f"resurrect {selector}": {} for selector in rules.resurrect}
 
 
 def _of_rule(rule: Rule) -> _Entry:
@@ -61,7 +61,7 @@ def _of_protections(protections: Iterable[Protection]) -> dict[str, _Entry]:
     """Protections have no names; several of one selector are one entry with all the reasons."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for protection in protections:
-        reasons[f"protection of {_match(protection.selector)}"].append(f"'{protection.reason}'")
+        reasons[f"protection of {protection.selector}"].append(f"'{protection.reason}'")
     return {name: {"reason": ", ".join(sorted(found))} for name, found in reasons.items()}
 
 
@@ -79,10 +79,6 @@ def _differing(old: _Entry, new: _Entry) -> Iterator[str]:
         before, after = old.get(key), new.get(key)
         if before != after:
             yield f"{key} {before or 'unset'} -> {after or 'unset'}"
-
-
-def _match(selector: Selector) -> str:
-    return ", ".join(f"{key}={_globs(globs)}" for key, globs in sorted(selector.globs.items())) or "every run"
 
 
 def _globs(globs: tuple[str, ...]) -> str:

@@ -51,6 +51,25 @@ def is_writable(path: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK))
 
 
+def foresee(path: Path | None) -> str:
+    """What opening the ledger will find, in a few words, without altering anything. Raises LedgerError if it could not
+    be opened or made."""
+    if path is None:
+        return "is kept in memory and lost at the end"
+    from watchdog.ledger.sqlite import examine  # SQLAlchemy takes a while to load
+
+    version = examine(path)
+    try:
+        if not is_writable(path):
+            user = f"this user (uid {os.geteuid()})"
+            raise LedgerError(f"ledger {path}: {user} cannot write there; make it writable, or name another place")
+        if version is not None:
+            return "is there"
+        return "will be made" if path.parent.exists() else "will be made, and its folder, which does not exist"
+    except OSError as error:
+        raise LedgerError(f"ledger {path}: {error.strerror}; make its folder accessible") from error
+
+
 def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     """For the one process that aborts runs: locked against a second one, created and migrated. `role` is DAEMON for the
     one that takes orders.

@@ -54,6 +54,16 @@ def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True
     return SqlLedger(engine, where, guard)
 
 
+def examine(path: Path) -> str | None:
+    """The version of the ledger in this file, which stays as it is; None if there is none yet. Raises LedgerError if it
+    is none, damaged, or of a newer version."""
+    where = f"ledger {path}"
+    try:
+        return _examine(path, where, thoroughly=False)
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"{where}: {sentence(error)}") from error
+
+
 def _create(path: Path) -> None:
     """The folder and the file, readable by this user only: run ids and account names are nobody else's business."""
     path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchdog.document import Document, os_sentence, parse_document, read_bytes
 from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.rulefile.doubts import uncovered_accounts
 from watchdog.rulefile.reach import AccountView, Surroundings
 from watchdog.rulefile.reader import FileReader, Harvest
 
@@ -56,13 +57,14 @@ def load_rules(
     *,
     platforms: Collection[str] | None = None,
     accounts: Collection[AccountView] | None = None,
+    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """Read a rule file, or every `*.yaml` and `*.yml` of a folder (not of folders in it), sorted by name.
 
-    `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. Raises
-    ConfigurationError with all mistakes of all files.
+    `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. `match_keys`: the
+    keys that only the runs of each platform have. Raises ConfigurationError with all mistakes of all files.
     """
-    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts)
+    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts, match_keys=match_keys)
 
 
 def read_rule_files(path: Path) -> RuleFiles:
@@ -78,12 +80,13 @@ def parse_rules(
     *,
     platforms: Collection[str] | None = None,
     accounts: Collection[AccountView] | None = None,
+    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """What these files say; otherwise like `load_rules`."""
     if files.fault is not None:
         raise ConfigurationError(files.fault.problems)
     harvest = Harvest()
-    around = Surroundings(platforms, accounts)
+    around = Surroundings(platforms, accounts, match_keys or {})
     for path, content in files.contents:
         try:
             FileReader(_document(path, content), harvest, around).read()
@@ -94,6 +97,8 @@ def parse_rules(
     paths = tuple(path for path, _ in files.contents)
     if not harvest.rules:
         raise ConfigurationError(_no_rules(files.path, paths))
+    uncovered = (Problem(str(files.path), 0, 0, doubt) for doubt in uncovered_accounts(harvest.rules, around))
+    harvest.findings.warnings.extend(uncovered)
     rules = RuleSet(tuple(harvest.rules), tuple(harvest.protect), tuple(harvest.resurrect))
     return LoadedRules(rules, paths, tuple(sorted(set(harvest.findings.warnings))), files.digest)
 

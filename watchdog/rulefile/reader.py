@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown, suggestion
-from watchdog.domain.rule import RUN_KEYS, Action, Protection, Rule, Selector, glob_matches
+from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
+from watchdog.domain.glob import glob_matches
+from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
-from watchdog.rulefile.reach import OWNERS, PLATFORMS, Surroundings
+from watchdog.hints import after_unknown, suggestion
+from watchdog.rulefile.doubts import doubtful_limit
+from watchdog.rulefile.reach import PLATFORMS, Surroundings
+from watchdog.rulefile.spelling import misspellings
 from watchdog.rulefile.values import (
     MAX_NAME,
     Desk,
@@ -24,7 +28,8 @@ from watchdog.rulefile.values import (
 
 FILE_KEYS = ("rules", "protect", "resurrect")
 RULE_KEYS = ("name", "match", "limits", "resurrect", "never_exceed", "action")
-MATCH_KEYS = (*RUN_KEYS, *OWNERS)
+#: The keys that our own platforms have; those of plug-ins come with the surroundings.
+MATCH_KEYS = Surroundings().keys
 LIMIT_KEYS = (LimitKind.MAX_COST_USD.value, LimitKind.MAX_DURATION.value, LimitKind.MAX_CREDITS.value)
 
 
@@ -90,7 +95,7 @@ class FileReader:
         if table is None:
             return
         name = self._name(table, desk)
-        selector = self._selector(table.get("match"), desk)
+        selector = self._selector(table.get("match"), desk, table)
         limits = _limits(table, desk)
         resurrect = _optional_bool(table.get("resurrect"), desk)
         never_exceed = _optional_bool(table.get("never_exceed"), desk)
@@ -100,6 +105,7 @@ class FileReader:
             desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
+            _warn_of_limits(table, selector, limits, action, desk)
             self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
@@ -126,8 +132,7 @@ class FileReader:
     def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
         if LimitKind.MAX_COST_USD not in limits:
             return
-        entry = table.get("limits")
-        place = entry.value.get("max_cost_usd") if entry and isinstance(entry.value, Table) else None
+        place = _limit_entry(table, LimitKind.MAX_COST_USD)
         accounts = self._around.accounts_of(selector)
         blind = sorted(account.name for account in accounts if not account.has_cost)
         if not blind or place is None:
@@ -181,28 +186,49 @@ class FileReader:
         if _is_empty(node):
             desk.error(node, f'an empty match would {effect}; if that is meant, write match: {{run_id: "*"}}')
             return None
-        return self._selector(entry, desk)
+        return self._selector(entry, desk, table)
 
     # --- match ---
 
-    def _selector(self, entry: Entry | None, desk: Desk) -> Selector | None:
+    def _selector(self, entry: Entry | None, desk: Desk, place: Table) -> Selector | None:
+        where = f"{self._document.file}:{place.line}"
         if entry is None:
-            return Selector()
+            return Selector(place=where)
         if isinstance(entry.value, Scalar) and entry.value.value is None:
             desk.error(entry, "match is empty; write match: {} if every run is meant")
             return None
         before = len(desk.findings.errors)
-        table = read_table(entry.value, "match", MATCH_KEYS, desk)
+        known = self._around.keys
+        table = read_table(entry.value, "match", known, desk)
         if table is None:
             return None
-        read = {key.key: read_globs(key, desk) for key in table.entries if key.key in MATCH_KEYS}
-        selector = Selector({key: globs for key, globs in read.items() if globs})
-        self._check_platforms(table, selector, desk)
+        read = {key.key: read_globs(key, desk) for key in table.entries if key.key in known}
+        selector = Selector({key: globs for key, globs in read.items() if globs}, where)
         self._check_keys(table, selector, desk)
+        if len(desk.findings.errors) > before:
+            self._check_platforms(table, selector, desk)
+            return None
+        self._check_spelling(table, selector, desk)
         if len(desk.findings.errors) > before:
             return None
         self._check_accounts(table, selector, desk)
         return selector
+
+    def _check_spelling(self, table: Table, selector: Selector, desk: Desk) -> None:
+        """Refuse values that no run can have; warn about those that are unlikely."""
+        meant = {account.platform for account in self._around.accounts_of(selector)}
+        meant = meant or self._around.platforms_of(selector)
+        sound = True
+        for entry in table.entries:
+            nodes, texts = _items(entry.value), selector.globs[entry.key]
+            if entry.key == "platform" and glob_matches(texts, self._around.platforms or PLATFORMS):
+                continue
+            for index, found in misspellings(entry.key, texts, meant, alone=not isinstance(entry.value, Listing)):
+                say = desk.error if found.sure else desk.warn
+                say(nodes[index], f"match.{entry.key} {found.message}")
+                sound = sound and not (found.sure and entry.key == "platform")
+        if sound:
+            self._check_platforms(table, selector, desk)
 
     def _check_platforms(self, table: Table, selector: Selector, desk: Desk) -> None:
         known = self._around.platforms
@@ -211,26 +237,26 @@ class FileReader:
             return
         for node, glob in zip(_items(entry.value), selector.globs.get("platform", ()), strict=False):
             if not glob_matches((glob,), tuple(known)):
-                hint = suggestion(glob, known) or f"; known platforms: {', '.join(sorted(known))}"
-                desk.error(node, f"unknown platform {shown(glob)}{hint}")
+                desk.error(node, f"unknown platform {shown(glob)}{after_unknown(glob, sorted(known), 'platform')}")
 
     def _check_keys(self, table: Table, selector: Selector, desk: Desk) -> None:
-        own = [key for key in table.entries if key.key in OWNERS]
-        for key in own[1:]:
-            first = own[0].key
-            if OWNERS[key.key] != OWNERS[first]:
-                ours, theirs = OWNERS[first], OWNERS[key.key]
-                desk.error(key, f"{key.key} is a key of {theirs} and {first} one of {ours}: no run can match both")
+        """Refuse keys that no platform has together, or not the one that is named."""
+        around = self._around
+        own = [(key, around.owners(key.key)) for key in table.entries if around.owners(key.key)]
+        if not own:
+            return
+        first, ours = own[0]
+        for key, theirs in own[1:]:
+            if not set(ours) & set(theirs):
+                words = f"{key.key} is a key of {' and '.join(theirs)} and {first.key} one of {' and '.join(ours)}"
+                desk.error(key, f"{words}: no run can match both")
                 return
         globs = selector.globs.get("platform")
-        if not own or not globs:
-            return
-        meant = {name for name in {*PLATFORMS, *(self._around.platforms or ())} if glob_matches(globs, (name,))}
-        if meant and not any(name not in PLATFORMS or name == OWNERS[own[0].key] for name in meant):
+        every = {*around.own_keys, *(around.platforms or ())}
+        meant = {name for name in every if globs and glob_matches(globs, (name,))}
+        if meant and not any(around.has_keys(name, selector) for name in meant):
             here = " or ".join(sorted(meant))
-            desk.error(
-                own[0], f"{own[0].key} is a key of {OWNERS[own[0].key]}, but platform is {here}: no run can match"
-            )
+            desk.error(first, f"{first.key} is a key of {' and '.join(ours)}, but platform is {here}: no run can match")
 
     def _check_accounts(self, table: Table, selector: Selector, desk: Desk) -> None:
         accounts = self._around.accounts
@@ -273,9 +299,26 @@ def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
         if entry.key in LIMIT_KEYS:
             kind = LimitKind(entry.key)
             amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
-            if amount is not None:
+            if amount == 0 and kind is LimitKind.MAX_DURATION:
+                # On Apify a timeout of 0 means none; here it would end every run.
+                desk.error(entry.value, "max_duration must be longer than 0; leave it out if there is to be no limit")
+            elif amount is not None:
                 amounts[kind] = amount
     return amounts
+
+
+def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
+    entry = table.get("limits")
+    return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
+
+
+def _warn_of_limits(
+    table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
+) -> None:
+    for kind, limit in limits.items():
+        doubt, entry = doubtful_limit(selector, kind, limit, action), _limit_entry(table, kind)
+        if doubt and entry is not None:
+            desk.warn(entry.value, doubt)
 
 
 def _optional_bool(entry: Entry | None, desk: Desk) -> bool:

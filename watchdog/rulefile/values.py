@@ -19,10 +19,11 @@ from watchdog.document import (
     parse_duration,
     resolve,
     shown,
-    suggestion,
     unknown_key,
 )
+from watchdog.domain.glob import fold
 from watchdog.errors import Problem
+from watchdog.hints import suggestion
 
 MAX_NAME = 128
 MAX_GLOB = 512
@@ -162,10 +163,10 @@ def _glob_fault(node: Node) -> str | None:
         return f"must be a glob or a list of globs, not {describe(node)}"
     if node.value is None:
         return 'must be a glob, not nothing; write "*" or leave the key out to match all'
-    if not node.raw:
+    if not fold(node.raw):
         return 'must not be empty text; write "*" or leave the key out to match all'
     if len(node.raw) > MAX_GLOB:
         return f"must not be longer than {MAX_GLOB} characters"
-    if _has_controls(node.raw) or node.raw != node.raw.strip():
-        return f"would never match: {shown(node.raw)} has white space at an end or a control character"
+    if _has_controls(fold(node.raw)):
+        return f"can never match: {shown(node.raw)} holds a control character"
     return None

@@ -12,7 +12,9 @@ import logging
 import math
 import platform
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from fractions import Fraction
+from pathlib import PurePath
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -42,6 +44,7 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import (
     BadAnswer,
     CredentialsRefused,
@@ -119,6 +122,21 @@ class Metrics:
         """How many records of aborts wait to be written, between the notices of a change."""
         self._ledger_pending.set((), records)
 
+    def show_matches(self, last: Mapping[Entry, datetime]) -> None:
+        """When each entry of the rule files last matched a run."""
+        shown = {entry: self._match_series(entry) for entry in last}
+        for family in (self._rule_matched, self._exception_matched):
+            for labels in set(family.series()) - {labels for each, labels in shown.values() if each is family}:
+                family.drop(labels)
+        for entry, (family, labels) in shown.items():
+            family.set(labels, last[entry].timestamp())
+
+    def _match_series(self, entry: Entry) -> tuple[Gauge, tuple[str, ...]]:
+        if entry.section is Section.RULES:
+            return self._rule_matched, (entry.name,)
+        # Exceptions have no names, and what they match may be the id of a run, which no label may hold.
+        return self._exception_matched, (entry.section, PurePath(entry.selector.place).name)
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The answer to a scrape with this Accept header: the body and its content type."""
         return render(self.registry, accept)
@@ -187,6 +205,17 @@ class Metrics:
         )
         self._rule_usage = self._gauge(
             "rule_usage_ratio", "Usage of the active run closest to the limit, over the limit.", "rule", "limit"
+        )
+        self._rule_matched = self._gauge(
+            "rule_matched_timestamp_seconds",
+            "When a run was last seen that the rule matches; since when it is in force, if there was none.",
+            "rule",
+        )
+        self._exception_matched = self._gauge(
+            "exception_matched_timestamp_seconds",
+            "When a run was last seen that an entry of protect or resurrect matches; else since when it is in force.",
+            "section",
+            "place",
         )
         self._looks_waiting = self._gauge(
             "looks_waiting", "Looks at runs that are due and wait for their turn.", "account"

@@ -1,0 +1,75 @@
+"""Every verb finds the same configuration file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watchdog.config_file import find_config, may_exist
+from watchdog.settings import setting_problem
+
+FIRST, SECOND = Path("first.yaml"), Path("second.yaml")
+
+
+def find(folder: Path, config: Path | None = None, **environ: str) -> Path | None:
+    return find_config(config, environ, search=(folder / FIRST, folder / SECOND))
+
+
+def test_the_order(tmp_path: Path) -> None:
+    assert find(tmp_path) is None
+    (tmp_path / SECOND).touch()
+    assert find(tmp_path) == tmp_path / SECOND
+    (tmp_path / FIRST).touch()
+    assert find(tmp_path) == tmp_path / FIRST
+    assert find(tmp_path, BUDGET_WATCHDOG_CONFIG="") == tmp_path / FIRST
+    assert find(tmp_path, BUDGET_WATCHDOG_CONFIG="gone.yaml") == Path("gone.yaml")
+    assert find(tmp_path, Path("mine.yaml"), BUDGET_WATCHDOG_CONFIG="gone.yaml") == Path("mine.yaml")
+
+
+def test_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / FIRST).symlink_to("gone.yaml")
+    (tmp_path / SECOND).touch()
+    assert find(tmp_path) == tmp_path / FIRST
+
+
+def test_links_in_a_circle_and_parts_that_are_no_folder(tmp_path: Path) -> None:
+    (tmp_path / FIRST).symlink_to(FIRST)
+    assert may_exist(tmp_path / FIRST)
+    assert may_exist(tmp_path / FIRST / "x")
+    (tmp_path / SECOND).touch()
+    assert not may_exist(tmp_path / SECOND / "x")
+    assert not may_exist(Path("a\0b"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    assert may_exist(tmp_path / "closed" / FIRST)
+
+
+@pytest.mark.parametrize(
+    "verb", [("check",), ("once",), ("run",), ("healthcheck",), ("history",), ("holds",)], ids=lambda verb: verb[0]
+)
+def test_every_verb_finds_the_same_file(tmp_path: Path, verb: tuple[str, ...]) -> None:
+    """A link to nothing in the working folder: each stops at it, and none takes the defaults instead."""
+    (tmp_path / "budget-watchdog.yaml").symlink_to("gone.yaml")
+    script = str(Path(sys.executable).with_name("budget-watchdog"))
+    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin", "APIFY_TOKEN": "x"}
+    done = subprocess.run(
+        [script, *verb], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "budget-watchdog.yaml: no such file or folder\n"
+
+
+def test_a_problem_is_told_where_the_setting_is(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("rules: r\nledger: x\n")
+    assert str(setting_problem("ledger", "ledger: bad", file, {})) == f"{file}:2:9: ledger: bad"
+    in_variable = setting_problem("ledger", "ledger: bad", file, {"BUDGET_WATCHDOG_LEDGER": "x"})
+    assert str(in_variable) == "BUDGET_WATCHDOG_LEDGER: bad"
+    assert str(setting_problem("listen", "listen: bad", file, {})) == "listen: bad"

@@ -1,0 +1,198 @@
+"""What is in force, for `check`: for people, in as many columns as there are, and for scripts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from watchdog.cli.common import Loaded
+from watchdog.cli.view import UNMATCHED_MAX, plain_entries
+from watchdog.domain.decision import describe, format_duration
+from watchdog.domain.rule import Rule, Selector
+from watchdog.engine.coverage import Entry
+from watchdog.errors import PlatformError
+from watchdog.platforms.registry import PlatformSpec
+from watchdog.settings import AccountSettings
+
+_NARROWEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `check` found: the configuration, where the ledger will be and what becomes of it, what each platform said
+    (by account, if it was asked), and what matched none of the runs that there are (None: nobody looked)."""
+
+    loaded: Loaded
+    specs: Mapping[str, PlatformSpec]
+    ledger: str
+    ledger_state: str
+    warnings: Sequence[str]
+    tried: Mapping[str, str | PlatformError]
+    runs: int | None = None
+    unmatched: Sequence[Entry] = ()
+
+
+def as_text(report: Report, columns: int | None = None) -> str:
+    """For people. `columns`: where lines are to end; None does not break them, so that they can be searched."""
+    return "\n".join(part for line in _lines(report) for part in _wrapped(_printable(line), columns))
+
+
+def columns_of_output() -> int | None:
+    """How wide the terminal is, or what COLUMNS says; None if the output goes elsewhere."""
+    if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return None
+    return max(_NARROWEST, shutil.get_terminal_size().columns)
+
+
+def _printable(line: str) -> str:
+    """What is in rule files must not move the cursor."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def _wrapped(line: str, columns: int | None) -> list[str]:
+    if columns is None or len(line) <= columns:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    settings, rules = report.loaded.settings, report.loaded.rules.rules
+    yield f"configuration: {settings.file or 'environment only'}"
+    for account in settings.accounts:
+        yield from _account_lines(account, report)
+    files = len(report.loaded.rules.files)
+    yield f"{_count(len(rules.rules), 'rule')} from {_count(files, 'file')} in {settings.rules}"
+    for rule in rules.rules:
+        yield from _rule_lines(rule)
+    if rules.protect:
+        yield "protected, never aborted:"
+        yield from (_exception(each.selector, each.reason) for each in rules.protect)
+    if rules.resurrect:
+        yield "resurrected later, aborted gracefully:"
+        yield from (_exception(selector) for selector in rules.resurrect)
+    yield f"ledger: {report.ledger}, {report.ledger_state}"
+    yield f"listening on {settings.listen}: {_doors(report)}"
+    yield from _unmatched_lines(report)
+    yield from (f"warning: {warning}" for warning in report.warnings)
+    yield "dry run: nothing will be aborted" if settings.dry_run else "armed: what breaks a rule is aborted"
+    if not any(isinstance(outcome, PlatformError) for outcome in report.tried.values()):
+        yield "all in order" + (f", with {_count(len(report.warnings), 'warning')}" if report.warnings else "")
+
+
+def _account_lines(account: AccountSettings, report: Report) -> Iterator[str]:
+    outcome = report.tried.get(account.name)
+    said = "" if outcome is None else f": {outcome if isinstance(outcome, PlatformError) else 'ok, ' + outcome}"
+    yield f"account {account.name} on {account.platform}{said}"
+    every = _interval_s(account, report.specs)
+    often = "as often as its rate allows" if every is None else f"every {format_duration(every)}"
+    yield f"  {_base_url(account, report.specs)}, looked at {often}"
+
+
+def _rule_lines(rule: Rule) -> Iterator[str]:
+    limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
+    flags = [flag for flag in ("resurrect", "never_exceed") if getattr(rule, flag)]
+    yield f"  {rule.name}: {', '.join((limits, rule.action.value, *flags))}"
+    yield f"    match: {rule.selector}"
+
+
+def _exception(selector: Selector, reason: str = "") -> str:
+    return f"  {selector}" + (f": {' '.join(reason.split())}" if reason else "")
+
+
+def _doors(report: Report) -> str:
+    web = report.loaded.settings.web
+    doors = ["https" if web.tls_cert is not None else "http"]
+    doors.append("admin calls with the token" if web.token is not None else "no admin calls")
+    if web.socket is not None:
+        doors.append(f"admin calls on the socket {web.socket}")
+    return ", ".join(doors)
+
+
+def _unmatched_lines(report: Report) -> Iterator[str]:
+    if report.runs is None:
+        return
+    where = " of the accounts that could be read" if failures(report.tried.values()) else ""
+    yield f"{_count(report.runs, 'active run')} now{where}" + ("" if report.unmatched else "; each entry matches some")
+    if report.runs:
+        for entry in report.unmatched[:UNMATCHED_MAX]:
+            yield f"  {entry} matches none of them"
+        if (rest := len(report.unmatched) - UNMATCHED_MAX) > 0:
+            yield f"  ... and {_count(rest, 'more entry', 'more entries')} without a match"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _base_url(account: AccountSettings, specs: Mapping[str, PlatformSpec]) -> str:
+    return account.base_url or specs[account.platform].base_url
+
+
+def _interval_s(account: AccountSettings, specs: Mapping[str, PlatformSpec]) -> float | None:
+    if account.poll_interval is not None:
+        return account.poll_interval.total_seconds()
+    return specs[account.platform].traits.default_poll_interval_s
+
+
+# --- for scripts -----------------------------------------------------------------------------------------------------
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """For scripts: durations in seconds."""
+    settings, rules = report.loaded.settings, report.loaded.rules.rules
+    return {
+        "configuration": str(settings.file) if settings.file else None,
+        "accounts": [_plain_account(account, report) for account in settings.accounts],
+        "rules": [_plain_rule(rule) for rule in rules.rules],
+        "protect": [
+            {"match": _match(each.selector), "reason": each.reason or None, "place": each.selector.place}
+            for each in rules.protect
+        ],
+        "resurrect": [{"match": _match(selector), "place": selector.place} for selector in rules.resurrect],
+        "ledger": {"place": report.ledger, "state": report.ledger_state},
+        "listen": settings.listen,
+        "dry_run": settings.dry_run,
+        "active_runs": report.runs,
+        "unmatched": None if report.runs is None else plain_entries(report.unmatched),
+        "warnings": list(report.warnings),
+    }
+
+
+def _plain_account(account: AccountSettings, report: Report) -> dict[str, Any]:
+    outcome = report.tried.get(account.name)
+    told = {} if outcome is None else {"ok": not isinstance(outcome, PlatformError), "detail": str(outcome)}
+    return {
+        "name": account.name,
+        "platform": account.platform,
+        "base_url": _base_url(account, report.specs),
+        "poll_interval_s": _interval_s(account, report.specs),
+        **told,
+    }
+
+
+def _plain_rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "match": _match(rule.selector),
+        "limits": {kind.value: value for kind, value in rule.limits.items()},
+        "action": rule.action.value,
+        "resurrect": rule.resurrect,
+        "never_exceed": rule.never_exceed,
+        "file": rule.file,
+        "line": rule.line,
+    }
+
+
+def _match(selector: Selector) -> dict[str, list[str]]:
+    return {key: list(globs) for key, globs in selector.globs.items()}
+
+
+def failures(outcomes: Iterable[str | PlatformError]) -> list[PlatformError]:
+    """The platforms that could not be reached, or refused the token."""
+    return [outcome for outcome in outcomes if isinstance(outcome, PlatformError)]

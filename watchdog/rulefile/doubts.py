@@ -1,0 +1,47 @@
+"""Rules that can be read and are probably not meant: limits that end everything, accounts that no rule covers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from watchdog.domain.decision import describe
+from watchdog.domain.rule import Action, Rule, Selector
+from watchdog.domain.run import LimitKind
+from watchdog.rulefile.reach import Surroundings
+
+#: Hardly any run ends below these, so a limit lower still, on every run of an account, ends all of them.
+LOWEST_FOR_ALL = {LimitKind.MAX_DURATION: 60.0, LimitKind.MAX_COST_USD: 0.05, LimitKind.MAX_CREDITS: 0.1}
+_OF_ACCOUNTS = ("platform", "account")
+
+
+def doubtful_limit(selector: Selector, kind: LimitKind, limit: float, action: Action) -> str:
+    """What is doubtful about a limit on these runs, as a sentence; "" if nothing is."""
+    runs = f"every run of {_accounts(selector)}" if is_catch_all(selector) else "every run that it matches"
+    done = "aborted" if action is Action.ABORT else "reported"
+    if limit == 0:
+        return f"{kind} 0 allows nothing: {runs} is {done} at the first look; leave the key out if no limit is meant"
+    if is_catch_all(selector) and action is Action.ABORT and limit < LOWEST_FOR_ALL[kind]:
+        return f"{kind} is only {describe(kind, limit)}, and the match leaves nothing out: nearly {runs} is {done}"
+    return ""
+
+
+def is_catch_all(selector: Selector) -> bool:
+    """Whether it means every run of the accounts that it means."""
+    return all(key in _OF_ACCOUNTS or _is_any(globs) for key, globs in selector.globs.items())
+
+
+def _is_any(globs: Collection[str]) -> bool:
+    return any(glob and not glob.strip("*") for glob in globs)
+
+
+def _accounts(selector: Selector) -> str:
+    limiting = [globs for key, globs in selector.globs.items() if key in _OF_ACCOUNTS and not _is_any(globs)]
+    return " and ".join(", ".join(globs) for globs in limiting) or "every account"
+
+
+def uncovered_accounts(rules: Iterable[Rule], around: Surroundings) -> Iterator[str]:
+    """A sentence for each configured account that no rule can match."""
+    covered = {account.name for rule in rules for account in around.accounts_of(rule.selector)}
+    for account in around.accounts or ():
+        if account.name not in covered:
+            yield f"no rule covers the account '{account.name}': none of its runs is ever aborted; write a rule for it"

@@ -1,0 +1,321 @@
+"""Values under `match` that can match nothing, though they look as if they did.
+
+What a key can hold is known: account names are ours, ids and names on Apify are letters, digits and a few marks. Only
+squids and crawlers, and the keys of plug-ins, may be any text. So a value that no run can have is refused, with the
+right spelling; one that is only unlikely is warned about.
+
+Sources: USERNAME, ACTOR_NAME and APIFY_ID_REGEX of @apify/consts 3; ids of lobstr are 32 hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+from watchdog.document import shown
+from watchdog.domain.glob import fold, glob_matches, is_invisible
+from watchdog.domain.links import is_link, is_platform_link, named_by
+from watchdog.hints import suggestion
+from watchdog.rulefile.reach import PLATFORMS
+
+_QUOTES = "\"'`´\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
+#: Parts of emoji and of Persian or Indian writing: in free text they are no accident, and compared without anyway.
+_JOINERS = "\u200c\u200d\ufe0e\ufe0f"
+_CHOICE = re.compile(r"\[!?\]?[^\]]*\]")
+_WILD = re.compile(r"[*?]")
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_SEPARATOR = re.compile(r"\s*[,;|]\s*")
+_HEX_ID = re.compile(r"[0-9A-Fa-f]{32}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_APIFY_ID = re.compile(PLATFORMS["apify"].run_id)
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Alphabet:
+    """The characters that the values of a key are made of, as a regular expression for one, and in words."""
+
+    one: str
+    words: str
+
+
+_NAMES = Alphabet(r"[A-Za-z0-9._-]", "letters, digits, '.', '_' and '-'")
+_ALPHABETS = {
+    "platform": _NAMES,
+    "account": _NAMES,
+    "run_id": Alphabet(r"[A-Za-z0-9_-]", "letters and digits"),
+    "origin": Alphabet(r"[A-Za-z0-9_-]", "letters and '_'"),
+    "actor": Alphabet(r"[A-Za-z0-9._/-]", "letters, digits, '.', '_' and '-', and a '/' between owner and name"),
+    "task": Alphabet(r"[A-Za-z0-9._-]", "letters, digits and '-'"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value under `match`: its key, the text as written, the platforms whose runs are meant, and whether it stands
+    alone rather than in a list."""
+
+    key: str
+    text: str
+    platforms: frozenset[str]
+    alone: bool = True
+
+    @property
+    def alphabet(self) -> Alphabet | None:
+        """What it is made of; None if that may be any text."""
+        is_open = self.key not in ("account", "platform") and not self.platforms <= set(PLATFORMS)
+        return None if is_open else _ALPHABETS.get(self.key)
+
+    @property
+    def literal(self) -> str:
+        """The characters that stand for themselves."""
+        return _WILD.sub("", _CHOICE.sub("", self.text))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it has no wildcard."""
+        return self.literal == self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Misspelling:
+    """Why a value cannot match (`sure`) or is unlikely to, and what to write instead, if that can be told."""
+
+    why: str
+    sure: bool
+    right: tuple[str, ...] = ()
+    verb: str = ""
+
+    @property
+    def message(self) -> str:
+        """As the end of a sentence that begins with the key."""
+        verb = self.verb or ("can never match" if self.sure else "may match nothing")
+        right = ", ".join(map(_as_yaml, self.right))
+        cure = f"; write {right}" if len(self.right) == 1 else f"; write a list: [{right}]" if self.right else ""
+        return f"{verb}: {self.why}{cure}"
+
+
+def misspelling(value: Value) -> Misspelling | None:
+    """What is wrong with the value, if anything; what it offers instead is free of all mistakes that are known here."""
+    found = _first(value)
+    if found is None:
+        return None
+    right = tuple(_mended(value, text) for text in found.right)
+    return replace(found, right=right if all(right) else ())
+
+
+def _first(value: Value) -> Misspelling | None:
+    return next((found for trap in _TRAPS if (found := trap(value)) is not None), None)
+
+
+def _mended(value: Value, text: str, tries: int = 5) -> str:
+    """The text with all its mistakes mended; "" if there is no telling how."""
+    found = _first(Value(value.key, text, value.platforms, alone=False))
+    if found is None or (not found.sure and not found.right):
+        return text
+    return _mended(value, found.right[0], tries - 1) if len(found.right) == 1 and tries else ""
+
+
+def _as_yaml(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+# --- the traps, in the order in which they are looked for ------------------------------------------------------------
+
+
+def _invisible(value: Value) -> Misspelling | None:
+    free = value.alphabet is None
+    hidden = [char for char in value.text if is_invisible(char) and not (free and char in _JOINERS)]
+    if not hidden:
+        return None
+    names = ", ".join(dict.fromkeys(f"U+{ord(char):04X}" for char in hidden))
+    clean = fold("".join(char for char in value.text if char not in hidden))
+    # It would match, since nobody can see the difference; but the next tool that the text is pasted into would not.
+    return Misspelling(shown(value.text), True, (clean,), f"must not hold an invisible character ({names})")
+
+
+def _link(value: Value) -> Misspelling | None:
+    if not (is_platform_link(value.text) or (value.alphabet is not None and is_link(value.text))):
+        return None
+    named = named_by(value.text)
+    if value.key in named:
+        return Misspelling(f"{shown(value.text)} is a link", True, (named[value.key],))
+    ids = set(re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", value.text))
+    if not named and len(ids) == 1 and value.key in ("run_id", "squid", "crawler"):
+        return Misspelling(f"{shown(value.text)} is a link", True, tuple(ids))
+    others = ", ".join(f"{key}: {text}" for key, text in named.items())
+    why = f", and what it names would be {others}" if others else f"; write the id or name, as {value.key} has it"
+    return Misspelling(f"{shown(value.text)} is a link{why}", True)
+
+
+def _quotes(value: Value) -> Misspelling | None:
+    text = value.text
+    if len(text) < 3 or text[0] not in _QUOTES or text[-1] not in _QUOTES:
+        return None
+    return Misspelling(f"the quotes in {text} are part of it", value.alphabet is not None, (text[1:-1],))
+
+
+def _negation(value: Value) -> Misspelling | None:
+    if not value.text.startswith("!"):
+        return None
+    why = f"'!' in front of {shown(value.text[1:])} excludes nothing; runs that are exempt go under protect"
+    return Misspelling(why, value.alphabet is not None)
+
+
+def _braces(value: Value) -> Misspelling | None:
+    found = _BRACES.search(value.text)
+    if found is None:
+        return None
+    head, tail = value.text[: found.start()], value.text[found.end() :]
+    right = tuple(head + part.strip() + tail for part in found[1].split(","))
+    return Misspelling(f"{shown(value.text)}: globs have no {{a,b}}", value.alphabet is not None, right)
+
+
+def _several(value: Value) -> Misspelling | None:
+    parts = [part.strip(" \"'") for part in _SEPARATOR.split(_CHOICE.sub("", value.text))]
+    is_free = value.alphabet is None
+    if len(parts) < 2 or (is_free and (not value.alone or "" in parts)):
+        return None
+    whole = tuple(part for part in _SEPARATOR.split(value.text) if part) if "[" not in value.text else ()
+    if is_free:
+        cure = f"; if one name is meant, write it as a list of one: [{_as_yaml(value.text)}]"
+        return Misspelling(f"{shown(value.text)} is one text and not several{cure}", False)
+    return Misspelling(f"{shown(value.text)} is one text and not several", True, whole)
+
+
+def _api_spelling(value: Value) -> Misspelling | None:
+    if value.key not in ("actor", "task") or value.alphabet is None:
+        return None
+    text = value.text
+    if value.key == "actor" and "~" in text:
+        return Misspelling(f"{shown(text)} is how Apify's API writes it", True, (text.replace("~", "/"),))
+    if value.key == "task" and re.search("[~/]", value.literal):
+        return Misspelling(f"{shown(text)}: a task is known by its name alone", True, (re.split("[~/]", text)[-1],))
+    return None
+
+
+def _regular_expression(value: Value) -> Misspelling | None:
+    if value.alphabet is None:
+        return None
+    text = value.text
+    has_dot = re.search(r"\.[*+]", text) is not None and value.key in ("run_id", "origin", "task")
+    has_dot = has_dot or (value.key == "actor" and re.search(r"(^|/.*)\.[*+]", text) is not None)
+    if not has_dot and not re.search(r"[\^$\\()+]", value.literal):
+        return None
+    right = re.sub(r"^\^|\$$", "", re.sub(r"\.[*+]", "*", text))
+    is_better = right != text and not re.search(r"[\^$\\()+]", right)
+    why = f"{shown(text)} is read as a glob, not as a regular expression"
+    return Misspelling(why, True, (right,) if is_better else ())
+
+
+def _foreign_character(value: Value) -> Misspelling | None:
+    alphabet = value.alphabet
+    if alphabet is None:
+        return None
+    text = fold(value.literal)
+    strange = next((char for char in text if not re.fullmatch(alphabet.one, char)), None)
+    if strange is None:
+        return None
+    if strange in "[]":
+        return Misspelling(f"a '[' in {shown(value.text)} is never closed, or a ']' never opened", True)
+    code = "" if strange.isascii() else f" (U+{ord(strange):04X})"  # it may look just like one that is allowed
+    why = f"{shown(value.text)} holds {shown(strange)}{code}, and {value.key} has only {alphabet.words}"
+    right = _in_plain_letters(value.text)
+    return Misspelling(why, True, (right,) if right != value.text else ())
+
+
+def _in_plain_letters(text: str) -> str:
+    """With the characters that word processors and databases put in place of plain ones taken back."""
+    plain = unicodedata.normalize("NFKC", text)
+    plain = "".join("-" if unicodedata.category(char) == "Pd" or char == "\u2212" else char for char in plain)
+    return re.sub(r"\s*/\s*", "/", plain).replace("%", "*").removeprefix("@")
+
+
+def _parts_of_actor(value: Value) -> Misspelling | None:
+    if value.key != "actor" or value.alphabet is None:
+        return None
+    text = value.text
+    if text.endswith("/") or text.startswith("/"):
+        right = f"{text}*" if text.endswith("/") else f"*{text}"
+        return Misspelling(f"{shown(text)} lacks the {'name' if text.endswith('/') else 'owner'}", True, (right,))
+    if value.literal.count("/") > 1:
+        right = "/".join(text.split("/")[-2:])
+        return Misspelling(f"{shown(text)} has more parts than owner/name", True, (right,))
+    return None
+
+
+def _case_of_id(value: Value) -> Misspelling | None:
+    """lobstr's ids are in lower case, and nothing else is 32 hexadecimal digits."""
+    text = value.text
+    if value.key not in ("run_id", "squid", "crawler") or "lobstr" not in value.platforms:
+        return None
+    sure = value.platforms <= set(PLATFORMS)
+    if _UUID.fullmatch(text):
+        return Misspelling(f"{shown(text)}: ids of lobstr have no '-'", sure, (text.replace("-", "").lower(),))
+    if _HEX_ID.fullmatch(text) and text != text.lower():
+        return Misspelling(f"{shown(text)}: ids of lobstr are in lower case", sure, (text.lower(),))
+    return None
+
+
+def _origin(value: Value) -> Misspelling | None:
+    if value.key != "origin":
+        return None
+    facts = [PLATFORMS[name] for name in sorted(value.platforms) if name in PLATFORMS]
+    known = tuple(origin for each in facts for origin in each.origins)
+    if glob_matches((value.text,), known):
+        return None
+    folded = [origin for origin in known if glob_matches((value.text.upper(),), (origin.upper(),))]
+    if folded:
+        right = (folded[0],) if value.is_exact else (value.text.upper(),)
+        # lobstr's own words are not all known, so only on Apify there is no doubt.
+        return Misspelling(f"{shown(value.text)}: upper and lower case count", value.platforms == {"apify"}, right)
+    hint = suggestion(value.text, known)
+    if not hint and (len(facts) < len(value.platforms) or not facts):
+        return None  # a plug-in's words are its own
+    return Misspelling(f"{shown(value.text)} is no origin that is known{hint or ': ' + ', '.join(known)}", False)
+
+
+def _unlikely_id(value: Value) -> Misspelling | None:
+    if value.key != "run_id" or not value.is_exact or not value.platforms <= set(PLATFORMS) or not value.platforms:
+        return None
+    looks = [PLATFORMS[name].run_id for name in sorted(value.platforms)]
+    if any(re.fullmatch(look, fold(value.text)) for look in looks):
+        return None
+    sizes = {"apify": "17 letters and digits on Apify", "lobstr": "32 hexadecimal digits on lobstr"}
+    words = ", ".join(sizes[name] for name in sorted(value.platforms))
+    return Misspelling(f"{shown(value.text)} does not look like the id of a run ({words})", False)
+
+
+def _capitals(value: Value) -> Misspelling | None:
+    text = value.text
+    if value.key not in ("actor", "task") or value.alphabet is None or text == text.lower():
+        return None
+    if not value.is_exact and "/" not in text and not re.search("[a-z]-|-[a-z]", text):
+        return None  # the beginning of an id, perhaps
+    if _APIFY_ID.fullmatch(text):
+        return None
+    why = f"{shown(text)} has capitals, which names on Apify hardly ever have, and case counts"
+    return Misspelling(why, False, (text.lower(),))
+
+
+def _open_bracket(value: Value) -> Misspelling | None:
+    if value.alphabet is not None or "[" not in value.literal:
+        return None
+    return Misspelling(f"the '[' in {shown(value.text)} is never closed, so it stands for itself", False)
+
+
+_TRAPS: tuple[Callable[[Value], Misspelling | None], ...] = (
+    _invisible, _link, _quotes, _negation, _braces, _several, _api_spelling, _regular_expression, _foreign_character,
+    _parts_of_actor, _case_of_id, _origin, _unlikely_id, _capitals, _open_bracket,
+)  # fmt: skip
+
+
+def misspellings(
+    key: str, texts: Collection[str], platforms: Collection[str], *, alone: bool
+) -> Iterator[tuple[int, Misspelling]]:
+    """Those among the values of one key, each with its index."""
+    for index, text in enumerate(texts):
+        if (found := misspelling(Value(key, text, frozenset(platforms), alone))) is not None:
+            yield index, found
