@@ -67,10 +67,12 @@ def _obstacle(decision: Decision | None) -> Grounds | None:
 def _lacking(before: Snapshot, seen: Snapshot, verdict: Verdict) -> str:
     """What this look lacks for the verdict though the one decided on had it; "" if it lacks nothing, or what was
     unknown then too, so that the decision cannot have rested on it."""
-    if verdict.verdict is not VerdictKind.UNKNOWN or verdict.rule.action is Action.NOTIFY:
+    kind, most = verdict.kind, seen.most.of(verdict.kind)
+    is_vague = most is not None and most >= verdict.limit
+    if verdict.rule.action is Action.NOTIFY or not (verdict.verdict is VerdictKind.UNKNOWN or is_vague):
         return ""
-    if verdict.why_unknown == "usage":
-        return "" if before.usage.of(verdict.kind) is None else f"its {verdict.kind.value.removeprefix('max_')}"
+    if verdict.why_unknown != "source":
+        return "" if before.usage.of(kind) is None else f"its {kind.value.removeprefix('max_')}"
     if seen.source.unresolved - before.source.unresolved:
         return "its names"
     return "its origin" if seen.origin is None and before.origin is not None else ""
