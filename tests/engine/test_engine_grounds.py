@@ -134,3 +134,15 @@ def test_a_lower_bound_that_is_not_over_the_limit_says_nothing() -> None:
     vague = replace(used(duration_s=55.0), most=Usage(duration_s=float("inf")))
     assert stands(abort, vague, rules).ground is Ground.UNKNOWN
     assert stands(abort, replace(vague, usage=Usage(duration_s=61.0)), rules).ground is Ground.STANDS
+
+
+@pytest.mark.parametrize(
+    ("cost", "ground"), [(50.0, Ground.STANDS), (5.0, Ground.STANDS), (1.0, Ground.FALLEN), (None, Ground.UNKNOWN)]
+)
+def test_an_abort_that_was_accepted_goes_on_by_the_limit_of_then(cost: float | None, ground: Ground) -> None:
+    """Whatever becomes of its rule, and of what people say; but not if the figure went back."""
+    abort = replace(decided(RuleSet((CAP,))), requests=1, effective_requests=1)
+    hold = Overrides.of([Override("h", OverrideKind.HOLD, NOON, run_id="run-1")])
+    for rules in ((), (RAISED,)):
+        assert stands(abort, used(cost_usd=cost), RuleSet(rules)).ground is ground
+    assert stands(abort, used(cost_usd=cost), RuleSet((CAP,)), overrides=hold).ground is ground
