@@ -112,12 +112,20 @@ class Basis(StrEnum):
     HISTORY = "history"
     CAP = "cap"
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it says no more than "at most": most runs end long before the platform itself would stop them, so it
+        belongs into no sum that people are to believe."""
+        return self is Basis.CAP
+
 
 @dataclass(frozen=True, slots=True)
 class Saving:
     """What a run would have used without the abort, and what was saved; `None` where nothing can be said.
 
-    `note` holds the figures that the projection was made from, so that it can be checked by hand.
+    `note` holds the figures that the projection was made from, so that it can be checked by hand. `booked_credits` and
+    `booked_usd` are what was booked at first, where some of it was taken back since: the run was resurrected and used
+    it all the same. `credits` and `usd` are what stands; None in `booked_...`: nothing was taken back.
     """
 
     basis: Basis | None = None
@@ -125,6 +133,8 @@ class Saving:
     credits: float | None = None
     usd: float | None = None
     note: str = ""
+    booked_credits: float | None = None
+    booked_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

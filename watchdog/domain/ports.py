@@ -92,6 +92,7 @@ class AbortFilter:
     account: str | None = None
     rule: str | None = None
     outcome: str | None = None
+    run_id: str | None = None
 
 
 class Ledger(Protocol):

@@ -18,8 +18,8 @@ from watchdog.domain.run import LimitKind, RunKey, RunState, Snapshot, Usage, re
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.forecast import Latency
-from watchdog.engine.savings import estimate
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
+from watchdog.runtime.books import Books
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
 SETTLE_TRIES = 5
@@ -67,6 +67,8 @@ class Enforcer:
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
+        self._first_of: dict[str, str] = {}
+        self.books = Books(ledger, observer, self._first_of)
         self._still_wanted: Reconsider = _always
         self._when_done: dict[str, Callable[[Abort], Awaitable[None]]] = {}
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
@@ -287,7 +289,7 @@ class Enforcer:
         """Store what changed in the record since it was last stored, then tell of it."""
         before, after = self._current[pursuit.abort.key], pursuit.abort
         if after.settled and not before.settled:
-            after = await self._with_saving(after)
+            after = await self.books.book(after)
         if after != before:
             await self._store(after)
             self._tell(before, after)
@@ -301,16 +303,6 @@ class Enforcer:
         if abort.mode is Mode.IMMEDIATE and abort.stopped_at is not None and abort.requested_at is not None:
             seconds = (abort.stopped_at - abort.requested_at).total_seconds()
             self._stop_s[abort.account].took(min(STOP_MAX_S, max(0.0, seconds)))
-
-    async def _with_saving(self, abort: Abort) -> Abort:
-        final = abort.final or abort.before
-        history: list[Usage] = []
-        try:
-            history = await self._ledger.finished_usages(abort.before.source.id)
-        except LedgerError as error:
-            # An estimate without the history of the source is better than a record that never closes.
-            self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))
-        return replace(abort, saving=estimate(abort.before, final, history))
 
     async def _store(self, abort: Abort) -> None:
         self._current[abort.key] = abort

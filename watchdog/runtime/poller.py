@@ -635,6 +635,8 @@ class Poller:
             self._observer.notice(InspectionDone(self.info, seen))
         if known:
             return
+        if inspected:
+            await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
         if by_itself:
             await self._ledger.add_finished(seen)
