@@ -33,6 +33,7 @@ from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Chore, Daemon, Service
 from watchdog.runtime.desk import Desk
 from watchdog.runtime.enforcer import Enforcer, Reconsider
+from watchdog.runtime.owners import AGAIN_S, Owners
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
@@ -94,6 +95,7 @@ class App:
     observer: Observer
     accounts: tuple[AccountInfo, ...]
     rulebook: Rulebook
+    owners: Owners
     reloader: Reloader = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
     seen_settings: str = field(default="", init=False)
@@ -121,7 +123,14 @@ class App:
         health = _Health(self.reloader)
         services: list[Service] = [*self._web(health), *self._watch()] if listen else []
         daemon = health.daemon = Daemon(
-            self.pollers, self.enforcer, self.clock, self.observer, services, self._chores(), self.reload
+            self.pollers,
+            self.enforcer,
+            self.clock,
+            self.observer,
+            services,
+            self._chores(),
+            self.reload,
+            self.owners.refuse_twins,
         )
         return daemon
 
@@ -152,6 +161,7 @@ class App:
             Chore("ledger: what waits in memory", FLUSH_S, self._flush),
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
             Chore("ledger: pruning", PRUNE_S, self._prune),
+            Chore("owners of tokens", AGAIN_S, self.owners.ask_again),
             Chore("garbage collection", collector.COLLECT_S, self._collect),
         )
 
@@ -275,6 +285,10 @@ def build(
     rulebook = Rulebook(loaded.rules, settings.dry_run)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
     infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    places = {
+        account.name: (account.platform, (account.base_url or specs[account.platform].base_url).rstrip("/"))
+        for account in settings.accounts
+    }
     turn = asyncio.Lock()
     pollers = [
         Poller(
@@ -304,6 +318,7 @@ def build(
         observer=observer,
         accounts=tuple(infos.values()),
         rulebook=rulebook,
+        owners=Owners(platforms, places, enforcer, observer),
     )
 
 

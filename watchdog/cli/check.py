@@ -24,21 +24,23 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json: bool
     """Read the configuration and every rule file, and say what is in force, or every mistake as file:line:column.
 
     Exit code 0 if all is in order, 2 if not; with --online 1 if a platform cannot be reached and 2 if it refuses a
-    token.
+    token, or if two accounts have tokens of the same user.
     """
     loaded = load(config, rules)
-    tried = asyncio.run(_try_tokens(loaded)) if online else {}
-    click.echo(json.dumps(_as_json(loaded, tried), indent=2) if as_json else _as_text(loaded, tried))
+    tried, doubts = asyncio.run(_try_tokens(loaded)) if online else ({}, [])
+    click.echo(json.dumps(_as_json(loaded, tried, doubts), indent=2) if as_json else _as_text(loaded, tried, doubts))
     errors = [outcome for outcome in tried.values() if isinstance(outcome, PlatformError)]
     return startup_error(errors).exit_code if errors else 0
 
 
-async def _try_tokens(loaded: Loaded) -> dict[str, str | PlatformError]:
+async def _try_tokens(loaded: Loaded) -> tuple[dict[str, str | PlatformError], list[str]]:
+    """What each token can see, or why not; and warnings on whose they are."""
     app = build(loaded.settings, loaded=loaded.rules)
     try:
+        doubts = await app.owners.refuse_twins()
         names = list(app.platforms)
         outcomes = await asyncio.gather(*(app.platforms[name].check() for name in names), return_exceptions=True)
-        return {name: _expected(outcome) for name, outcome in zip(names, outcomes, strict=True)}
+        return {name: _expected(outcome) for name, outcome in zip(names, outcomes, strict=True)}, doubts
     finally:
         await app.net.aclose()
 
@@ -49,7 +51,7 @@ def _expected(outcome: str | BaseException) -> str | PlatformError:
     return outcome
 
 
-def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
+def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError], doubts: list[str]) -> str:
     settings, rules = loaded.settings, loaded.rules.rules
     lines = [f"configuration: {settings.file or 'environment only'}"]
     for account in settings.accounts:
@@ -64,7 +66,7 @@ def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
     for rule in rules.rules:
         limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
         lines.append(f"  {rule.name}: {limits}, {rule.action}{', resurrect' if rule.resurrect else ''}")
-    lines += [f"warning: {warning}" for warning in _warnings(loaded)]
+    lines += [f"warning: {warning}" for warning in _warnings(loaded, doubts)]
     if settings.dry_run:
         lines.append("dry run: nothing will be aborted")
     if not any(isinstance(outcome, PlatformError) for outcome in tried.values()):
@@ -72,11 +74,11 @@ def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
     return "\n".join(lines)
 
 
-def _warnings(loaded: Loaded) -> list[str]:
-    return [*loaded.settings.warnings, *map(str, loaded.rules.warnings)]
+def _warnings(loaded: Loaded, doubts: list[str]) -> list[str]:
+    return [*loaded.settings.warnings, *map(str, loaded.rules.warnings), *doubts]
 
 
-def _as_json(loaded: Loaded, tried: dict[str, str | PlatformError]) -> dict[str, object]:
+def _as_json(loaded: Loaded, tried: dict[str, str | PlatformError], doubts: list[str]) -> dict[str, object]:
     return {
         "configuration": str(loaded.settings.file) if loaded.settings.file else None,
         "accounts": [
@@ -94,7 +96,7 @@ def _as_json(loaded: Loaded, tried: dict[str, str | PlatformError]) -> dict[str,
             }
             for rule in loaded.rules.rules.rules
         ],
-        "warnings": _warnings(loaded),
+        "warnings": _warnings(loaded, doubts),
     }
 
 

@@ -55,6 +55,7 @@ async def _once(loaded: Loaded, *, as_json: bool, wait_s: float) -> int:
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
     async with opened(settings, loaded.rules, observers=observers) as app:
         app.announce()
+        await app.owners.refuse_twins()
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
@@ -80,6 +80,16 @@ class Platform(Protocol):
 
     async def check(self) -> str:
         """Try the token with one cheap call and say in a few words what it can see."""
+        ...
+
+
+@runtime_checkable
+class Owned(Protocol):
+    """A `Platform` that can tell whose token it has. Apart from it, since an adapter may lack this."""
+
+    async def owner(self) -> str | None:
+        """Who the token belongs to: the same for two tokens that see the same runs. None: the platform does not say.
+        May raise a `PlatformError`."""
         ...
 
 

@@ -56,8 +56,8 @@ def settle(latest: Saving, used: Usage, earlier: Sequence[Saving]) -> tuple[Savi
     of the earlier ones (oldest first) with what has to be taken back of them.
 
     `latest` is the estimate for the run as a whole, without a basis if the run ended by itself; `used` is all that the
-    run used in the end. The latest gets what is not booked yet. If more is booked than the run can have saved (it went on
-    after it was resurrected), the rest is taken back: bounds first, then of the newest first. A believable estimate
+    run used in the end. The latest gets what is not booked yet. If more is booked than the run can have saved (it went
+    on after it was resurrected), the rest is taken back: bounds first, then of the newest first. A believable estimate
     takes the place of a bound. Where the projection or the use is not known, nothing changes.
     """
     kept = list(earlier)

@@ -499,6 +499,22 @@ class Apify:
             return max(0.0, (finished - started).total_seconds())
         return self._elapsed(run, received)
 
+    # Whose token it is
+
+    async def owner(self) -> str | None:
+        """The id of the token's user (`GET /v2/users/me`); tokens of one organisation have the same."""
+        call = Call("GET", "/v2/users/me", endpoint="me", family="me", attempts=1)
+        answered, _ = await self._session.get(call, _OwnerAnswer)
+        return text(answered.data.id)
+
+
+class _Owner(msgspec.Struct):
+    id: Any = None
+
+
+class _OwnerAnswer(msgspec.Struct):
+    data: _Owner
+
 
 def _state(status: str) -> RunState:
     """The state behind a status, in any letters (webhooks write TIMED_OUT); one that this version has never heard of

@@ -331,6 +331,17 @@ class Lobstr:
         age_s = (received - started).total_seconds() + self._session.skew_s
         return reported if age_s < _FRESH_S else None
 
+    async def owner(self) -> str | None:
+        """The e-mail address of the token's user (`GET /v1/me`), which is all that tells one from another there."""
+        call = Call("GET", "/v1/me", endpoint="me", family="me", attempts=1)
+        profile, _ = await self._session.get(call, _Profile)
+        address = text(profile.email)
+        return None if address is None else address.strip().casefold() or None
+
+
+class _Profile(msgspec.Struct):
+    email: Any = None
+
 
 def _state(run: _Run) -> RunState:
     """The state behind a status, in either case of letters. `done` by an abort is an abort; a status never heard of

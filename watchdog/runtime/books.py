@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from watchdog.domain.decision import Abort, Saving
@@ -25,8 +25,8 @@ class Books:
         self._first_of = first_of
 
     async def book(self, abort: Abort) -> Abort:
-        """The record of an abort whose figures are settled, with what it saved. What earlier aborts of the same run have
-        booked counts against it; what they booked in vain is taken back."""
+        """The record of an abort whose figures are settled, with what it saved. What earlier aborts of the same run
+        have booked counts against it; what they booked in vain is taken back."""
         final = abort.final or abort.before
         history: list[Usage] = []
         try:
@@ -34,37 +34,33 @@ class Books:
         except LedgerError as error:
             # An estimate without the history of the source is better than a record that never closes.
             self._trouble(abort, error)
-        earlier = (
-            [] if self._is_first(final) else [each for each in await self._aborts_of(final) if each.id != abort.id]
-        )
-        used = _most([final, *(each.final for each in earlier if each.final is not None)])
-        latest, kept = settle(
-            estimate(abort.before, replace(final, usage=used), history),
-            used,
-            [each.saving or _NONE for each in earlier],
-        )
-        await self._take_back(earlier, kept)
-        return replace(abort, saving=latest)
+        earlier = [each for each in await self._aborts_of(final) if each.id != abort.id]
+        final = replace(final, usage=_most([final, *(each.final for each in earlier if each.final is not None)]))
+        return replace(abort, saving=await self._settle(estimate(abort.before, final, history), final, earlier))
 
     async def correct(self, run: Snapshot) -> None:
         """Take back what aborts of this run have booked in vain: it was resurrected, and has ended now by itself."""
-        if self._is_first(run):
-            return
-        earlier = await self._aborts_of(run)
-        if earlier:
-            _, kept = settle(_NONE, run.usage, [each.saving or _NONE for each in earlier])
-            await self._take_back(earlier, kept)
+        await self._settle(Saving(), run, await self._aborts_of(run))
 
-    def _is_first(self, run: Snapshot) -> bool:
-        """Whether there can be no earlier abort of this run that stopped it."""
-        return run.resurrect_count == 0 and run.account not in self._twins
+    async def _settle(self, latest: Saving, final: Snapshot, earlier: Sequence[Abort]) -> Saving:
+        """What is left of this saving beside those of earlier aborts, and what is left of them."""
+        latest, kept = settle(latest, final.usage, [each.saving or Saving() for each in earlier])
+        for abort, saving in zip(earlier, kept, strict=True):
+            if saving != abort.saving:
+                await self._take_back(replace(abort, saving=saving))
+        return latest
 
-    @property
-    def _twins(self) -> set[str]:
-        return {*self._first_of, *self._first_of.values()}
+    async def _take_back(self, abort: Abort) -> None:
+        try:
+            await self._ledger.save(abort)
+        except LedgerError as error:
+            self._trouble(abort, error)
+        self._observer.notice(SavingTakenBack(abort))
 
     async def _aborts_of(self, run: Snapshot) -> list[Abort]:
         """The booked aborts of this run, oldest first."""
+        if run.resurrect_count == 0 and run.account not in {*self._first_of, *self._first_of.values()}:
+            return []  # a run that stopped can only have gone on if it was resurrected
         since = None if run.started_at is None else run.started_at - _CLOCKS_APART
         try:
             found = await self._ledger.aborts(AbortFilter(since=since, run_id=run.run_id))
@@ -72,28 +68,10 @@ class Books:
             self._trouble(run, error)
             return []
         owner = self._first_of.get(run.account, run.account)
-        return [
-            each
-            for each in found
-            if each.saving is not None and self._first_of.get(each.account, each.account) == owner
-        ]
-
-    async def _take_back(self, earlier: list[Abort], kept: tuple[Saving, ...]) -> None:
-        for abort, saving in zip(earlier, kept, strict=True):
-            if saving != abort.saving:
-                changed = replace(abort, saving=saving)
-                try:
-                    await self._ledger.save(changed)
-                except LedgerError as error:
-                    self._trouble(abort, error)
-                self._observer.notice(SavingTakenBack(changed))
+        return [each for each in found if each.saving and self._first_of.get(each.account, each.account) == owner]
 
     def _trouble(self, about: Abort | Snapshot, error: LedgerError) -> None:
-        text = str(error)
-        self._observer.notice(Trouble(text, account=about.account, run_id=about.run_id, level="error"))
-
-
-_NONE = Saving()
+        self._observer.notice(Trouble(str(error), account=about.account, run_id=about.run_id, level="error"))
 
 
 def _most(seen: list[Snapshot]) -> Usage:

@@ -84,10 +84,31 @@ class Enforcer:
         window_s = self._platforms[account].traits.graceful_window_s if mode is Mode.GRACEFUL else 0.0
         return self._request_s[account].high + self._stop_s[account].high + window_s
 
+    def unite(self, account: str, first: str) -> None:
+        """Take the runs of this account for those of another one: their tokens are of one owner. Both are watched, but
+        a run is aborted once, and booked on the first."""
+        self._first_of[account] = first
+
     def is_busy_with(self, key: RunKey) -> bool:
         """Whether an abort of this run is going on, or has just failed and rests before the next."""
+        return any(self._is_busy_with(each) for each in self._names_of(key))
+
+    def _is_busy_with(self, key: RunKey) -> bool:
         cooling = self._cooling.get(key)
         return key in self._tasks or (cooling is not None and cooling.until_s > self._clock.monotonic())
+
+    def _names_of(self, key: RunKey) -> tuple[RunKey, ...]:
+        """The run under the name of every account that shows it."""
+        if not self._first_of:
+            return (key,)
+        account, run_id = key
+        first = self._first_of.get(account, account)
+        others = (name for name, of in self._first_of.items() if of == first)
+        return tuple((name, run_id) for name in (first, *others))
+
+    def _as_of_first(self, run: Snapshot) -> Snapshot:
+        first = self._first_of.get(run.account)
+        return run if first is None else replace(run, account=first)
 
     @property
     def open_aborts(self) -> list[Abort]:
@@ -103,6 +124,7 @@ class Enforcer:
         """Take a decision to abort on; False if the run is being aborted already."""
         if self.is_busy_with(decision.snapshot.key):
             return False
+        decision = replace(decision, snapshot=self._as_of_first(decision.snapshot))
         now = self._clock.now()
         left_open = self._current.get(decision.snapshot.key)
         if left_open is not None:
@@ -115,8 +137,9 @@ class Enforcer:
 
     def submit_by_hand(self, run: Snapshot, mode: Mode, reason: str) -> str | None:
         """Take an abort on that somebody asked for; the id of its record, or None if one is going on already."""
-        if run.key in self._tasks or run.key in self._current:
-            self._asked_for.add(run.key)
+        run = self._as_of_first(run)
+        if going_on := [key for key in self._names_of(run.key) if key in self._tasks or key in self._current]:
+            self._asked_for.update(going_on)
             return None
         now = self._clock.now()
         abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)

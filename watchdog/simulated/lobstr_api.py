@@ -24,6 +24,7 @@ ROUTES: Final = (
     route("/v1/runs/{id}/credits", GET="credits"),
     route("/v1/runs/{id}/abort", POST="abort"),
     route("/v1/user/balance", GET="balance"),
+    route("/v1/me", GET="me"),
 )
 
 MAX_PAGE: Final = 100
@@ -143,6 +144,8 @@ class _Desk:
                 return self._abort(target.id)
             case "balance":
                 return json_answer(200, self._balance())
+            case "me":
+                return json_answer(200, self._me())
         raise AssertionError(f"no such endpoint: {target.endpoint}")
 
     def items(self) -> list[dict[str, Any]]:
@@ -312,6 +315,16 @@ class _Desk:
             "credits_per_row": used / rows if rows else 0,
         }
         return json_answer(200, {"id": run.id, "object": "run-credits", "credit_used": used, "functions": [function]})
+
+    def _me(self) -> dict[str, Any]:
+        """After the official SDK (lobstrio-sdk 0.7, models/user.py): there is no id."""
+        return {
+            "first_name": "Jane",
+            "last_name": "Doe",
+            "email": f"user{self._account.index}@example.com",
+            "is_staff": False,
+            "plan": [{"name": "Pro", "status": "active"}],
+        }
 
     def _balance(self) -> dict[str, Any]:
         now = self._account.clock.at(self._now_s)
