@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import SavingTakenBack
 from watchdog.telemetry.metrics import Metrics
 
@@ -69,3 +70,77 @@ async def test_what_a_resurrected_run_used_after_all_is_taken_back(world: Any) -
         assert used > 7.0
         assert await aborted_runs_save(w, run) == pytest.approx(AT_MOST - used, abs=0.1)
         assert restored(w, await w.aborts()) == {"missing": 0}
+
+
+# ---- figures that are not final yet
+
+LOBSTR_CAP = "rules: [{name: cap, limits: {max_credits: 20}}]"
+
+
+def shows(w: Any, credits_used: float, *, is_done: bool) -> Any:
+    """From now on lobstr says this of every run in detail: e-mail addresses are verified, and billed, after the end."""
+    verification = {
+        "status": "running",
+        "progress": "20%",
+        "verified_emails": 2,
+        "total_emails": 10,
+        "is_done": is_done,
+    }
+    return w.fault("wrong_types", "run", fields={"credit_used": credits_used, "email_verification": verification})
+
+
+async def finished_credits(w: Any, run: Any) -> list[float | None]:
+    return [usage.credits for usage in await w.app.ledger.finished_usages(run.squid.id)]
+
+
+async def test_an_abort_is_booked_when_the_verification_of_addresses_is_done(world: Any) -> None:
+    async with world(LOBSTR_CAP) as w:
+        w.audited = False  # by these figures, which are not those of the simulated run
+        run = w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600)
+        verifying = shows(w, 30.0, is_done=False)
+        await w.start()
+        await w.until(lambda: run.truth().status == "aborted", "the stop")
+        await w.pass_time(60)
+        abort = await w.abort_of(run)
+        assert abort.state is AbortState.CONFIRMED
+        assert not abort.settled
+        verifying.remove()
+        shows(w, 45.0, is_done=True)
+        (booked_at_last,) = await w.until_booked(run)
+        assert booked_at_last.final.usage.credits == 45.0
+
+
+async def test_a_run_that_ended_by_itself_is_remembered_by_its_final_figures(world: Any) -> None:
+    async with world("rules: [{name: cap, limits: {max_credits: 1000}}]", lobstr={"poll_interval": "5s"}) as w:
+        run = w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600, ends_after=20.0)
+        verifying = shows(w, 30.0, is_done=False)
+        await w.start()
+
+        async def remembered(amount: float) -> bool:
+            return await finished_credits(w, run) == [amount]
+
+        await w.until(lambda: remembered(30.0), "the first figures")
+        verifying.remove()
+        shows(w, 45.0, is_done=True)
+        await w.until(lambda: remembered(45.0), "the final figures")
+        history = await w.app.ledger.burns([run.squid.id])
+        assert [record.final.credits for record in history[run.squid.id]] == [45.0]
+
+
+async def test_a_run_that_goes_on_does_not_wait_for_the_figures_of_its_last_abort(world: Any) -> None:
+    """Whether a platform can resurrect a run whose figures settle is its own affair: a breach is answered at once."""
+    async with world(LOBSTR_CAP, lobstr={"poll_interval": "5s"}) as w:
+        w.audited = False
+        squid = w.lobstr.add_squid("s")
+        run = w.lobstr.start_run(squid, credits_per_hour=3600)
+        verifying = shows(w, 30.0, is_done=False)
+        await w.start()
+        await w.until(lambda: run.truth().status == "aborted", "the stop")
+        await w.pass_time(300)
+        verifying.remove()
+        w.fault("wrong_types", "run", fields={"status": "running", "credit_used": 50.0, "ended_at": None}, times=8)
+        w.fault("wrong_types", "list", fields={"status": "running", "credit_used": 50.0}, times=8)
+        w.fault("wrong_types", "squids", fields={"last_run_status": "RUNNING"}, times=8)
+        await w.until(lambda: w.requests("abort") > 1, "another abort", patience_s=5)
+        first = min(await w.aborts(), key=lambda each: each.detected_at)
+        assert first.settled

@@ -137,6 +137,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     only need an inspection; in an inspected one it is unknown. In a swept snapshot `duration_s` may be an upper
     bound (now - started_at). `status` is the platform's own word for `state`. `seen_at` is UTC by our clock.
     `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
+    `settling`: the run is over, and the platform itself says that its figures may still change.
     """
 
     account: str
@@ -156,6 +157,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     cap: PlatformCap = PlatformCap()
     burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
     end_reason: str | None = None
+    settling: bool = False
 
     @property
     def key(self) -> RunKey:

@@ -30,6 +30,10 @@ POSTPONE_MAX_S = 900.0
 REFUSALS_MAX = 3
 #: After this many "no such run" answers in a row nothing can be proven any more.
 GONE_MAX = 3
+#: Figures that the platform itself calls not final are waited for so long after the proof of the stop, and looked at so
+#: often at least, in seconds.
+SETTLING_MAX_S = 86_400.0
+SETTLING_LOOK_MAX_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,9 @@ class Pursuit:
     """An abort being carried out: the record, and what only matters while the process lives.
 
     `due` is the earliest time of the next step, set at `since`; `looks` counts looks since the last request that may
-    have arrived; `gone` counts "no such run" answers in a row; `must_look`: the next step is a look; `yielded_at`:
-    since when somebody else's abort of the run is given its time; `asked_before`: when the request before the last one
-    was sent.
+    have arrived, `settling_looks` those that showed figures not final yet; `gone` counts "no such run" answers in a
+    row; `must_look`: the next step is a look; `yielded_at`: since when somebody else's abort of the run is given its
+    time; `asked_before`: when the request before the last one was sent.
     """
 
     abort: Abort
@@ -83,6 +87,7 @@ class Pursuit:
     since: datetime | None = None
     yielded_at: datetime | None = None
     asked_before: datetime | None = None
+    settling_looks: int = 0
 
 
 def open_abort(
@@ -280,13 +285,34 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pursu
     if not abort.state.is_open:
         # A run active again has been resurrected: what it uses now is no longer this abort's.
         final = abort.final if seen.state.is_active else seen
-        return replace(pursuit, abort=replace(abort, final=final, settled=True))
+        seen_so_far = replace(pursuit, abort=replace(abort, final=final))
+        if not seen.state.is_active and awaits_figures(seen_so_far, now):
+            return _settle_later(seen_so_far, now, pace)
+        return give_up_settling(seen_so_far)
     pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
     if seen.state.is_active and not _was_resurrected(abort, seen):
         return _still_active(pursuit, seen, now, pace)
     if _end_is_unclear(abort, seen):
         return _pause(pursuit, now, _growing(pace.look_first_s, pursuit.looks, 6 * pace.look_max_s), must_look=True)
     return _close(pursuit, seen, now)
+
+
+def awaits_figures(pursuit: Pursuit, now: datetime) -> bool:
+    """Whether the stop is proven and the platform has said that its figures are not final; it is believed for a day."""
+    abort = pursuit.abort
+    if abort.state.is_open or abort.final is None or not abort.final.settling:
+        return False
+    return now < abort.history[-1].at + timedelta(seconds=SETTLING_MAX_S)
+
+
+def settling_pause_s(looks: int, pace: Pace) -> float:
+    """Seconds to the next look at figures that were not final at so many looks."""
+    return _growing(pace.settle_s, looks, SETTLING_LOOK_MAX_S)
+
+
+def _settle_later(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+    pause_s = settling_pause_s(pursuit.settling_looks, pace)
+    return _pause(replace(pursuit, settling_looks=pursuit.settling_looks + 1), now, pause_s, must_look=True)
 
 
 def _was_resurrected(abort: Abort, seen: Snapshot) -> bool:
@@ -362,6 +388,8 @@ def _look_by(pursuit: Pursuit, now: datetime, latest: datetime, pace: Pace) -> P
 
 def look_failed(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
     """The run could not be looked at this time."""
+    if awaits_figures(pursuit, now):
+        return _settle_later(pursuit, now, pace)
     pause_s = _growing(pace.look_first_s, pursuit.looks, pace.look_max_s)
     return _pause(replace(pursuit, looks=pursuit.looks + 1), now, pause_s, must_look=True)
 

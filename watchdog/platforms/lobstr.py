@@ -10,7 +10,7 @@ and `duration` are different things, however alike the documentation's examples 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,6 +73,7 @@ class _Run(msgspec.Struct):
     credit_used: Any = None
     origin: Any = None
     done_reason: Any = None
+    email_verification: Any = None
     total_results: Any = None
 
 
@@ -317,6 +318,7 @@ class Lobstr:
             started_at=moment(run.started_at),
             finished_at=moment(run.ended_at),
             end_reason=text(run.done_reason),
+            settling=_is_settling(run),
         )
 
     def _running_time(self, run: _Run, received: datetime) -> float | None:
@@ -337,6 +339,31 @@ class Lobstr:
         profile, _ = await self._session.get(call, _Profile)
         address = text(profile.email)
         return None if address is None else address.strip().casefold() or None
+
+
+#: Words for a verification that is under way or about to begin.
+_VERIFYING = frozenset({"pending", "queued", "waiting", "started", "running", "processing", "in_progress"})
+_VERIFIED = frozenset(
+    {"done", "completed", "finished", "success", "succeeded", "error", "failed", "aborted", "cancelled"}
+)
+
+
+def _is_settling(run: _Run) -> bool:
+    """Whether the credits of a run that is over may still rise: the e-mail addresses that it found are verified after
+    `done`, and every one is billed. A run that is `uploading` has not come to that yet."""
+    state = _state(run)
+    if state.is_active:
+        return False
+    return state is RunState.STOPPED or _is_verifying(part(run.email_verification))
+
+
+def _is_verifying(verification: Mapping[str, object]) -> bool:
+    """By `{status, progress, verified_emails, total_emails, is_done}`, of which anything may be missing. Without any
+    address there is nothing to wait for, unless the status says so."""
+    is_done, status = verification.get("is_done"), (text(verification.get("status")) or "").lower()
+    if is_done is True or (is_done is not False and status in _VERIFIED):
+        return False
+    return status in _VERIFYING or bool(count(verification.get("total_emails")))
 
 
 class _Profile(msgspec.Struct):

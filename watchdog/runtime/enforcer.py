@@ -67,6 +67,7 @@ class Enforcer:
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
+        self._waiting: dict[RunKey, asyncio.Event] = {}
         self._first_of: dict[str, str] = {}
         self.books = Books(ledger, observer, self._first_of)
         self._still_wanted: Reconsider = _always
@@ -207,7 +208,7 @@ class Enforcer:
                 # Taken up again after its proof: the process may have ended before this was done.
                 self._explain(pursuit.abort)
             while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
-                await self._clock.sleep((step.at - self._clock.now()).total_seconds())
+                await self._wait(pursuit, step.at)
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
             self._rest_if_failed(pursuit.abort)
@@ -217,6 +218,7 @@ class Enforcer:
         finally:
             self._tasks.pop(key, None)
             self._asked_for.discard(key)
+            self._waiting.pop(key, None)
             if not self._current[key].state.is_open:
                 self._current.pop(key, None)
         if pursuit.abort.is_complete and (tell := self._when_done.get(pursuit.abort.account)) is not None:
@@ -273,6 +275,26 @@ class Enforcer:
         failed = escalation.look_failed(pursuit, self._clock.now(), pace)
         settling = not pursuit.abort.state.is_open
         return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+
+    def look_again(self, key: RunKey) -> None:
+        """The run is listed as active: should its last abort still wait for figures, look whether it goes on."""
+        for each in self._names_of(key):
+            if (waiting := self._waiting.get(each)) is not None:
+                waiting.set()
+
+    async def _wait(self, pursuit: Pursuit, until: datetime) -> None:
+        """Until the next step is due, or, while figures are waited for, until `look_again`."""
+        seconds = (until - self._clock.now()).total_seconds()
+        if not pursuit.settling_looks:
+            await self._clock.sleep(seconds)
+            return
+        called = self._waiting.setdefault(pursuit.abort.key, asyncio.Event())
+        tasks = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(called.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _is_wanted(self, abort: Abort, seen: Snapshot) -> bool:
         """Whether the decision would still be made. What it was made from still holds: a figure or a name that is
