@@ -23,7 +23,7 @@ from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
-from watchdog.ledger.rescue import take_in_rescues, write_rescue
+from watchdog.ledger.rescue import reserve_room, take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
@@ -342,7 +342,7 @@ async def opened(
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
-        for sentence in await take_in_rescues(ledger.path, ledger.store) if ledger.path else ():
+        for sentence in await _prepare_rescue(ledger, app.ledger, environ):
             app.observer.notice(Trouble(sentence))
         app.metrics.restore(await app.ledger.aborts())
         # Read once, what people have decided stays known whatever becomes of the disk.
@@ -351,9 +351,24 @@ async def opened(
     finally:
         await app.net.aclose()
         path, now = ledger.path, app.clock.now()
-        await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now))
+        await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))
         if ledger.lock is not None:
             ledger.lock.release()
+
+
+async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:
+    """Take in what was rescued at the last end, and reserve the room for the next; what people should know of it."""
+    if opened.path is None:
+        return []
+    said = await take_in_rescues(opened.path, opened.store, ledger.save, environ)
+    try:
+        reserve_room(opened.path)
+    except OSError as error:
+        said.append(
+            f"no room could be reserved beside {opened.path} for records that cannot be written before the end "
+            f"({error.strerror or error}); free some space"
+        )
+    return said
 
 
 def _open_ledger(settings: Settings, environ: Mapping[str, str], role: str) -> tuple[OpenLedger, str]:
