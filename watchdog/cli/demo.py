@@ -19,6 +19,7 @@ from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
+from watchdog.cli.savings import saved, saved_in_all
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
@@ -109,8 +110,7 @@ async def _demo(rules: LoadedRules, for_s: float, address: str) -> int:
 def _tell_totals(console: Console, aborts: Sequence[Abort]) -> None:
     """What the ledger holds with all the demos before: the counters of the metrics continue from there."""
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
-    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
-    console.print(f"With the demos before, this ledger holds {stopped} stopped runs and ${usd:.2f} saved.")
+    console.print(f"With the demos before, this ledger holds {stopped} stopped runs: {saved_in_all(aborts)}.")
 
 
 def _settings(url: str, ledger: str) -> Settings:
@@ -238,7 +238,7 @@ def _line(notice: Notice) -> str:
         case AbortChanged(abort=abort, before=before):
             return _abort_line(abort, before)
         case SavingBooked(abort=abort):
-            return f"saved     {abort.run_id}  {_saved(abort)}"
+            return f"saved     {abort.run_id}  {saved(abort) or 'nothing that can be estimated'}"
         case AbortTrouble(abort=abort, message=message):
             return f"trouble   {abort.run_id}  {message}"
         case PollFailed(error=error):
@@ -256,18 +256,6 @@ def _abort_line(abort: Abort, before: AbortState | None) -> str:
         status = abort.history[-1].note
         return f"asked     {abort.run_id}  {status}"
     return f"{abort.state.value.replace('_', ' '):<9} {abort.run_id}  {abort.history[-1].note}"
-
-
-def _saved(abort: Abort) -> str:
-    saving = abort.saving
-    if saving is None or saving.basis is None:
-        return "nothing that can be estimated"
-    parts = []
-    if saving.usd is not None:
-        parts.append(f"${saving.usd:.2f}")
-    if saving.credits is not None:
-        parts.append(f"{saving.credits:.1f} credits")
-    return f"{' and '.join(parts)} (by {saving.basis})"
 
 
 def _summary(console: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], stories: Sequence[Story]) -> int:
@@ -289,16 +277,16 @@ def _summary(console: Console, aborts: Sequence[Abort], truths: Sequence[RunTrut
             Text(daemon, "red" if fault else ""),
             Text(truth.status.lower()),
             Text(_used(truth)),
-            Text(_saved(abort) if abort else "-"),
+            Text(saved(abort) if abort else "-"),
             Text(_truly_saved(truth) if abort else "-"),
         )
     console.print()
     console.print(grid)
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
-    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
     console.print(
         f"\n{stopped} runs stopped (the platforms recorded {sum(truth.aborted_by_api for truth in truths)}), "
-        f"{len(stories) - len(aborts)} left alone, ${usd:.2f} saved by estimate."
+        f"{len(stories) - len(aborts)} left alone: {saved_in_all(aborts)}.",
+        soft_wrap=True,
     )
     for fault in wrong:
         console.print(Text(f"DISAGREES: {fault}", "red"))

@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, plain_text, with_ledger
+from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
-from watchdog.domain.decision import Abort, AbortState, describe
+from watchdog.domain.decision import Abort, AbortState, Basis, describe
 from watchdog.domain.ports import AbortFilter
 
 OUTCOMES = tuple(state.value for state in AbortState)
@@ -75,6 +76,8 @@ def command(
     as_csv: bool,
 ) -> None:
     """Show the aborts in the ledger, newest first, with totals of what they saved by rule and basis.
+
+    Savings by `cap` are no estimates but bounds ("at most"): they are in no sum of what was saved.
 
     It reads the ledger's file, so it works while the daemon runs and needs no token.
     """
@@ -150,29 +153,18 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
             against,
             abort.mode.value,
             _outcome(abort),
-            _saved(abort),
+            saved(abort) or "-",
         )
     totals = Table(title="saved", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for title in ("rule", "basis", "aborts", "credits", "USD"):
         totals.add_column(title)
     for row in _totals(aborts):
-        amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
+        at_most = "at most " if row["basis"] == Basis.CAP else ""
+        amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(plain_text(str(row["rule"])), str(row["basis"]), str(row["aborts"]), *amounts)
-    return Group(grid, Text(""), totals)
+    return Group(grid, Text(""), totals, Text(saved_in_all(aborts)))
 
 
 def _outcome(abort: Abort) -> Text:
     style = {AbortState.CONFIRMED: "green", AbortState.FAILED: "red"}.get(abort.state, "yellow")
     return Text(abort.state.value.replace("_", " "), style)
-
-
-def _saved(abort: Abort) -> str:
-    saving = abort.saving
-    if saving is None or saving.basis is None:
-        return "-"
-    parts = []
-    if saving.usd is not None:
-        parts.append(f"${saving.usd:.2f}")
-    if saving.credits is not None:
-        parts.append(f"{saving.credits:.2f} credits")
-    return f"{', '.join(parts)} ({saving.basis})" if parts else "-"
