@@ -35,5 +35,5 @@ def saved_in_all(aborts: Iterable[Abort]) -> str:
 
 def _amounts(sums: Counter[str]) -> str:
     """Dollars, and the credits of each platform."""
-    credits_of = {platform: amount for platform, amount in sums.items() if platform and amount}
+    credits_of = {platform: amount for platform, amount in sorted(sums.items()) if platform and amount}
     return ", ".join([f"${sums['']:.2f}", *(f"{amount:.2f} {name} credits" for name, amount in credits_of.items())])
