@@ -10,6 +10,9 @@ from enum import StrEnum
 from watchdog.domain.rule import Action, Rule
 from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage, replace
 
+#: How metrics and tables call the limit of an abort by hand.
+NO_LIMIT = "none"
+
 
 class VerdictKind(StrEnum):
     """How a run stands to one limit of one rule."""
@@ -191,7 +194,7 @@ class Abort:
     @property
     def limit_label(self) -> str:
         """The limit as a label of metrics."""
-        return self.limit.value if self.limit is not None else "none"
+        return self.limit.value if self.limit is not None else NO_LIMIT
 
     @property
     def key(self) -> RunKey:

@@ -18,7 +18,7 @@ from typing import assert_never
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from watchdog import __version__
-from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Response
+from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Mode, Response
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -385,6 +385,9 @@ class Metrics:
             family.born((account.name,))
         for of_place in (self._aborts_unconfirmed, self._overshoot, self._abort_seconds):
             of_place.born(where)
+        # Somebody may ask for an abort at any time, and it may be refused before the next scrape.
+        self._bear_outcomes((*where, MANUAL, NO_LIMIT), account.modes)
+        self._bear_savings((*where, MANUAL))
 
     def _bear_counters(self, reach: Reach) -> None:
         where = (reach.account.platform, reach.account.name, reach.rule.name)
@@ -412,8 +415,8 @@ class Metrics:
     def _count_abort(self, abort: Abort) -> None:
         where = (abort.platform, abort.account)
         rule = (*where, abort.rule)
-        # Also for what no loaded rule foretold (an abort by hand, a rule that is gone): an abort takes long enough
-        # for a scrape to see its zero first.
+        # Also for what no loaded rule foretold (a rule that is gone): an abort takes long enough, as a rule, for a
+        # scrape to see its zero first.
         self._bear_outcomes((*rule, abort.limit_label), {abort.asked_mode, abort.mode})
         self._bear_savings(rule)
         if abort.rule != MANUAL and self._first_time(abort, "breach"):
