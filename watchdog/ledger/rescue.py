@@ -165,7 +165,8 @@ def _write_all(fd: int, data: bytes) -> None:
 
 def _elsewhere(environ: Mapping[str, str]) -> list[Path]:
     """Folders for what need not last, which are on other disks as a rule, and there until the next start."""
-    named = (environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR"))
+    own = environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]  # systemd's; there may be several
+    named = (own, environ.get("XDG_RUNTIME_DIR", ""), environ.get("TMPDIR", ""))
     folders = [Path(folder) for folder in (*named, "/tmp", "/var/tmp") if folder.startswith("/")]  # noqa: S108  # created anew, links not followed
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
