@@ -142,5 +142,8 @@ async def test_a_run_that_goes_on_does_not_wait_for_the_figures_of_its_last_abor
         w.fault("wrong_types", "list", fields={"status": "running", "credit_used": 50.0}, times=8)
         w.fault("wrong_types", "squids", fields={"last_run_status": "RUNNING"}, times=8)
         await w.until(lambda: w.requests("abort") > 1, "another abort", patience_s=5)
-        first = min(await w.aborts(), key=lambda each: each.detected_at)
-        assert first.settled
+
+        async def is_settled() -> bool:
+            return min(await w.aborts(), key=lambda each: each.detected_at).settled
+
+        await w.until(is_settled, "the first record, whose figures are those of its own stop")

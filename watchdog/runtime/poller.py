@@ -735,7 +735,8 @@ class Poller:
     async def _book_end(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
         """Remember what a run that is over has used; the latest figures count."""
         by_itself = seen.state in _NATURAL_ENDS
-        if inspected:
+        if inspected or by_itself:
+            # An end that an abort brought about is booked with that abort.
             await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
         if by_itself:
