@@ -479,7 +479,7 @@ def test_a_scheduler_that_has_stopped_ends_the_pings(run: Any, monkeypatch: pyte
         await world.until_ready()
         await asyncio.sleep(2.5)
         assert world.daemon.stuck() is None
-        scheduler = world.daemon._scheduler
+        scheduler = world.daemon._ticker._scheduler
         if dead == "scheduler":
             scheduler.pause()
         else:

@@ -7,12 +7,9 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any, Protocol
 
 from apscheduler.job import Job
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
@@ -21,6 +18,7 @@ from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.systemd import Heartbeat, Systemd
+from watchdog.runtime.ticker import Surprise, Ticker
 from watchdog.runtime.vitals import BEAT_S, Vitals
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
@@ -84,7 +82,7 @@ class Daemon:
         self._clock = clock
         self._services = services
         self._stop = asyncio.Event()
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._ticker = Ticker(self._surprised)
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reloads: set[asyncio.Task[None]] = set()
@@ -129,12 +127,9 @@ class Daemon:
     async def _begin(self) -> None:
         await self._enforcer.resume()
         for chore in self._chores:
-            self._scheduler.add_job(
-                self._do, self._trigger(chore.every_s), args=[chore], name=chore.name, misfire_grace_time=None
-            )
-        beat = IntervalTrigger(seconds=BEAT_S, timezone=UTC)
-        self._scheduler.add_job(self._beat, beat, name="beat", misfire_grace_time=None)
-        self._scheduler.start()
+            self._ticker.every(self._clock.wall(chore.every_s), self._do, [chore], chore.name)
+        self._ticker.every(BEAT_S, self._beat, [], "beat")
+        self._ticker.start()
         self._vitals.expect(_SCHEDULER, BEAT_S)
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
         collector.settle()
@@ -162,16 +157,10 @@ class Daemon:
             await asyncio.gather(task, return_exceptions=True)
 
     def _schedule(self, poller: Poller) -> None:
-        """A job per account. It never drops a sweep for being late. The second instance is for the ticks that come
-        while a sweep is still waiting for its answer: the poller uses them to watch the runs it knows."""
-        self._jobs[poller.info.name] = self._scheduler.add_job(
-            self._sweep,
-            self._every(poller),
-            args=[poller],
-            name=f"sweep {poller.info.name}",
-            max_instances=2,
-            coalesce=True,
-            misfire_grace_time=None,
+        """A job per account. The second at once is for the ticks that come while a sweep is still waiting for its
+        answer: the poller uses them to watch the runs it knows."""
+        self._jobs[poller.info.name] = self._ticker.every(
+            self._clock.wall(poller.interval_s), self._sweep, [poller], f"sweep {poller.info.name}", at_once=2
         )
         self._vitals.expect_sweeps(poller)
 
@@ -186,7 +175,7 @@ class Daemon:
                 return
             raise
         if poller.interval_s != before:
-            self._jobs[poller.info.name].reschedule(self._every(poller))
+            self._ticker.change(self._jobs[poller.info.name], self._clock.wall(poller.interval_s))
             self._vitals.expect_sweeps(poller)
 
     async def _do(self, chore: Chore) -> None:
@@ -204,11 +193,11 @@ class Daemon:
         """Not a plain function: the scheduler would run that in a thread, of which there are only so many."""
         self._vitals.beat(_SCHEDULER)
 
-    def _every(self, poller: Poller) -> IntervalTrigger:
-        return self._trigger(poller.interval_s)
-
-    def _trigger(self, seconds: float) -> IntervalTrigger:
-        return IntervalTrigger(seconds=self._clock.wall(seconds), timezone=UTC)
+    def _surprised(self, surprise: Surprise) -> None:
+        """The clocks have parted, or everything stood still: what waits for its time looks again what time it is."""
+        self._observer.notice(Trouble(str(surprise)))
+        for poller in self._pollers:
+            poller.agenda.wake()
 
     def _watch_signals(self, stack: AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
@@ -228,8 +217,7 @@ class Daemon:
         """No new looks; then let open aborts finish what they can."""
         self._stop.set()
         self._heart.stopping()
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self._ticker.stop()
         ending = [*self._tasks, *self._reloads]
         for task in ending:
             task.cancel()

@@ -272,7 +272,8 @@ class Poller:
             if snapshot.seen_at is not seen_at:
                 # Judge a run as it was when its answer came, which may be a while ago.
                 seen_at = snapshot.seen_at
-                at_s = now_s - max(0.0, (now - seen_at).total_seconds())
+                # Not before this sweep began, should the wall clock have been set forward meanwhile.
+                at_s = max(self._swept_at, now_s - max(0.0, (now - seen_at).total_seconds()))
             self._take_one(snapshot, at_s, now_s)
 
     def _take_unread(self, sweep: Sweep) -> None:

@@ -30,8 +30,8 @@ class _Part:
 class Vitals:
     """Dead man's switches for the scheduler and each account's sweeps and agenda.
 
-    All by the monotonic clock: APScheduler plans by the wall clock, so when that is set back it stands still for as
-    long, and this is how it is noticed. A platform that does not answer stops none of them.
+    All by the monotonic clock, and apart from what turns the scheduler (`ticker.py`): should that fail, this is how it is
+    noticed. A platform that does not answer stops none of them.
     """
 
     def __init__(self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock) -> None:
