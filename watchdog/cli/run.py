@@ -46,4 +46,5 @@ async def _serve(loaded: Loaded, systemd: Systemd) -> None:
     async with opened(loaded.settings, loaded.rules, observers=[LogObserver()], role=DAEMON) as app:
         daemon = app.daemon()
         app.announce()
+        app.sentry.tell()
         await daemon.run(systemd=systemd)

@@ -198,6 +198,13 @@ class SqlLedger:
         )
         return int(await self._write(lambda connection: connection.execute(change).rowcount))
 
+    async def move_override(self, override_id: str, until: datetime | None) -> None:
+        """Let it end at another hour, unless somebody has ended it or it never ends."""
+        over = schema.overrides.c
+        lasting = (over.id == override_id, over.ended_at.is_(None), over.until.is_not(None))
+        change = sa.update(schema.overrides).where(*lasting).values(until=_text_or_none(until))
+        await self._write(lambda connection: connection.execute(change))
+
     async def add_order(self, order: Order) -> None:
         """Write an abort asked for by hand, for the daemon to take on."""
         row = {

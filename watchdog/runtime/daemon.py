@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from apscheduler.job import Job
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
 from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
@@ -102,6 +103,10 @@ class Daemon:
         """What of ours has come to a stand though it should go on, so that only a restart helps; None if all goes on.
         A platform that does not answer is no such thing."""
         return self._vitals.stuck()
+
+    def was_set_forward_within(self, seconds: float) -> bool:
+        """Whether the wall clock was set forward so short a time ago that it may still be set right again."""
+        return self._ticker.was_set_forward_within(seconds)
 
     async def run(
         self, *, handle_signals: bool = True, close_s: float = CLOSE_S, systemd: Systemd | None = None
@@ -229,6 +234,10 @@ class Daemon:
     def _heart_of(self, systemd: Systemd) -> Heartbeat:
         return Heartbeat(systemd, self._vitals.status, self.stuck)
 
+    def arming(self) -> dict[str, Arming]:
+        """Whether breaches lead to aborts, account by account."""
+        return {poller.info.name: poller.arming for poller in self._pollers}
+
     def readiness(self) -> list[Readiness]:
         """Whether every account was swept recently, one entry each."""
         return [account_readiness(poller, self._clock) for poller in self._pollers]
@@ -244,7 +253,7 @@ def account_readiness(poller: Poller, clock: Clock) -> Readiness:
         return Readiness(name, ok=False, detail=_because(poller, f"last swept {age:.0f} s ago"))
     if isinstance(poller.last_error, CredentialsRefused):
         return Readiness(name, ok=False, detail=_because(poller, "credentials refused"))
-    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago")
+    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago; {poller.arming}")
 
 
 def _because(poller: Poller, text: str) -> str:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
     AccountInfo,
@@ -146,6 +147,11 @@ class Poller:
         # The list is not what shows usage: it must leave the rate budget to the looks that do.
         least_s = self._pages / self._requests_per_minute * 60.0 / LISTS_SHARE
         return max(self._interval_s, least_s)
+
+    @property
+    def arming(self) -> Arming:
+        """Whether breaches on this account lead to aborts at this moment."""
+        return self._rulebook.arming(self.info.name, self._clock.now())
 
     @property
     def looks_waiting(self) -> int:

@@ -160,8 +160,8 @@ class Systemd:
 
 
 class Heartbeat:
-    """Tells systemd, if it is there, over and over how it stands; pings go with it only while all is alive. What has come
-    to a stand is told in the log in any case.
+    """Tells systemd, if it is there, over and over how it stands; pings go with it only while all is alive. The log
+    tells what has come to a stand in any case.
 
     It is a task of the daemon's event loop, so a loop that hangs sends nothing. `stuck` says what else does not go on
     though it should (None: all does): then the pings end too, and systemd restarts the service. A machine that stood

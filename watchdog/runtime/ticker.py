@@ -1,9 +1,9 @@
 """Turns the scheduler by the time that really passes, whatever becomes of the wall clock.
 
-APScheduler knows only the wall clock: it looks up every job's next time in it. Set back by an hour, it would let nothing
-fire for an hour; set forward by a year, it would count every fire time of that year. So each job's times are worked out
-anew from the steady clock (`Every`), which never counts what was missed; and once a second both clocks are compared, by a
-task of its own. When they part, all jobs are planned anew, and that is told once.
+APScheduler knows only the wall clock. Set back by an hour, that would let nothing fire for an hour; set forward by a
+year, every fire time of that year would be counted. So each job's times are worked out from the steady clock
+(`Every`), which never counts what was missed; and once a second a task of its own compares both clocks. When they
+part, all jobs are planned anew, and that is told once.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _LEAST_S = 0.001
 
 
 class Every(BaseTrigger):  # type: ignore[misc]  # apscheduler is untyped
-    """Fires every so many seconds of the steady clock. However long the wall clock was ahead or the process stood still,
-    that is one fire time, not many."""
+    """Fires every so many seconds of the steady clock. However far the wall clock was set forward, and however long the
+    process stood still, that is one fire time, not many."""
 
     def __init__(self, seconds: float, steady_s: Callable[[], float] = steady) -> None:
         self._every_s = seconds
@@ -77,13 +77,13 @@ class Surprise:
         if self.step_s:
             way = "forward" if self.step_s > 0 else "back"
             told.append(
-                f"the wall clock was set {way} by {format_duration(abs(self.step_s))}: sweeps, aborts and holds go on by "
-                "the time that really passes, and new records bear the new time"
+                f"the wall clock was set {way} by {format_duration(abs(self.step_s))}: sweeps, aborts and holds go on "
+                "by the time that really passes, and new records bear the new time"
             )
         if self.still_s:
             told.append(
-                f"the daemon stood still for {format_duration(self.still_s)} (suspended, stopped, or no processor time): "
-                "it looks at every account now"
+                f"the daemon stood still for {format_duration(self.still_s)} (suspended, stopped, or no processor "
+                "time): it looks at every account now"
             )
         return "; ".join(told)
 
@@ -127,7 +127,7 @@ class Comparison:
 
 
 class Ticker:
-    """The scheduler, and the task that keeps it right. `told` hears of each surprise after all jobs were planned anew."""
+    """The scheduler, and the task that keeps it right. `told` hears of each surprise, after jobs are planned anew."""
 
     def __init__(self, told: Callable[[Surprise], None]) -> None:
         self._told = told
@@ -136,10 +136,16 @@ class Ticker:
         self._task: asyncio.Task[None] | None = None
 
     def every(
-        self, seconds: float, work: Callable[..., Awaitable[object]], args: Sequence[Any], name: str, *, at_once: int = 1
+        self,
+        seconds: float,
+        work: Callable[..., Awaitable[object]],
+        args: Sequence[Any],
+        name: str,
+        *,
+        at_once: int = 1,
     ) -> Job:
-        """Do this over and over, every so many real seconds. It is never dropped for being late; `at_once`: how many may
-        be going on."""
+        """Do this over and over, every so many real seconds. It is never dropped for being late; `at_once`: how many of
+        it may be going on."""
         return self._scheduler.add_job(
             work, Every(seconds), args=args, name=name, max_instances=at_once, coalesce=True, misfire_grace_time=None
         )
