@@ -315,7 +315,7 @@ class World:
         self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
         self.daemon = self.app.daemon(listen=False)
         self.systemd = Systemd(self.manager.environ(WATCHDOG_USEC=str(int(WATCHDOG_S * 1e6))))
-        self.running = asyncio.create_task(self.daemon.run(handle_signals=False, close_s=0.1, systemd=self.systemd))
+        self.running = asyncio.create_task(self.daemon.run(close_s=0.1, systemd=self.systemd))
 
     async def stop(self) -> None:
         self.daemon.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -108,10 +107,8 @@ class Daemon:
         """Whether the wall clock was set forward so short a time ago that it may still be set right again."""
         return self._ticker.was_set_forward_within(seconds)
 
-    async def run(
-        self, *, handle_signals: bool = True, close_s: float = CLOSE_S, systemd: Systemd | None = None
-    ) -> None:
-        """Run until `stop` or SIGTERM or SIGINT; at the end open aborts get `close_s` real seconds to be proven.
+    async def run(self, *, close_s: float = CLOSE_S, systemd: Systemd | None = None) -> None:
+        """Run until `stop`; at the end open aborts get `close_s` real seconds to be proven.
         `systemd` is told how it goes.
 
         Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
@@ -119,8 +116,6 @@ class Daemon:
         """
         self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
-            if handle_signals:
-                self._watch_signals(stack)
             stack.callback(asyncio.create_task(self._heart.run(), name="heartbeat").cancel)
             for service in self._services:
                 await service.start()
@@ -204,16 +199,8 @@ class Daemon:
         for poller in self._pollers:
             poller.agenda.wake()
 
-    def _watch_signals(self, stack: AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
-            stack.callback(loop.remove_signal_handler, signum)
-        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
-        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-
-    def _begin_reload(self) -> None:
-        """Beside everything else: rule files may lie on a file system that takes its time."""
+    def begin_reload(self) -> None:
+        """Reload, beside everything else: rule files may lie on a file system that takes its time."""
         task = asyncio.create_task(self._do(Chore("reload", 0.0, self.reload)), name="reload")
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
