@@ -387,7 +387,7 @@ def load_settings(
     `platforms` are the names an account may have; None leaves that unchecked. Raises ConfigurationError with every
     mistake found.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search)
     data = read_bytes(file) if file is not None else b""
     document = parse_document(data, str(file)) if file is not None else None
     loader = _Loader(document, file, environ, platforms)
@@ -407,7 +407,7 @@ def find_ledger(
     The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
     cannot be read or its `ledger` is no text.
     """
-    file = config or _named_file(environ) or next((path for path in search if _may_exist(path)), None)
+    file = find_config(config, environ, search)
     if address := environ.get(f"{PREFIX}LEDGER"):
         return address, file
     default = str(Settings.model_fields["ledger"].default)
@@ -422,9 +422,11 @@ def find_ledger(
     return entry.value.value, file
 
 
-def _named_file(environ: Mapping[str, str]) -> Path | None:
-    name = environ.get(CONFIG_VARIABLE)
-    return Path(name) if name else None
+def find_config(config: Path | None, environ: Mapping[str, str], search: Sequence[Path] = SEARCH_PATHS) -> Path | None:
+    """The configuration file: `config`, else the one that the environment names, else the first of `search` that is
+    there; None if there is none. Reads nothing."""
+    named = environ.get(CONFIG_VARIABLE)
+    return config or (Path(named) if named else next((path for path in search if _may_exist(path)), None))
 
 
 def _may_exist(path: Path) -> bool:

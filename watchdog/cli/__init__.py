@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 from typing import NoReturn
 
@@ -125,7 +124,7 @@ def _run() -> int:
 def _of_output(error: OSError) -> str:
     if error.errno == errno.EPIPE:
         return "the output was not read to its end; what the command did is done all the same"
-    return f"cannot write the output: {os.strerror(error.errno or 0)}; what the command did is done all the same"
+    return f"cannot write the output: {of_system(error)}; what the command did is done all the same"
 
 
 def complain(error: WatchdogError) -> None:

@@ -15,7 +15,7 @@ from watchdog.document import Table, plain, read_document
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.platforms.registry import known_platforms
 from watchdog.rulefile import LoadedRules, load_rules
-from watchdog.settings import CONFIG_VARIABLE, SEARCH_PATHS, Settings, load_settings
+from watchdog.settings import Settings, find_config, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,8 +64,7 @@ def rules_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Where the rules are, as far as that can be told from settings with mistakes in them; None if it cannot."""
     if path := environ.get("BUDGET_WATCHDOG_RULES"):
         return Path(path)
-    named = environ.get(CONFIG_VARIABLE)
-    file = config or (Path(named) if named else next((path for path in SEARCH_PATHS if path.exists()), None))
+    file = find_config(config, environ)
     if file is None:
         return Path("rules")
     try:

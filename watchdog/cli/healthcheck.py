@@ -144,10 +144,9 @@ def _listen_of_file(config: Path | None) -> str:
     """`listen` of the configuration file, or its default. The settings take longer to load than the question takes, so
     they are only called upon where the environment does not say."""
     from watchdog.document import Table, plain, read_document
-    from watchdog.settings import CONFIG_VARIABLE, SEARCH_PATHS, Settings
+    from watchdog.settings import Settings, find_config
 
-    named = os.environ.get(CONFIG_VARIABLE)
-    file = config or (Path(named) if named else next((path for path in SEARCH_PATHS if path.exists()), None))
+    file = find_config(config, os.environ)
     root = read_document(file).root if file is not None else None
     listen = plain(root).get("listen") if isinstance(root, Table) else None
     return str(listen or Settings.model_fields["listen"].default)

@@ -26,7 +26,7 @@ from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import Snapshot, Usage, replace
-from watchdog.errors import LedgerError
+from watchdog.errors import LedgerError, of_system
 from watchdog.ledger import schema
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
 from watchdog.ledger.together import GroupCommit
@@ -305,6 +305,8 @@ def _insert(dialect: str) -> Any:
 def sentence(error: Exception) -> str:
     """What a database says, without the statement and its values, and what to do about the usual ones."""
     cause = error.__cause__ or getattr(error, "orig", None) or error
+    if isinstance(cause, OSError):
+        return of_system(cause)
     text = " ".join(str(cause).split()) or type(cause).__name__
     hints = {
         "full": "free some space",
@@ -312,7 +314,7 @@ def sentence(error: Exception) -> str:
         "locked": "another program holds it; stop that one",
         "malformed": "the file is damaged: restore it from a backup, or move it away",
         "not a database": "the file is not a ledger: name another one, or move it away",
-        "unable to open": "check that the folder exists and is writable",
+        "unable to open": "check that the folder exists, and that this user may write it and the file",
     }
     hint = next((hint for word, hint in hints.items() if word in text), "")
     return f"{text}; {hint}" if hint else text
