@@ -437,6 +437,15 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('ledger_pending_records')})", "{{instance}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
+        ),
+        figures(
+            "Armed",
+            "Whether breaches on the account lead to aborts. If not, it is a dry run, or somebody has paused it.",
+            units.NoUnit,
+            Ask(f"min by (account) ({series('armed', 'account')})", "{{account}}"),
+            steps=ONE_IS_GOOD,
+            words={"0": "NOT ARMED", "1": "armed"},
         ),
         figures(
             "Rules in force",
@@ -444,6 +453,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('rules')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
+            size=(3, 4),
         ),
         figures(
             "Last loading of rules",
@@ -460,6 +470,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (limit) ({unknown})", "{{limit}}"),
             steps=ANY_IS_ODD,
+            size=(3, 4),
         ),
         figures(
             "Unreadable items",
@@ -467,6 +478,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (account) ({series('unreadable_items', 'account')})", "{{account}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
         ),
     )
 

@@ -46,7 +46,8 @@ First steps:
   export APIFY_TOKEN=...        (or LOBSTR_TOKEN; more accounts: see docs/configuration.md)
   budget-watchdog check         are the configuration and the rules in order?
   budget-watchdog once --dry-run   what would it do right now?
-  budget-watchdog run           keep watch
+  budget-watchdog run --dry-run    keep watch, abort nothing: see what it would do
+  budget-watchdog run           keep watch, armed: abort what breaks a rule
 
 Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 """

@@ -65,8 +65,7 @@ def _as_text(loaded: Loaded, tried: dict[str, str | PlatformError]) -> str:
         limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
         lines.append(f"  {rule.name}: {limits}, {rule.action}{', resurrect' if rule.resurrect else ''}")
     lines += [f"warning: {warning}" for warning in _warnings(loaded)]
-    if settings.dry_run:
-        lines.append("dry run: nothing will be aborted")
+    lines.append("dry run: nothing is aborted" if settings.dry_run else "armed: what breaks a rule is aborted")
     if not any(isinstance(outcome, PlatformError) for outcome in tried.values()):
         lines.append("all in order")
     return "\n".join(lines)
