@@ -196,7 +196,7 @@ def test_the_status_stays_fresh_and_pings_keep_it_alive(service: Site, eventuall
     assert [found[key] for key in same] == [before[key] for key in same]
     assert found["WatchdogUSec"] == "3s"
     seen = re.fullmatch(
-        r"watching \d+ runs? on 1 account; no aborts under way; last sweep (\d+) s ago", found["StatusText"]
+        r"armed; watching \d+ runs? on 1 account; no aborts under way; last sweep (\d+) s ago", found["StatusText"]
     )
     assert seen is not None, found["StatusText"]
     assert 3 <= int(seen[1]) <= 8
