@@ -462,6 +462,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             Ask(f"min by (instance) ({series('reload_success')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
             words={"0": "REJECTED", "1": "accepted"},
+            size=(3, 4),
         ),
         figures(
             "Runs with unknown usage",
@@ -470,7 +471,6 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (limit) ({unknown})", "{{limit}}"),
             steps=ANY_IS_ODD,
-            size=(3, 4),
         ),
         figures(
             "Unreadable items",
