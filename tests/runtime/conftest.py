@@ -99,7 +99,7 @@ class World:
         """Start the daemon; back when every account has been swept."""
         self.build()
         self.daemon = self.app.daemon(listen=False)
-        self._running = asyncio.create_task(self.daemon.run(handle_signals=False, close_s=0.5))
+        self._running = asyncio.create_task(self.daemon.run(close_s=0.5))
         await self.until(lambda: all(each.last_success_s is not None for each in self.app.pollers), "the first sweeps")
 
     async def stop(self) -> None:

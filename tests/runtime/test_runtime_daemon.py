@@ -341,7 +341,7 @@ async def test_a_stop_cuts_a_hanging_start_short(world: Any) -> None:
         w.fault("hang", "*")
         w.build()
         daemon = w.app.daemon(listen=False)
-        running = asyncio.create_task(daemon.run(handle_signals=False))
+        running = asyncio.create_task(daemon.run())
         await w.until(lambda: bool(w.sim.requests), "the first request")
         started = time.monotonic()
         daemon.stop()
