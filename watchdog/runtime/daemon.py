@@ -103,8 +103,8 @@ class Daemon:
 
     def stuck(self) -> str | None:
         """What of ours has come to a stand though it should go on, so that only a restart helps; None if all goes on.
-        A platform that does not answer is no such thing."""
-        return self._vitals.stuck()
+        A platform that does not answer is no such thing, nor is what has been ended on purpose."""
+        return None if self._stop.is_set() else self._vitals.stuck()
 
     def was_set_forward_within(self, seconds: float) -> bool:
         """Whether the wall clock was set forward so short a time ago that it may still be set right again."""

@@ -735,16 +735,14 @@ class Poller:
             self._observer.notice(InspectionDone(self.info, seen))
         if known:
             return
-        await self._book_end(watched, seen, inspected=inspected)
-        if seen.settling and inspected:
+        await self._book_end(watched, seen)
+        if seen.settling:
             self._settling.follow(seen, partial(self._book_end, watched))
 
-    async def _book_end(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
-        """Remember what a run that is over has used; the latest figures count."""
+    async def _book_end(self, watched: Watched, seen: Snapshot) -> None:
+        """Remember what a run that is over, but not by an abort of ours, has used; the latest figures count."""
         by_itself = seen.state in _NATURAL_ENDS
-        if inspected or by_itself:
-            # An end that an abort brought about is booked with that abort.
-            await self._enforcer.books.correct(seen)
+        await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
         if by_itself:
             await self._ledger.add_finished(seen)
