@@ -4,8 +4,8 @@
 # Guess:      a typed model (`credit_used: float`, `duration: float`, `available: int`) holds numbers, or the call raises; and what the
 #             platform did not say cannot be told from 0 only where the documentation says so.
 # Behaviour:  absent becomes 0.0 (a run that cost nothing; an account with nothing consumed), null becomes None, and a string stays a
-#             string: `duration` of a run is "0:00:50.183300" in the detail and a number in the list, both under `duration: float`.
-#             `max(run.duration for run in runs)` over a list and a detail is a TypeError, `credit_used > limit` is False or a TypeError.
+#             string: `duration` of a run is "0:00:50.183300" in the detail and a number in the list (both are in lobstr's API
+#             documentation) under one `duration: float`. `credit_used > limit` is False in the first case, a TypeError in the second.
 # Versions:   lobstrio-sdk 0.7.0 (PyPI).
 # Matters:    a limit on a figure that reads as 0 never fires. A watchdog must read the `raw` answer, take absent and null alike for
 #             unknown, and say that a limit cannot be checked.
