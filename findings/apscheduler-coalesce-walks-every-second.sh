@@ -8,7 +8,7 @@
 #             thread, or in the event loop of AsyncIOScheduler, where nothing else runs meanwhile. And next = previous + interval
 #             on the wall clock: set back by an hour, the job rests an hour and 5 s.
 # Versions:   APScheduler 3.11.3 (PyPI).
-# Matters:    a virtual machine that was suspended, or a board that boots in 1970 and then gets the time by NTP: the sweep stands still for
+# Matters:    a clock that is corrected by NTP after a start, a virtual machine that was suspended: the sweep stands still for
 #             the first correction, and eats memory for the second, while runs go on spending. A watchdog measures intervals
 #             with the monotonic clock.
 # Output seen (the script compares with these lines):
