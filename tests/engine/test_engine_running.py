@@ -89,6 +89,12 @@ def test_where_nobody_can_say_how_long_it_may_have_run_it_says_so() -> None:
     assert proven(ran(None), running).most.duration_s == math.inf
 
 
+def test_where_all_are_figures_of_the_platform_sightings_never_add_to_them() -> None:
+    running = RunningTime(0.0, True)
+    running.sight(RunState.RUNNING, 12.0, unbroken=True)
+    assert looked(running, ran(4.0), 12.0, unbroken=True).duration_s == 4.0
+
+
 def test_a_break_leaves_what_was_seen_and_no_more() -> None:
     running = RunningTime(0.0, True)
     running.sight(RunState.RUNNING, 50.0, unbroken=True)
@@ -119,6 +125,29 @@ def test_a_figure_of_the_platform_is_not_replaced() -> None:
     shown = proven(snapshot, running)
     assert shown.usage.credits == 3.0
     assert shown.most == Usage()
+
+
+def test_the_platforms_own_figure_outweighs_sightings_that_are_apart() -> None:
+    """Stopped and resurrected between two sweeps that both showed it running."""
+    running = RunningTime(0.0, True)
+    looked(running, ran(0.1), 0.0)
+    for at_s in (5.0, 10.0, 15.0, 20.0):
+        running.sight(RunState.RUNNING, at_s, unbroken=True)
+    assert looked(running, ran(17.5, resurrect_count=1), 20.0, unbroken=True).duration_s == 17.5
+    assert running.proven_at(25.0) == 22.5
+    assert looked(running, ran(22.0, resurrect_count=1), 25.0, unbroken=True).duration_s == 22.5
+
+
+def test_another_number_of_resurrections_takes_back_what_was_seen_since_the_last() -> None:
+    """Without any figure of the platform's: the stop lies somewhere among the sightings."""
+    running = RunningTime(0.0, True)
+    looked(running, ran(None), 0.0)
+    running.sight(RunState.RUNNING, 10.0, unbroken=True)
+    assert looked(running, ran(None), 20.0, unbroken=True).duration_s == 20.0
+    running.sight(RunState.RUNNING, 30.0, unbroken=True)
+    running.sight(RunState.RUNNING, 40.0, unbroken=True)
+    assert looked(running, ran(None, resurrect_count=1), 40.0, unbroken=True).duration_s == 20.0
+    assert looked(running, ran(None, resurrect_count=1), 50.0).duration_s == 30.0
 
 
 @dataclass

@@ -21,7 +21,7 @@ UNITS = "rules: [{name: cap, match: {platform: apify}, limits: {max_credits: 0.0
 COST = "rules: [{name: cap, match: {platform: apify}, limits: {max_cost_usd: 0.5}}]"
 SQUID_TIME = "rules: [{name: cap, match: {platform: lobstr}, limits: {max_duration: 60s}}]"
 #: Slow enough that sightings a few platform seconds apart stay so on a busy machine.
-SLOW = 20.0
+SLOW = 10.0
 NO_STATS = ("computeUnits", "runTimeSecs", "durationMillis", "resurrectCount", "restartCount")
 
 
@@ -96,6 +96,31 @@ async def test_compute_units_follow_from_memory_and_running_time(world: Any, sta
         assert not within.truth().abort_requests
 
 
+async def test_a_stop_between_two_sweeps_is_not_running_time(world: Any) -> None:
+    """The platform says so, in the very look before the abort."""
+    rules = "rules: [{name: cap, match: {platform: apify}, limits: {max_duration: 30s}}]"
+    async with world(rules, speed=SLOW, apify={"poll_interval": timedelta(seconds=20)}) as w:
+        run = w.apify.start_run()
+        await w.start()
+        await w.until(lambda: run.usage().duration_s > 3, "the first seconds")
+        w.apify.resurrect_ready_seconds = 0.0
+        w.apify.abort_in_console(run)
+        await w.until(lambda: run.status() == "ABORTED", "the stop by its owner")
+        await w.pass_time(8)
+        w.apify.resurrect(run)
+        await w.until_booked(run)
+        assert ran_when_stopped(w, run) >= 30
+
+
+async def test_a_platform_whose_clock_is_late_hides_no_breach(world: Any) -> None:
+    async with world(TIME, speed=50) as w:
+        w.sim.date_skew_seconds = -18_000
+        run = w.apify.start_run()
+        await w.start()
+        await w.until_booked(run)
+        assert 60 <= ran_when_stopped(w, run) < 90
+
+
 @pytest.mark.parametrize("details", [{"duration_share": 0.1}, {"duration_share": 0.0}, {"duration_null": True}])
 async def test_lobstrs_duration_is_not_the_time_that_a_run_has_run(world: Any, details: Any) -> None:
     async with world(SQUID_TIME, speed=SLOW) as w:
@@ -108,7 +133,7 @@ async def test_lobstrs_duration_is_not_the_time_that_a_run_has_run(world: Any, d
 async def test_a_pause_that_was_seen_is_not_running_time(world: Any) -> None:
     async with world(SQUID_TIME, speed=SLOW, lobstr={"poll_interval": timedelta(seconds=10)}) as w:
         run = w.lobstr.start_run(
-            w.lobstr.add_squid("leads"), ends_after=None, duration_share=0.1, pauses=[(40.0, 120.0)]
+            w.lobstr.add_squid("leads"), ends_after=None, duration_share=0.1, pauses=[(30.0, 50.0)]
         )
         await w.start()
         await w.until(lambda: run.status() == "paused", "the pause")

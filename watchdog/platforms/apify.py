@@ -432,10 +432,8 @@ class Apify:
                 # By nobody's clock, nothing can be said: an inspection has to.
                 elapsed = None
             else:
-                elapsed = max(0.0, (received - run.started_at).total_seconds() + skew_s)
-                if elapsed and skew_s < 0:
-                    # A Date header that is late must not hide a breach: either clock may raise a suspicion.
-                    elapsed -= skew_s
+                # A Date header that is late must not hide a breach: either clock may raise a suspicion.
+                elapsed = max(0.0, (received - run.started_at).total_seconds() + max(0.0, skew_s))
             snapshots.append(
                 # By position: by name it takes half as long again, ten thousand times a sweep.
                 Snapshot(
@@ -489,15 +487,16 @@ class Apify:
         )
 
     def _elapsed(self, run: _RunShort, received: datetime) -> float | None:
-        """Seconds from the creation to the end, or until now by the platform's clock: the run has waited for a worker
-        and may have been stopped meanwhile, so that it has run for no more than that."""
+        """Seconds from the creation to the end, or until now: the run has waited for a worker and may have been stopped
+        meanwhile, so that it has run for no more than that."""
         started, finished = moment(run.started_at), moment(run.finished_at)
         if started is None:
             return None
         if finished is not None and not _state(run.status).is_active:
             return max(0.0, (finished - started).total_seconds())
         skew_s = self._session.platform_skew_s
-        return None if skew_s is None else max(0.0, (received - started).total_seconds() + skew_s)
+        # Whichever clock says more: this is what it may have run for at most.
+        return None if skew_s is None else max(0.0, (received - started).total_seconds() + max(0.0, skew_s))
 
     # Whose token it is
 

@@ -433,7 +433,7 @@ class Lobstr:
         if started is not None and ended is not None:
             elapsed_s = (ended - started).total_seconds()
         elif started is not None and (skew_s := self._session.platform_skew_s) is not None:
-            elapsed_s = (received - started).total_seconds() + skew_s
+            elapsed_s = (received - started).total_seconds() + max(0.0, skew_s)
         else:
             return reported, math.inf
         elapsed_s = max(0.0, elapsed_s)

@@ -22,13 +22,20 @@ def looks_at_once(requests_per_minute: float) -> int:
     return max(2, min(LOOKS_MAX, round(requests_per_minute / 60)))
 
 
-class Looks:
-    """Starts `look(watched)` for each run that is added: at once for suspects, as far as `SUSPECTS_MAX` allows; for the
-    others by `Watched.turn_at`, `at_once` at a time."""
+def suspects_at_once(requests_per_minute: float) -> int:
+    """How many looks before an abort may be under way at once: what the rate budget lets out in two seconds. With more,
+    the requests for the aborts would wait behind looks at other runs, until what these had shown is old."""
+    return max(2, min(SUSPECTS_MAX, round(requests_per_minute / 30)))
 
-    def __init__(self, look: Callable[[Watched], Awaitable[None]], at_once: int) -> None:
+
+class Looks:
+    """Starts `look(watched)` for each run that is added: at once for suspects, `suspects` at a time; for the others by
+    `Watched.turn_at`, `at_once` at a time."""
+
+    def __init__(self, look: Callable[[Watched], Awaitable[None]], at_once: int, suspects: int = SUSPECTS_MAX) -> None:
         self._look = look
         self._at_once = at_once
+        self._suspects_at_once = suspects
         self._suspects: deque[Watched] = deque()
         self._heap: list[tuple[float, int, Watched]] = []
         self._tickets = itertools.count(1)
@@ -84,7 +91,7 @@ class Looks:
             task.cancel()
 
     def _serve(self) -> None:
-        while self._suspects and len(self._urgent) < SUSPECTS_MAX:
+        while self._suspects and len(self._urgent) < self._suspects_at_once:
             self._urgent.add(self._start(self._suspects.popleft()))
         while self._heap and len(self._tasks) - len(self._urgent) < self._at_once:
             _, ticket, watched = heapq.heappop(self._heap)

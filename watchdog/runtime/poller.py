@@ -42,7 +42,7 @@ from watchdog.runtime.agenda import Agenda
 from watchdog.runtime.doubts import Audits, doubt, went_back
 from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
-from watchdog.runtime.looks import Looks, looks_at_once
+from watchdog.runtime.looks import Looks, looks_at_once, suspects_at_once
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.settling import Settling
 from watchdog.runtime.tally import Tally
@@ -65,12 +65,13 @@ from watchdog.runtime.watched import (
 #: figures stay unknown at growing distance, up to the second figure.
 LOOK_AGAIN_S = 30.0
 LOOK_AGAIN_MAX_S = 600.0
-#: A run seen RUNNING twice has run all the while if the sightings are no further apart than this many seconds, or
-#: intervals: in less it can hardly stop, be resurrected and wait for a worker.
-GAP_MIN_S = 15.0
-GAP_INTERVALS = 2.5
-#: Where looks are what shows a run: so many times the longest pause between two looks.
-GAP_LOOKS = 1.2
+#: A run seen RUNNING twice has run all the while if the sightings are no further apart than so many intervals, but at
+#: least and at most so many seconds: in less it can hardly stop, be resurrected and wait for a worker.
+GAP_INTERVALS = 2.0
+GAP_MIN_S = 5.0
+GAP_MAX_S = 75.0
+#: Where sweeps are further apart than that, looks keep this share of it.
+GAP_SHARE = 0.9
 #: A run not listed in so many sweeps in a row is looked at, to learn how it ended.
 MISSING_MAX = 2
 #: A run that was seen to be over and is listed as active is looked at after so many seconds, doubled each time:
@@ -148,7 +149,7 @@ class Poller:
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
         self._settling = Settling(platform, clock)
-        self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
+        self._looks = Looks(self._inspect, looks_at_once(requests_per_minute), suspects_at_once(requests_per_minute))
         self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
@@ -337,11 +338,13 @@ class Poller:
         if glimpse.source != watched.swept.source:
             watched.swept, watched.calm = replace(watched.swept, source=glimpse.source), None
             self._plan_again(watched, now_s)
-        if glimpse.state not in (RunState.RUNNING, RunState.UNKNOWN):
+        if glimpse.state is not RunState.RUNNING or now_s - watched.sighted_at > self._gap_s:
             watched.running.interrupt()
-        elif watched.state is RunState.PAUSED:
-            # It goes on, by the list: its time counts again from a look that shows so.
-            self.agenda.set(watched.swept.run_id, now_s)
+        if glimpse.state is RunState.RUNNING:
+            watched.glimpsed_at = now_s
+            if watched.state is RunState.PAUSED:
+                # It goes on, by the list: its time counts again from a look that shows so.
+                self.agenda.set(watched.swept.run_id, now_s)
 
     def _take_one(self, snapshot: Snapshot, at_s: float, now_s: float) -> None:
         watched = self.watched.get(snapshot.run_id)
@@ -371,7 +374,7 @@ class Poller:
             running = RunningTime(at_s, snapshot.state is RunState.RUNNING, self._seen_before.get(snapshot.run_id, 0.0))
             watched = self.watched[snapshot.run_id] = Watched(snapshot, at_s, running, since=at_s)
         else:
-            watched.running.sight(snapshot.state, at_s, unbroken=at_s - watched.seen_at <= self._gap_s)
+            watched.running.sight(snapshot.state, at_s, unbroken=at_s - watched.sighted_at <= self._gap_s)
             watched.swept, watched.swept_at = watched.as_of_all_sources(snapshot), at_s
         if snapshot.state is RunState.UNKNOWN:
             self._tell_status(snapshot)
@@ -389,11 +392,8 @@ class Poller:
 
     def _longest_gap_s(self) -> float:
         """Seconds between two sightings in which a run that was running at both has not stood still. Where runs are
-        looked at one by one the list shows meanwhile if one does, so that looks may be as far apart as they are."""
-        if self._platform.traits.sweep_shows_usage:
-            return max(GAP_MIN_S, GAP_INTERVALS * self.interval_s)
-        ceiling = ceiling_s(len(self.watched), self._requests_per_minute, known=True)
-        return GAP_LOOKS * max(ceiling, self.interval_s)
+        looked at one by one, the list sights them meanwhile."""
+        return min(GAP_MAX_S, max(GAP_MIN_S, GAP_INTERVALS * self.interval_s))
 
     def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
@@ -496,6 +496,10 @@ class Poller:
         ceiling = self._ceiling_s(watched, known=known, watched_s=now_s - watched.since)
         look = next_look(outlooks, self._haste[known], ceiling)
         wait_s = look.wait_s
+        latest = watched.inspected or watched.swept
+        if self._gap_s < self.interval_s and LimitKind.MAX_DURATION in limits and latest.most.duration_s is not None:
+            # Its running time is what is seen of it, and sweeps are too far apart to show that.
+            wait_s = min(wait_s, GAP_SHARE * self._gap_s)
         if watched.vain_looks:
             wait_s = max(wait_s, min(VAIN_MAX_S, VAIN_FIRST_S * 2 ** min(watched.vain_looks - 1, 10)))
         watched.breach_at, watched.turn_at = now_s + look.breach_s, now_s + look.turn_s
@@ -565,7 +569,7 @@ class Poller:
         changed = []
         for watched in self.watched.values():
             latest, running = newest(watched), watched.running
-            seen_s = running.seen_s if running.reported_s is None or watched.is_vague(LimitKind.MAX_DURATION) else 0.0
+            seen_s = 0.0 if running.exact else running.seen_s
             if watched.written != (latest.state, latest.usage, seen_s):
                 watched.written = (latest.state, latest.usage, seen_s)
                 changed.append(replace(latest, seen_running_s=running.seen_s))
@@ -708,7 +712,7 @@ class Poller:
             watched.told = None
             for burn in (watched.burns or {}).values():
                 burn.interrupt()
-        watched.running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= self._gap_s)
+        watched.running.inspect(seen, now_s, unbroken=now_s - watched.sighted_at <= self._gap_s)
         snapshot = proven(seen, watched.running)
         watched.over, watched.over_looks, watched.calm = False, 0, None
         of_source = self._rulebook.evaluator.limits(snapshot)

@@ -93,6 +93,7 @@ class Watched:
     running: RunningTime
     since: float = 0.0
     sources: tuple[Source, ...] = ()
+    glimpsed_at: float = -_NEVER
     sweep: int = 0
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
@@ -132,9 +133,9 @@ class Watched:
     written: tuple[RunState, Usage, float] | None = None
 
     @property
-    def seen_at(self) -> float:
-        """When it was last seen, by a sweep or a look."""
-        return max(self.swept_at, self.inspected_at)
+    def sighted_at(self) -> float:
+        """When it was last seen, or named as running by a list that shows no more."""
+        return max(self.swept_at, self.inspected_at, self.glimpsed_at)
 
     @property
     def state(self) -> RunState:
@@ -188,8 +189,10 @@ def most_used(watched: Watched, now_s: float) -> Usage:
     """The most that an inspection may show a run to have used by now, as far as figures with a fastest growth tell: a
     suspicion. Where the last inspection could only prove a part of the running time, that part counts on."""
     most = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
-    if watched.is_vague(LimitKind.MAX_DURATION):
-        return replace(most, duration_s=watched.running.proven_at(now_s))
+    proven_s = watched.running.proven_at(now_s)
+    if watched.is_vague(LimitKind.MAX_DURATION) or (most.duration_s is not None and most.duration_s < proven_s):
+        # Whatever clocks say, it was seen running for so long.
+        return replace(most, duration_s=proven_s)
     return most
 
 
@@ -204,7 +207,7 @@ def may_be_over(watched: Watched, kind: LimitKind, limit: float, now_s: float) -
 def prove(watched: Watched, seen: Snapshot, now_s: float, gap_max_s: float) -> Snapshot:
     """A fresh inspection of a run with what was seen of it before; its running time is not remembered."""
     running = watched.running.copy()
-    running.inspect(seen, now_s, unbroken=now_s - watched.seen_at <= gap_max_s)
+    running.inspect(seen, now_s, unbroken=now_s - watched.sighted_at <= gap_max_s)
     return proven(watched.as_of_all_sources(seen), running)
 
 
