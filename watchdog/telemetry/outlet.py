@@ -104,7 +104,7 @@ class Outlet:
         return []
 
     def _write(self, text: bytes) -> bool:
-        """Whether it could be written. Where it cannot, on a full disk or into a closed pipe, nobody is there to tell."""
+        """Whether it could be written. Where it cannot (a full disk, a closed pipe) nobody is there to tell."""
         while text:
             try:
                 text = text[os.write(self._fd, text) :]
