@@ -43,19 +43,20 @@ from watchdog.net.error_body import (
 )
 from watchdog.net.headers import Told
 from watchdog.net.token import Token
+from watchdog.net.unpacking import read_body
 
 T = TypeVar("T")
 
 #: For a whole answer: a server that drips a byte a second never trips the read time-out.
 TOTAL_TIMEOUT_S = 30.0
-#: An answer larger than this is not one of the documented ones.
+#: An answer larger than this, packed or unpacked, is not one of the documented ones.
 BODY_MAX_BYTES = 64 * 1024 * 1024
 #: For each priority of an account: what waits for a slow answer holds up only its equals.
 IN_FLIGHT_MAX = 32
 READ_ATTEMPTS = 3
 #: A platform that wants to be left alone for longer than this is not asked again within the same call.
 PATIENCE_S = 10.0
-#: What httpx can unpack without further packages, and the rest that goes with every request.
+#: What we can unpack, and the rest that goes with every request.
 _HEADERS = (
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"gzip, deflate"),
@@ -275,7 +276,7 @@ class Session:
         response = await self._net.client.send(request)
         at = self.clock.now()
         try:
-            return response, await _body(response, request), at
+            return response, await read_body(response, request, BODY_MAX_BYTES), at
         finally:
             await response.aclose()
 
@@ -353,17 +354,6 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     ValueError,
 )
-
-
-async def _body(response: httpx.Response, request: httpx.Request) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > BODY_MAX_BYTES:
-            raise httpx.DecodingError("the answer is larger than any documented one", request=request)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:
