@@ -112,11 +112,11 @@ def _show(app: App, found: list[view.Row]) -> None:
         return
     out = console()
     out.print(view.table(found), crop=False)
+    for line in view.unmatched(app.coverage) if found else ():
+        out.print(line, soft_wrap=True, markup=False)
     for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
         if line:
             out.print(line, soft_wrap=True)
-    for line in view.unmatched(app.coverage) if found else ():
-        out.print(line, soft_wrap=True, markup=False)
 
 
 def _missing(account: str) -> str:

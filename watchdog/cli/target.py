@@ -18,6 +18,8 @@ from watchdog.errors import ConfigurationError
 from watchdog.hints import closest, suggestion
 from watchdog.ledger.opening import OpenLedger
 
+#: An address that has lost its https://.
+_HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)+(:[0-9]+)?/")
 #: What no id holds, and what a shell, a chat or a document may leave beside one.
 _BRACKETS = frozenset("<>()|\\^")
 #: What the ledger has room for.
@@ -46,12 +48,13 @@ RUN = RunType()
 
 def run_id_in(text: str) -> str:
     """The id of the run that is named by its id or by an address. Raises ValueError with a sentence for the user."""
-    if not is_link(text):
+    if not is_link(text) and not _HOST_AND_PATH.match(text):
         return _checked(text)
     run_id = named_by(text).get("run_id")
     if run_id is None:
         # Without the query: that of an API's address may hold a token.
-        address = shown(re.split(r"[?#]", text, maxsplit=1)[0].partition("://")[2] or text.partition("?")[0], limit=200)
+        bare = re.split(r"[?#]", text, maxsplit=1)[0]
+        address = shown(bare.rpartition("://")[2].rpartition("@")[2], limit=200)
         raise ValueError(
             f"{address} is not the address of one run: give the run's id, or an address such as "
             "https://console.apify.com/actors/runs/RUN"

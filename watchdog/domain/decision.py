@@ -90,8 +90,8 @@ class Decision:
 
 
 class AbortState(StrEnum):
-    """Where an abort is: intended → requested → confirmed | already_finished | failed; or withdrawn, if the rules or
-    people no longer want it before any request had an effect."""
+    """Where an abort is: intended → requested → confirmed | already_finished | failed; or withdrawn, if by the
+    newest look the figures, the rules or people no longer want it and nothing that was asked had an effect."""
 
     INTENDED = "intended"
     REQUESTED = "requested"

@@ -409,7 +409,8 @@ def _fallen(pursuit: Pursuit, now: datetime, pace: Pace, why: str) -> Pursuit:
     that may have arrived may still stop the run."""
     pursuit, abort = replace(pursuit, unknown_since=None), pursuit.abort
     if abort.may_have_arrived and abort.requested_at is not None:
-        follow_s = FOLLOW_S if _took_effect(pursuit) else pace.slack_s
+        follow_s = pace.slack_s + (pace.window_s if abort.mode is Mode.GRACEFUL else 0.0)
+        follow_s = max(follow_s, FOLLOW_S) if _took_effect(pursuit) else follow_s
         until = abort.requested_at + timedelta(seconds=follow_s)
         if now < until:
             return _look_by(pursuit, now, until, pace)

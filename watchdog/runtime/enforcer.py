@@ -50,6 +50,7 @@ class _CoolDown:
 
 Reconsider = Callable[[Abort, Snapshot], Awaitable[Grounds]]
 Prove = Callable[[Snapshot], Snapshot]
+Tell = Callable[[Abort], Awaitable[None]]
 
 
 async def _always(abort: Abort, seen: Snapshot) -> Grounds:
@@ -77,15 +78,16 @@ class Enforcer:
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
         self._grounds: Reconsider = _always
-        self._when_closed: dict[str, Callable[[Abort], Awaitable[None]]] = {}
+        self._when_closed: dict[str, Tell] = {}
+        self._when_settled: dict[str, Tell] = {}
         self._prove: dict[str, Prove] = {}
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
-    def when_closed(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
-        """Tell of each abort on this account that is closed: nothing more is asked under its record, though its figures
-        may still have to settle."""
-        self._when_closed[account] = tell
+    def when_closed(self, account: str, closed: Tell, settled: Tell) -> None:
+        """Tell of each abort on this account that is closed, so that nothing more is asked under its record; and of
+        each whose figures have settled since."""
+        self._when_closed[account], self._when_settled[account] = closed, settled
 
     def complete_with(self, account: str, prove: Prove) -> None:
         """Complete each look at a run of this account by what is proven of it though the look does not show it: lower
@@ -237,12 +239,14 @@ class Enforcer:
             self._cool_down(abort.key)
         else:
             self._cooling.pop(abort.key, None)
-        if (tell := self._when_closed.get(abort.account)) is not None:
+        await self._pass_on(self._when_closed, abort)
+
+    async def _pass_on(self, who: Mapping[str, Tell], abort: Abort) -> None:
+        if (tell := who.get(abort.account)) is not None:
             try:
                 await tell(abort)
             except Exception as error:  # noqa: BLE001  # whoever is told must not keep the figures from settling
-                text = f"internal error: {error!r}; its figures settle all the same"
-                self._observer.notice(AbortTrouble(abort, text))
+                self._observer.notice(AbortTrouble(abort, f"internal error: {error!r}; its record is in order"))
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
@@ -337,6 +341,8 @@ class Enforcer:
             self._explain(after)
         if before.state.is_open and not after.state.is_open:
             await self._closed(after)
+        elif after.settled and not before.settled:
+            await self._pass_on(self._when_settled, after)
         return replace(pursuit, abort=after)
 
     def _measure_stop(self, abort: Abort) -> None:
