@@ -456,7 +456,7 @@ async def test_a_403_of_a_token_that_works_elsewhere_is_a_missing_permission(wor
     [
         (b'{"id": "a', "broken JSON", 3),
         (b"", "an empty answer instead of JSON; check base_url", 3),
-        (b'{"id": "\xff"}', "broken JSON", 3),
+        (b'{"id": \xff}', "broken JSON", 3),
         (PAGE, "a web page instead of JSON; check base_url", 3),
         (b'{"id": 7}', "JSON that is not as documented", 1),
         (b"[]", "JSON that is not as documented", 1),
@@ -469,6 +469,24 @@ async def test_good_answers_that_are_not(world: World, body: bytes, says: str, t
         await world.session().get(get(), Thing)
     assert f"account 'acme': GET {world.wire.url}/v1/things/a: " in str(caught.value)
     assert len(world.wire.seen) == tries
+
+
+async def test_what_is_no_strict_json_is_read_and_told_of_once(world: World) -> None:
+    world.wire.scripts = [answer(200, b'{"id": "a", "message": "half \\ud83d", "n": NaN}')]
+    session = world.session()
+    for _ in range(3):
+        assert (await session.get(get(), Thing))[0].id == "a"
+    (told,) = [notice for notice in world.notices if isinstance(notice, Trouble)]
+    assert told.account == "acme"
+    assert "the answer has characters that no JSON has and numbers that are none" in told.message
+    assert "in a; the rest of it is used" in told.message
+    assert len(world.wire.seen) == 3
+
+
+async def test_the_error_in_a_body_that_is_no_strict_json(world: World) -> None:
+    world.wire.scripts = [answer(404, b'{"error": {"type": "not-found", "message": "No \x01 \\ud83d", "n": NaN}}')]
+    with pytest.raises(Gone, match="not-found: No"):
+        await world.session().get(get(), Thing)
 
 
 async def test_a_body_that_is_not_what_its_header_says(world: World) -> None:

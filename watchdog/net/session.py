@@ -32,7 +32,6 @@ from watchdog.errors import (
 from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
 from watchdog.net.client import Client
 from watchdog.net.error_body import (
-    UNREADABLE,
     WEB_PAGE,
     ErrorFacts,
     OwnError,
@@ -42,6 +41,8 @@ from watchdog.net.error_body import (
     says_anything,
 )
 from watchdog.net.headers import Told
+from watchdog.net.lenient import UNREADABLE, Flaws, describe
+from watchdog.net.lenient import decode as decode_leniently
 from watchdog.net.token import Token
 from watchdog.net.unpacking import read_body
 
@@ -56,6 +57,8 @@ IN_FLIGHT_MAX = 32
 READ_ATTEMPTS = 3
 #: A platform that wants to be left alone for longer than this is not asked again within the same call.
 PATIENCE_S = 10.0
+#: So many different sentences about flawed answers are remembered, to be told once.
+_TOLD_MAX = 500
 #: What we can unpack, and the rest that goes with every request.
 _HEADERS = (
     (b"Accept", b"application/json"),
@@ -143,6 +146,8 @@ class Session:
         self._good: SecretStr | None = None
         self._headers: tuple[SecretStr, list[tuple[bytes, bytes]]] | None = None
         self._told_trouble = ""
+        #: Sentences of late, the oldest first.
+        self._told_flaws: dict[str, None] = {}
         self._in_flight = {priority: asyncio.Semaphore(IN_FLIGHT_MAX) for priority in Priority}
 
     @property
@@ -181,12 +186,28 @@ class Session:
         raise ValueError(f"a call needs at least one attempt: {call.attempts}")
 
     def decode(self, call: Call, answer: Answer, shape: type[T]) -> T:
-        """The body as `shape`; `BadAnswer` says in what way it is not."""
+        """The body as `shape`; `BadAnswer` says in what way it is not. What is no strict JSON is read as far as it
+        goes, and told of."""
         try:
-            return msgspec.json.decode(answer.body, type=shape)
+            value, flaws = decode_leniently(answer.body, shape)
         except UNREADABLE as error:
             wrong = self._safe(_what_is_wrong(answer.body, error))
             raise BadAnswer(f"{self._where(call)}: {wrong}", account=self.account) from error
+        if flaws:
+            self._tell_flaws(call, flaws)
+        return value
+
+    def _tell_flaws(self, call: Call, flaws: Flaws) -> None:
+        """Once for the same flaws in the same place, not at every look."""
+        where = self._where(call)
+        text = f"{where}: the answer has {self._safe(describe(flaws))}; the rest of it is used"
+        is_new = text not in self._told_flaws
+        self._told_flaws.pop(text, None)
+        self._told_flaws[text] = None
+        if len(self._told_flaws) > _TOLD_MAX:
+            del self._told_flaws[next(iter(self._told_flaws))]
+        if is_new:
+            self._net.observer.notice(Trouble(text, account=self.account))
 
     async def _send_once(self, call: Call) -> Answer:
         """Sent once more if the token was refused and another one lies where it came from: it was replaced."""
