@@ -27,6 +27,7 @@ from watchdog.engine.escalation import (
     GONE_MAX,
     GONE_S,
     REFUSALS_MAX,
+    SETTLING_LOOK_MAX_S,
     UNKNOWN_MAX_S,
     Do,
     Pace,
@@ -725,6 +726,40 @@ def test_settling_does_not_go_by_the_platforms_clock(skew: int) -> None:
     over = replace(SEEN, state=RunState.ABORTED, finished_at=NOON + timedelta(seconds=skew))
     closed = escalation.looked(asked(), over, NOON, PACE)
     assert escalation.next_step(closed, NOON, PACE).at == NOON + timedelta(seconds=PACE.settle_s)
+
+
+def test_figures_that_the_platform_calls_not_final_are_waited_for_at_growing_distance_and_for_a_day() -> None:
+    over = replace(SEEN, state=RunState.ABORTED, settling=True)
+    pursuit, now, looks = escalation.looked(asked(), over, NOON, PACE), NOON, 0
+    pauses = []
+    while not pursuit.abort.is_complete:
+        step = escalation.next_step(pursuit, now, PACE)
+        pauses.append((step.at - now).total_seconds())
+        now, looks = step.at, looks + 1
+        # Every third look fails, which is no reason to give up.
+        pursuit = (
+            escalation.look_failed(pursuit, now, PACE)
+            if looks % 3 == 0 and now - NOON < timedelta(days=1)
+            else escalation.looked(pursuit, replace(over, usage=Usage(cost_usd=6.0 + looks)), now, PACE)
+        )
+    assert pauses == sorted(pauses)
+    assert max(pauses) == SETTLING_LOOK_MAX_S
+    assert timedelta(days=1) <= now - NOON < timedelta(days=1, hours=3)
+    assert looks < 50
+    assert pursuit.abort.final is not None
+    assert pursuit.abort.final.usage.cost_usd is not None
+    assert pursuit.abort.final.usage.cost_usd > 6.0
+
+
+def test_final_figures_end_the_wait_and_so_does_a_run_that_goes_on() -> None:
+    over = replace(SEEN, state=RunState.ABORTED, settling=True)
+    waiting = escalation.looked(escalation.looked(asked(), over, NOON, PACE), over, NOON, PACE)
+    assert not waiting.abort.is_complete
+    final = replace(over, settling=False, usage=Usage(cost_usd=9.0))
+    assert escalation.looked(waiting, final, NOON, PACE).abort.final == final
+    assert escalation.looked(waiting, final, NOON, PACE).abort.is_complete
+    again = escalation.looked(waiting, replace(SEEN, resurrect_count=1), NOON, PACE).abort
+    assert (again.is_complete, again.final) == (True, over)
 
 
 def test_figures_that_cannot_be_had_or_a_run_that_is_gone_still_complete_the_record() -> None:

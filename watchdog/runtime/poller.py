@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
@@ -42,6 +43,7 @@ from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
 from watchdog.runtime.looks import Looks, looks_at_once
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.settling import Settling
 from watchdog.runtime.tally import Tally
 from watchdog.runtime.watched import (
     Calm,
@@ -144,6 +146,7 @@ class Poller:
         self._interval_s = interval_s
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
+        self._settling = Settling(platform, clock)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
         self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
@@ -604,6 +607,7 @@ class Poller:
     def cancel(self) -> None:
         """Stop inspecting."""
         self._looks.cancel()
+        self._settling.cancel()
         if self._early_sweep is not None:
             self._early_sweep.cancel()
 
@@ -718,12 +722,21 @@ class Poller:
         return tuple(self._rulebook.evaluator.verdicts(snapshot, margin))
 
     async def _ended(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
-        known, by_itself = watched.over, seen.state in _NATURAL_ENDS
+        known = watched.over
         self._note_end(watched)
         if inspected:
             self._observer.notice(InspectionDone(self.info, seen))
         if known:
             return
+        await self._book_end(watched, seen, inspected=inspected)
+        if seen.settling and inspected:
+            self._settling.follow(seen, partial(self._book_end, watched))
+
+    async def _book_end(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
+        """Remember what a run that is over has used; the latest figures count."""
+        by_itself = seen.state in _NATURAL_ENDS
+        if inspected:
+            await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
         if by_itself:
             await self._ledger.add_finished(seen)
