@@ -449,6 +449,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             Ask(f"min by (instance) ({series('ledger_writable')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
             words={"0": "NOT WRITABLE", "1": "writable"},
+            size=(3, 4),
         ),
         figures(
             "Records that wait",
@@ -456,6 +457,15 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('ledger_pending_records')})", "{{instance}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
+        ),
+        figures(
+            "Armed",
+            "Whether breaches on the account lead to aborts. If not, it is a dry run, or somebody has paused it.",
+            units.NoUnit,
+            Ask(f"min by (account) ({series('armed', 'account')})", "{{account}}"),
+            steps=ONE_IS_GOOD,
+            words={"0": "NOT ARMED", "1": "armed"},
         ),
         figures(
             "Rules in force",
@@ -463,6 +473,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('rules')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
+            size=(3, 4),
         ),
         figures(
             "Last loading of rules",
@@ -486,6 +497,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (account) ({series('unreadable_items', 'account')})", "{{account}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
         ),
     )
 
