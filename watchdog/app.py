@@ -31,6 +31,7 @@ from watchdog.ledger.rescue import reserve_room, take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net, Token
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
+from watchdog.redaction import Redactor
 from watchdog.rulefile import AccountView, LoadedRules, RuleFiles, load_rules, parse_rules, read_rule_files
 from watchdog.runtime import collector
 from watchdog.runtime.clock import SystemClock
@@ -44,7 +45,7 @@ from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.sentry import Sentry
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
-from watchdog.tokens import Learn, Tokens, learn_nothing
+from watchdog.tokens import Tokens, teach
 from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")
@@ -244,7 +245,7 @@ class App:
         return servers
 
     def _pages(self, health: _Health, gate: Door) -> ASGIApp:
-        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate)
+        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate, self.net.redactor)
 
     def _called(self, admission: Admission, client: str, reason: str) -> None:
         self.observer.notice(AdminCalled(admission, client, reason, self.clock.now()))
@@ -322,18 +323,20 @@ def build(
     ledger: Ledger | None = None,
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
-    learned: Learn = learn_nothing,
+    redactor: Redactor | None = None,
 ) -> App:
-    """Put everything together for these settings; nothing runs yet. Needs a running event loop. `learned` is told of
-    every token that takes the place of another, before it is used."""
+    """Put everything together for these settings; nothing runs yet. Needs a running event loop. `redactor` learns every
+    secret, those that come later before they are used, and everything that leaves passes it."""
     specs = known_platforms()
     loaded = loaded or read_rules(settings, specs)
     clock = clock or SystemClock()
-    metrics = Metrics()
+    redactor = redactor or Redactor()
+    teach(redactor, settings)
+    metrics = Metrics(redact=redactor.output)
     observer = Fanout([metrics, *observers])
-    ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock)
-    net = Net(clock, observer)
-    tokens = Tokens(settings, environ, observer, learned)
+    ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock, redactor=redactor)
+    net = Net(clock, observer, redactor)
+    tokens = Tokens(settings, environ, observer, redactor.add)
     platforms = {
         account.name: _adapter(net, account, specs[account.platform], tokens.of[account.name])
         for account in settings.accounts
@@ -390,7 +393,7 @@ async def opened(
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
     role: str = COMMAND,
-    learned: Learn = learn_nothing,
+    redactor: Redactor | None = None,
 ) -> AsyncIterator[App]:
     """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
 
@@ -405,7 +408,7 @@ async def opened(
         ledger=ledger.store,
         observers=observers,
         environ=environ,
-        learned=learned,
+        redactor=redactor,
     )
     try:
         if warning:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from watchdog.domain.arming import Arming
 from watchdog.settings import WebSettings
 from watchdog.web import Check, Gate, WebServer, bind, create_app
 
@@ -42,6 +43,9 @@ HABITS: dict[str, tuple[list[bytes], bool]] = {
 class Healthy:
     def alive(self) -> bool:
         return True
+
+    def arming(self) -> dict[str, Arming]:
+        return {}
 
     def readiness(self) -> list[Check]:
         return []
@@ -87,7 +91,7 @@ class Crowd:
             self._tasks.append(asyncio.create_task(self._drip(writer, pieces[1:])))
         if reads:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"ok")
+                await reader.readuntil(b"\r\n\r\nok")
         return reader
 
     @staticmethod
@@ -138,12 +142,12 @@ async def test_who_asks_again_keeps_the_connection() -> None:
     async with served() as server, Crowd(server.port) as crowd:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(HEALTH.replace(b"Connection: close\r\n", b""))
-        await reader.readuntil(b"ok")
+        await reader.readuntil(b"\r\n\r\nok")
         for _ in range(CROWDS[1]):
             await crowd.join([], False)
         writer.write(HEALTH)
         async with asyncio.timeout(SOON_S):
-            assert (await reader.read()).endswith(b"ok")
+            assert b"\r\n\r\nok" in await reader.read()
         writer.close()
 
 

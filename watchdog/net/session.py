@@ -45,6 +45,7 @@ from watchdog.net.lenient import UNREADABLE, Flaws, describe
 from watchdog.net.lenient import decode as decode_leniently
 from watchdog.net.token import Token
 from watchdog.net.unpacking import read_body
+from watchdog.redaction import MASK, UNMISTAKABLE, Redactor
 
 T = TypeVar("T")
 
@@ -92,12 +93,14 @@ class Call:
 
 
 class Net:
-    """What all sessions share: the clock, the observer, the client. Close it with `aclose`."""
+    """What all sessions share: the clock, the observer, the client, and the redactor, which learns every secret that
+    is sent. Close it with `aclose`."""
 
-    def __init__(self, clock: Clock, observer: Observer) -> None:
+    def __init__(self, clock: Clock, observer: Observer, redactor: Redactor | None = None) -> None:
         self.clock = clock
         self.observer = observer
-        self.client = Client()
+        self.redactor = redactor or Redactor()
+        self.client = Client(self.redactor)
 
     def session(
         self,
@@ -141,6 +144,7 @@ class Session:
         self._net = net
         self._scheme = scheme
         self._token = token
+        net.redactor.add(token.secret)
         self._is_own_error = is_own_error
         #: The token that a good answer has come to.
         self._good: SecretStr | None = None
@@ -223,6 +227,8 @@ class Session:
         """Read the token again; whether there is another one to try. That it cannot be read is told once."""
         try:
             is_new = await self._token.renew(refused)
+            # Those of before stay secret: they may be good still, and texts may hold them.
+            self._net.redactor.add(self._token.secret)
         except ConfigurationError as error:
             trouble = f"the platform refuses the token, and it cannot be read again: {error}"
             if trouble != self._told_trouble:
@@ -275,7 +281,7 @@ class Session:
         if not response.is_success:
             raise self._error(call, token, status, body, told)
         self._good = token
-        return Answer(body, self.clock.now())
+        return Answer(_without(token, body), self.clock.now())
 
     def _tell(self, call: Call, status: int, seconds: float) -> None:
         state = self.budget.state(call.family)
@@ -293,7 +299,9 @@ class Session:
 
     async def _transfer(self, call: Call, headers: list[tuple[bytes, bytes]]) -> tuple[httpx.Response, bytes, datetime]:
         url = self.base_url + call.path
-        request = httpx.Request(call.method, url, params=call.params, headers=headers, json=call.json)
+        # What we write onto a run is there for all to see who see the run.
+        json = None if call.json is None else self._net.redactor.value(call.json)
+        request = httpx.Request(call.method, url, params=call.params, headers=headers, json=json)
         response = await self._net.client.send(request)
         at = self.clock.now()
         try:
@@ -356,8 +364,8 @@ class Session:
         return error_of(said, facts)
 
     def _redacted(self, text: str) -> str:
-        """The text without our token, if it came back in any of its usual forms."""
-        return self._token.redact(text)
+        """The text without secrets, if one came back in any of its usual forms."""
+        return self._net.redactor.text(text)
 
     def _safe(self, text: str) -> str:
         """Foreign text made fit for logs: short, one line, and without our token if the server echoed it."""
@@ -375,6 +383,12 @@ _NEVER_SENT = (
     httpx.InvalidURL,
     ValueError,
 )
+
+
+def _without(token: SecretStr, body: bytes) -> bytes:
+    """The body without our token, should the platform show it in a name or a text that we keep."""
+    plain = token.get_secret_value().encode()
+    return body.replace(plain, MASK.encode()) if len(plain) >= UNMISTAKABLE and plain in body else body
 
 
 def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:

@@ -18,9 +18,9 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from watchdog.redaction import Redactor
 from watchdog.telemetry.log_observer import LogObserver
 from watchdog.telemetry.outlet import Outlet, outlet_of_stderr
-from watchdog.telemetry.redaction import Redactor
 
 __all__ = ["LogFormat", "LogObserver", "Redactor", "configure_logging"]
 

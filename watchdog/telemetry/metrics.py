@@ -92,7 +92,13 @@ _log = logging.getLogger("budget_watchdog.telemetry")
 class Metrics:
     """The Observer that counts. Belongs to one event loop and one registry; never raises from `notice`."""
 
-    def __init__(self, registry: CollectorRegistry | None = None, version: str = __version__) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        version: str = __version__,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._redact = redact
         self.registry = registry if registry is not None else CollectorRegistry()
         self._accounts: tuple[AccountInfo, ...] = ()
         self._ratio_keys: frozenset[tuple[str, LimitKind]] = frozenset()
@@ -157,17 +163,17 @@ class Metrics:
     # ---- the metrics
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        family = Counter(PREFIX + name, help_text, labels)
+        family = Counter(PREFIX + name, help_text, labels, self._redact)
         self.registry.register(family)
         return family
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        family = Gauge(PREFIX + name, help_text, labels)
+        family = Gauge(PREFIX + name, help_text, labels, self._redact)
         self.registry.register(family)
         return family
 
     def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-        family = Histogram(PREFIX + name, help_text, labels, bounds)
+        family = Histogram(PREFIX + name, help_text, labels, bounds, self._redact)
         self.registry.register(family)
         return family
 

@@ -152,5 +152,8 @@ def outlet_of_stderr() -> Outlet | None:
     outlet = Outlet(fd)
     atexit.register(outlet.drain)
     buffer = io.BufferedWriter(_Raw(outlet, fd))
-    sys.stderr = io.TextIOWrapper(buffer, sys.stderr.encoding, "backslashreplace", line_buffering=True)
+    encoding, errors = sys.stderr.encoding, sys.stderr.errors or "backslashreplace"
+    # Of its own kind: what that does to all text is done to this as well.
+    kind = type(sys.stderr) if isinstance(sys.stderr, io.TextIOWrapper) else io.TextIOWrapper
+    sys.stderr = kind(buffer, encoding, errors, line_buffering=True)
     return outlet
