@@ -63,6 +63,9 @@ def _named(raw: msgspec.Raw) -> str:
 #: So much of an id is told.
 _ID_MAX = 64
 
+#: A request for an abort that could not be sent within so many seconds is not sent: the look before it is too old.
+ABORT_PATIENCE_S = 60.0
+
 
 def figure(value: object) -> float | None:
     """A finite number >= 0; None for anything else (text, booleans, NaN, negatives)."""

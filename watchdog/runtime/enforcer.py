@@ -21,6 +21,7 @@ from watchdog.engine.forecast import Latency
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
+from watchdog.runtime.clock import SteadyTime
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
 SETTLE_TRIES = 5
@@ -74,6 +75,7 @@ class Enforcer:
         self._settling: set[asyncio.Task[None]] = set()
         self._current: dict[RunKey, Abort] = {}
         self._stored: dict[str, Abort] = {}
+        self._times: dict[str, SteadyTime] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
@@ -192,6 +194,7 @@ class Enforcer:
     def _start(self, pursuit: Pursuit) -> None:
         abort = pursuit.abort
         self._stored[abort.id] = abort
+        self._times[abort.id] = SteadyTime(self._clock)
         task = asyncio.create_task(self._pursue(pursuit), name=f"abort {abort.key}")
         if abort.state.is_open:
             self._current[abort.key] = abort
@@ -237,8 +240,8 @@ class Enforcer:
             if abort.state is AbortState.CONFIRMED:
                 # Taken up again after its proof: the process may have ended before this was done.
                 self._explain(abort)
-            while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
-                await self._clock.sleep((step.at - self._clock.now()).total_seconds())
+            while (step := escalation.next_step(pursuit, self._now(pursuit), pace)).do is not Do.NOTHING:
+                await self._clock.sleep((step.at - self._now(pursuit)).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
@@ -247,12 +250,18 @@ class Enforcer:
                 self._cool_down(abort.key)
         finally:
             last = self._stored.pop(abort.id)
+            self._times.pop(abort.id, None)
             if pursuit.abort.state.is_open:
                 # Broken off: its record stays the current one, unless that is closed and only could not be told of.
                 self._tasks.pop(abort.key, None)
                 self._asked_for.discard(abort.key)
                 if not last.state.is_open:
                     self._current.pop(abort.key, None)
+
+    def _now(self, pursuit: Pursuit) -> datetime:
+        """UTC by the steady clock since this pursuit began: patience is time that passes, whatever the wall clock
+        does."""
+        return self._times[pursuit.abort.id].now()
 
     async def _closed(self, abort: Abort) -> None:
         """The record is closed, and the run free for another; what is left is to let its figures settle."""
@@ -278,7 +287,7 @@ class Enforcer:
         if pursuit.abort.effective_requests:
             count = pursuit.abort.requests
             self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
-        pursuit = await self._advance(escalation.requesting(pursuit, self._clock.now()))
+        pursuit = await self._advance(escalation.requesting(pursuit, self._now(pursuit)))
         abort = pursuit.abort
         began_s = self._clock.monotonic()
         try:
@@ -286,18 +295,18 @@ class Enforcer:
             self._request_s[abort.account].took(self._clock.monotonic() - began_s)
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
-            return escalation.postponed(pursuit, self._clock.now(), wait, pace)
+            return escalation.postponed(pursuit, self._now(pursuit), wait, pace)
         except Gone as error:
             if escalation.is_denied(error):
                 self._trouble(abort, error)
-            return escalation.no_longer_abortable(pursuit, self._clock.now(), pace)
+            return escalation.no_longer_abortable(pursuit, self._now(pursuit), pace)
         except (Refused, CredentialsRefused) as error:
             self._trouble(abort, error)
-            return escalation.refused(pursuit, error, self._clock.now(), pace)
+            return escalation.refused(pursuit, error, self._now(pursuit), pace)
         except PlatformError as error:
             self._trouble(abort, error)
-            return escalation.unanswered(pursuit, error, self._clock.now(), pace)
-        return escalation.answered(pursuit, seen, self._clock.now(), pace)
+            return escalation.unanswered(pursuit, error, self._now(pursuit), pace)
+        return escalation.answered(pursuit, seen, self._now(pursuit), pace)
 
     async def _look(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """See the run again: has it stopped, and once it has, are its figures settled?"""
@@ -306,7 +315,7 @@ class Enforcer:
             seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
         except PlatformError as error:
             if isinstance(error, Gone) and not escalation.is_denied(error):
-                return escalation.not_found(pursuit, self._clock.now(), pace)
+                return escalation.not_found(pursuit, self._now(pursuit), pace)
             self._trouble(pursuit.abort, error)
             return self._look_in_vain(pursuit, pace, error)
         if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
@@ -318,8 +327,8 @@ class Enforcer:
         except LedgerError as error:
             # What people have decided cannot be read, and never could: there may be a hold.
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
-            return escalation.look_failed(pursuit, self._clock.now(), pace)
-        after = escalation.looked(pursuit, seen, self._clock.now(), pace, grounds)
+            return escalation.look_failed(pursuit, self._now(pursuit), pace)
+        after = escalation.looked(pursuit, seen, self._now(pursuit), pace, grounds)
         if after.unknown_since is not None and pursuit.unknown_since is None:
             what = grounds.why or "whether the run was resurrected"
             text = f"nothing is asked for now, as a new look leaves open: {what}; looking again at growing distance"
@@ -331,7 +340,7 @@ class Enforcer:
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
-        failed = escalation.look_failed(pursuit, self._clock.now(), pace, error)
+        failed = escalation.look_failed(pursuit, self._now(pursuit), pace, error)
         settling = not pursuit.abort.state.is_open
         return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
 
