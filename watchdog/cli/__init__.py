@@ -12,6 +12,7 @@ import click
 
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError, of_system
+from watchdog.escapes import LAYOUT, escaped
 from watchdog.redaction import Redactor
 from watchdog.runtime.process import prepare
 
@@ -162,4 +163,4 @@ def complain(error: WatchdogError, redactor: Redactor) -> None:
     else:
         lines = [f"budget-watchdog: {error}"]
     for line in lines:
-        click.echo(redactor.text(line), err=True)
+        click.echo(escaped(redactor.text(line), keep=LAYOUT), err=True)

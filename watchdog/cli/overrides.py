@@ -16,9 +16,10 @@ from rich.text import Text
 from watchdog.cli.common import redactor_here
 from watchdog.cli.duration import DURATION
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
-from watchdog.cli.tables import Cell, Name, Records, Whole, console, escaped
+from watchdog.cli.tables import Cell, Name, Records, Whole, console
 from watchdog.cli.target import RUN, Accounts, configured_accounts, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
+from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)

@@ -18,6 +18,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from watchdog.escapes import escaped
 from watchdog.redaction import Redactor
 from watchdog.telemetry.log_observer import LogObserver
 from watchdog.telemetry.outlet import Outlet, outlet_of_stderr
@@ -155,8 +156,6 @@ def _as_json(logger: object, method: str, event: _Event) -> str:
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
 _PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f]+")
-#: What json.dumps leaves alone and a terminal or a log reader may take for a line's end or a command.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _Text:
@@ -178,13 +177,9 @@ class _Text:
 
 def _quoted(value: object) -> str:
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        return _escape_unsafe(json.dumps(value, ensure_ascii=False))
-    return _escape_unsafe(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr))
+        return escaped(json.dumps(value, ensure_ascii=False))
+    return escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr))
 
 
 def _bare(text: str) -> str:
-    return _escape_unsafe(json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"'))
-
-
-def _escape_unsafe(text: str) -> str:
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return escaped(json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"'))
