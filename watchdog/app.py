@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
 from watchdog.engine.grounds import Grounds, grounds_of, margin_of
-from watchdog.errors import ConfigurationError, StartupError
+from watchdog.errors import ConfigurationError, LedgerError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
@@ -116,6 +116,7 @@ class App:
     coverage: Coverage = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
     seen_settings: str = field(default="", init=False)
+    on_loss: list[Callable[[LedgerError], None]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         digest = self.loaded.digest
@@ -123,6 +124,12 @@ class App:
         self.reloader = Reloader(
             self._read_draft, self.rulebook, self.observer, self.clock, self.accounts, digest, self._beside_reload
         )
+
+    def lose(self, sentence: str) -> None:
+        """Another process owns the ledger: this one watches no more."""
+        self.observer.notice(Trouble(sentence, level="error"))
+        for each in self.on_loss:
+            each(LedgerError(sentence))
 
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
@@ -154,6 +161,7 @@ class App:
             self.reload,
             self.owners.refuse_twins,
         )
+        self.on_loss.append(daemon.stand_down)
         return daemon
 
     def _read_draft(self) -> _Draft:
@@ -410,6 +418,7 @@ async def opened(
         environ=environ,
         redactor=redactor,
     )
+    keeping = asyncio.create_task(ledger.keep(app.lose), name="ledger: signs of life")
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
@@ -420,6 +429,7 @@ async def opened(
         await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
     finally:
+        keeping.cancel()
         await app.net.aclose()
         path, now = ledger.path, app.clock.now()
         await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))
