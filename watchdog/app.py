@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
 from watchdog.engine.grounds import Grounds, grounds_of, margin_of
-from watchdog.errors import ConfigurationError, StartupError
+from watchdog.errors import ConfigurationError, LedgerError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
@@ -31,6 +31,7 @@ from watchdog.ledger.rescue import reserve_room, take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net, Token
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
+from watchdog.redaction import Redactor
 from watchdog.rulefile import AccountView, LoadedRules, RuleFiles, load_rules, parse_rules, read_rule_files
 from watchdog.runtime import collector
 from watchdog.runtime.clock import SystemClock
@@ -44,7 +45,7 @@ from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.sentry import Sentry
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
-from watchdog.tokens import Learn, Tokens, learn_nothing
+from watchdog.tokens import Tokens, teach
 from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")
@@ -115,6 +116,7 @@ class App:
     coverage: Coverage = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
     seen_settings: str = field(default="", init=False)
+    on_loss: list[Callable[[LedgerError], None]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         digest = self.loaded.digest
@@ -122,6 +124,12 @@ class App:
         self.reloader = Reloader(
             self._read_draft, self.rulebook, self.observer, self.clock, self.accounts, digest, self._beside_reload
         )
+
+    def lose(self, sentence: str) -> None:
+        """Another process owns the ledger: this one watches no more."""
+        self.observer.notice(Trouble(sentence, level="error"))
+        for each in self.on_loss:
+            each(LedgerError(sentence))
 
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
@@ -153,6 +161,7 @@ class App:
             self.reload,
             self.owners.refuse_twins,
         )
+        self.on_loss.append(daemon.stand_down)
         return daemon
 
     def _read_draft(self) -> _Draft:
@@ -244,7 +253,7 @@ class App:
         return servers
 
     def _pages(self, health: _Health, gate: Door) -> ASGIApp:
-        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate)
+        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate, self.net.redactor)
 
     def _called(self, admission: Admission, client: str, reason: str) -> None:
         self.observer.notice(AdminCalled(admission, client, reason, self.clock.now()))
@@ -322,18 +331,20 @@ def build(
     ledger: Ledger | None = None,
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
-    learned: Learn = learn_nothing,
+    redactor: Redactor | None = None,
 ) -> App:
-    """Put everything together for these settings; nothing runs yet. Needs a running event loop. `learned` is told of
-    every token that takes the place of another, before it is used."""
+    """Put everything together for these settings; nothing runs yet. Needs a running event loop. `redactor` learns every
+    secret, those that come later before they are used, and everything that leaves passes it."""
     specs = known_platforms()
     loaded = loaded or read_rules(settings, specs)
     clock = clock or SystemClock()
-    metrics = Metrics()
+    redactor = redactor or Redactor()
+    teach(redactor, settings)
+    metrics = Metrics(redact=redactor.output)
     observer = Fanout([metrics, *observers])
-    ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock)
-    net = Net(clock, observer)
-    tokens = Tokens(settings, environ, observer, learned)
+    ledger = ResilientLedger(ledger or MemoryLedger(), observer, clock, redactor=redactor)
+    net = Net(clock, observer, redactor)
+    tokens = Tokens(settings, environ, observer, redactor.add)
     platforms = {
         account.name: _adapter(net, account, specs[account.platform], tokens.of[account.name])
         for account in settings.accounts
@@ -390,7 +401,7 @@ async def opened(
     observers: Iterable[Observer] = (),
     environ: Mapping[str, str] = os.environ,
     role: str = COMMAND,
-    learned: Learn = learn_nothing,
+    redactor: Redactor | None = None,
 ) -> AsyncIterator[App]:
     """Everything put together on the ledger of the settings, with the counters continued from it; closed at the end.
 
@@ -405,8 +416,9 @@ async def opened(
         ledger=ledger.store,
         observers=observers,
         environ=environ,
-        learned=learned,
+        redactor=redactor,
     )
+    keeping = asyncio.create_task(ledger.keep(app.lose), name="ledger: signs of life")
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
@@ -417,6 +429,7 @@ async def opened(
         await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
     finally:
+        keeping.cancel()
         await app.net.aclose()
         path, now = ledger.path, app.clock.now()
         await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))

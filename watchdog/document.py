@@ -23,6 +23,7 @@ import yaml
 from yaml.reader import Reader
 
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.escapes import escaped
 from watchdog.hints import after_unknown
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -158,9 +159,7 @@ def describe(node: Node) -> str:
 def shown(text: str, *, quote: str = "'", limit: int = 80) -> str:
     """A text from a file as it may stand in a message: on one line, control characters escaped, cut if long."""
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
-    return (
-        quote + "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut) + quote
-    )
+    return quote + escaped(cut) + quote
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from watchdog.domain.notice import TokenRenewed
 from watchdog.domain.ports import Observer
 from watchdog.errors import ConfigurationError
 from watchdog.net import Token
+from watchdog.redaction import Redactor
 from watchdog.secret_files import read_token
 from watchdog.settings import AccountSettings, Settings, read_web_token
 
@@ -18,8 +19,11 @@ from watchdog.settings import AccountSettings, Settings, read_web_token
 Learn = Callable[[SecretStr], None]
 
 
-def learn_nothing(secret: SecretStr) -> None:
-    """For programs that write nothing which a token must be kept out of."""
+def teach(redactor: Redactor, settings: Settings) -> None:
+    """Tell it every secret that the settings hold: what must never leave."""
+    for secret in settings.secrets:
+        redactor.add(secret)
+    redactor.add_address(settings.ledger)
 
 
 class Tokens:
@@ -37,7 +41,7 @@ class Tokens:
         observer: Observer,
         learned: Learn,
     ) -> None:
-        self.web_renewed: Learn = learn_nothing
+        self.web_renewed: Learn = lambda secret: None
         self._settings = settings
         self._observer = observer
         self._learned = learned

@@ -13,10 +13,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from watchdog.cli import view
-from watchdog.cli.tables import Name, Records, Whole, Words, counted, cut, escaped
+from watchdog.cli.tables import Name, Records, Whole, Words, counted, cut
 from watchdog.domain.decision import Response, Verdict, VerdictKind
 from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.escapes import escaped
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 APIFY_ID, LOBSTR_ID, UUID = "HG7ML7M8z78YcAPEB", "300e" * 8, "6b1f3c1e-8a52-4d6e-9f0c-0a1b2c3d4e5f"
@@ -177,3 +178,14 @@ def test_a_line_of_the_log_stands_above_the_live_table(monkeypatch: pytest.Monke
     stream.write("a later line\n")
     assert out.getvalue().index("a line of the log") < out.getvalue().rindex("the table")
     assert err.getvalue() == "a later line\n"
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\r", "\x9b1m", "\u202e", "\u200b", "\u061c", "\ufeff", "\n"])
+def test_no_cell_lets_a_terminal_be_steered(evil: str) -> None:
+    """Whoever made it: names and ids come from elsewhere."""
+    text = f"a{evil}b"
+    cells = [Whole(text), Name(text), Words(text, text)]
+    shown = "".join(line.plain for line in Records(("x", "y", "z"), [cells]).lines(200))
+    assert evil not in shown
+    assert escaped(text) in shown
+    assert escaped(escaped(text)) == escaped(text)

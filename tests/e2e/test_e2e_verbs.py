@@ -156,7 +156,7 @@ def test_check_shows_all_that_is_in_force_as_json(site: Any) -> None:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("mysql://me:s3cret@x/y", "'mysql://...@x/y' is not supported; write sqlite:///path/to/ledger.db, or memory"),
+        ("mysql://me:s3cret@x/y", "'mysql://***@x/y' is not supported; write sqlite:///path/to/ledger.db, or memory"),
         ("sqlite:///{folder}/rules", "this is no file; name another"),
         ("sqlite:///{folder}/budget-watchdog.yaml", "the file is not a ledger"),
         ("sqlite:///{folder}/budget-watchdog.yaml/ledger.db", "make it writable, or name another place"),

@@ -6,6 +6,8 @@ import asyncio
 import gzip
 import socket
 import struct
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -454,7 +456,7 @@ async def test_a_403_of_a_token_that_works_elsewhere_is_a_missing_permission(wor
     [
         (b'{"id": "a', "broken JSON", 3),
         (b"", "an empty answer instead of JSON; check base_url", 3),
-        (b'{"id": "\xff"}', "broken JSON", 3),
+        (b'{"id": \xff}', "broken JSON", 3),
         (PAGE, "a web page instead of JSON; check base_url", 3),
         (b'{"id": 7}', "JSON that is not as documented", 1),
         (b"[]", "JSON that is not as documented", 1),
@@ -467,6 +469,24 @@ async def test_good_answers_that_are_not(world: World, body: bytes, says: str, t
         await world.session().get(get(), Thing)
     assert f"account 'acme': GET {world.wire.url}/v1/things/a: " in str(caught.value)
     assert len(world.wire.seen) == tries
+
+
+async def test_what_is_no_strict_json_is_read_and_told_of_once(world: World) -> None:
+    world.wire.scripts = [answer(200, b'{"id": "a", "message": "half \\ud83d", "n": NaN}')]
+    session = world.session()
+    for _ in range(3):
+        assert (await session.get(get(), Thing))[0].id == "a"
+    (told,) = [notice for notice in world.notices if isinstance(notice, Trouble)]
+    assert told.account == "acme"
+    assert "the answer has characters that no JSON has and numbers that are none" in told.message
+    assert "in a; the rest of it is used" in told.message
+    assert len(world.wire.seen) == 3
+
+
+async def test_the_error_in_a_body_that_is_no_strict_json(world: World) -> None:
+    world.wire.scripts = [answer(404, b'{"error": {"type": "not-found", "message": "No \x01 \\ud83d", "n": NaN}}')]
+    with pytest.raises(Gone, match="not-found: No"):
+        await world.session().get(get(), Thing)
 
 
 async def test_a_body_that_is_not_what_its_header_says(world: World) -> None:
@@ -483,6 +503,52 @@ async def test_huge_answers(monkeypatch: pytest.MonkeyPatch, world: World, packe
     world.wire.scripts = [reply]
     with pytest.raises(BadAnswer, match="larger than any documented one"):
         await world.session().get(get(attempts=1), Thing)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+async def test_the_bound_holds_while_unpacking(
+    monkeypatch: pytest.MonkeyPatch, world: World, pack: Callable[[bytes], bytes], status: int
+) -> None:
+    """However much a few bytes stand for, nothing like it is ever allocated."""
+    monkeypatch.setattr(session_module, "BODY_MAX_BYTES", 10_000)
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    world.wire.scripts = [answer(status, pack(bytes(50_000_000))[:9_000], Content_Encoding=encoding)]
+    session = world.session()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadAnswer, match="larger than any documented one"):
+            await session.get(get(attempts=1), Thing)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip,deflate", "deflate, identity, gzip"])
+async def test_what_is_packed_more_than_once_is_not_taken(world: World, encoding: str) -> None:
+    world.wire.scripts = [answer(200, gzip.compress(gzip.compress(GOOD)), Content_Encoding=encoding)]
+    with pytest.raises(BadAnswer, match="packed 2 times over"):
+        await world.session().get(get(attempts=1), Thing)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZip", gzip.compress),
+        ("identity, gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-15)),
+        ("identity", bytes),
+        ("utf-8", bytes),
+    ],
+)
+async def test_every_way_of_packing(world: World, encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    """Also an answer that takes many steps."""
+    body = b'{"id": "' + b"x" * 3_000_000 + b'"}'
+    world.wire.scripts = [answer(200, pack(body), Content_Encoding=encoding)]
+    assert (await world.session().get(get(), Thing))[0].id == "x" * 3_000_000
 
 
 async def test_chunked_and_gzip(world: World) -> None:

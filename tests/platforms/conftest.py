@@ -27,9 +27,32 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 RECORDED = Path(__file__).parent / "recorded"
 
 
+#: What Python's `json` takes and writes, and a strict decoder does not; and some more.
+FLAWS = {
+    "half of a surrogate pair": b'"half \\ud83d"',
+    "two wrong halves": b'"\\udc00\\ud83d"',
+    "control character": b'"a\x01b"',
+    "line break": b'"a\nb"',
+    "NaN": b"NaN",
+    "Infinity": b"-Infinity",
+    "out of range": b"1e999",
+    "deep": b"[" * 1500 + b"]" * 1500,
+    "deep objects": b'{"id":' * 1500 + b"7" + b"}" * 1500,
+    "not UTF-8": b'"caf\xe9"',
+    "escape": b'"\\q\\u12"',
+}
+_FLAW = "the flaw"
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(params=FLAWS)
+def flaw(request: pytest.FixtureRequest) -> str:
+    """A way of serving."""
+    return str(request.param)
 
 
 class StillClock:
@@ -148,6 +171,7 @@ class Shelf:
 
     def _write(self, reply: Reply) -> bytes:
         body = reply.body if isinstance(reply.body, bytes) else json.dumps(self._dressed(reply.body)).encode()
+        body = body.replace(json.dumps(_FLAW).encode(), FLAWS.get(self.way, b""))
         date = {"Date": format_datetime(self.clock.now(), usegmt=True)} if self.tells_time else {}
         headers = {**date, **reply.headers}
         if self.way == "gzip":
@@ -163,7 +187,11 @@ class Shelf:
         return f"HTTP/1.1 {reply.status} Any\r\n{head}\r\n".encode() + body
 
     def _dressed(self, value: Any) -> Any:
-        """With fields that nobody has documented."""
+        """With fields that nobody has documented, or that are no strict JSON."""
+        if self.way in FLAWS:
+            if isinstance(value, dict):
+                return {"aNewField": _FLAW, **{key: self._dressed(each) for key, each in value.items()}}
+            return [self._dressed(each) for each in value] if isinstance(value, list) else value
         if self.way != "extra":
             return value
         if isinstance(value, dict):
@@ -172,8 +200,11 @@ class Shelf:
 
 
 class Ears:
+    def __init__(self) -> None:
+        self.heard: list[Notice] = []
+
     def notice(self, notice: Notice) -> None:
-        pass
+        self.heard.append(notice)
 
 
 class Recorded:
@@ -212,14 +243,25 @@ async def shelf(clock: StillClock) -> AsyncIterator[Shelf]:
 
 
 @pytest.fixture
-async def connect(clock: StillClock) -> AsyncIterator[Connect]:
+def ears() -> Ears:
+    return Ears()
+
+
+@pytest.fixture
+def heard(ears: Ears) -> list[Notice]:
+    """What adapters made by `connect` gave notice of."""
+    return ears.heard
+
+
+@pytest.fixture
+async def connect(clock: StillClock, ears: Ears) -> AsyncIterator[Connect]:
     """`connect(platform, url, **options)`: an adapter; the options are token, usd_per_credit, write_reason, clock and
     per_minute."""
     nets: list[Net] = []
 
     def make(platform: str, url: str, *, token: str = "tok-0123456789abcdef", **options: Any) -> Platform:
         spec = known_platforms()[platform]
-        net = Net(options.get("clock") or clock, Ears())
+        net = Net(options.get("clock") or clock, ears)
         nets.append(net)
         session = net.session(
             "acme",

@@ -18,6 +18,7 @@ from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
 from watchdog.platforms import apify as apify_module
@@ -231,7 +232,8 @@ async def test_items_that_cannot_be_read(account: Any, shelf: Any, connect: Any,
     sweep = await connect("apify", shelf.url).sweep()
     assert ids(sweep) == ["run000000", "run000002"]
     assert len(sweep.bad_items) == 1
-    assert sweep.bad_items[0].startswith("item 1 of the list of runs cannot be read: ")
+    named = " (a)" if item == {"id": "a"} else ""
+    assert sweep.bad_items[0].startswith(f"item 1 of the list of runs{named} cannot be read: ")
 
 
 ODD: list[Any] = [None, "x", 7, -1, 1e300, [], {}, True, "2026-03-01"]
@@ -243,6 +245,42 @@ async def test_an_odd_field_does_not_hide_a_run(account: Any, shelf: Any, connec
     a = account(2)
     a.runs[0][key] = odd
     assert len(ids(await connect("apify", shelf.url).sweep())) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "bad", "cost"),
+    [
+        ("statusMessage", b'"half a face \\ud83d"', 0.5),
+        ("statusMessage", b'"\x1b[2J"', 0.5),
+        ("options", b"[" * 2000 + b"]" * 2000, 0.5),
+        ("usageTotalUsd", b"NaN", None),
+        ("usageTotalUsd", b"1e999", None),
+    ],
+)
+async def test_an_item_that_is_no_strict_json_is_told_of_and_used(
+    account: Any, shelf: Any, connect: Any, reply: Any, heard: list[Any], field: str, bad: bytes, cost: float | None
+) -> None:
+    a = account(3)
+    a.runs[1][field] = "the flaw"
+    page = json.dumps({"data": {"items": a.runs, "total": 3}}).encode().replace(b'"the flaw"', bad)
+    a.instead = {0: reply(page)}
+    platform = connect("apify", shelf.url)
+    for _ in range(3):
+        sweep = await platform.sweep()
+        assert [run.usage.cost_usd for run in sweep.snapshots] == [0.5, cost, 0.5]
+    told = [notice.message for notice in heard if isinstance(notice, Trouble)] or list(sweep.bad_items)
+    assert len(told) == 1, "told once, not at every sweep"
+    assert "run000001" in told[0]
+    assert "run000000" not in told[0]
+
+
+async def test_an_id_that_is_no_strict_json_is_no_id(account: Any, shelf: Any, connect: Any, reply: Any) -> None:
+    a = account(3)
+    page = json.dumps({"data": {"items": a.runs, "total": 3}}).encode().replace(b"run000001", b"run\\ud83d")
+    a.instead = {0: reply(page)}
+    sweep = await connect("apify", shelf.url).sweep()
+    assert ids(sweep) == ["run000000", "run000002"]
+    assert "its id holds characters" in sweep.bad_items[0]
 
 
 # --- what it costs -------------------------------------------------------------------------------------------------

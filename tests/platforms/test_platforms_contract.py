@@ -122,6 +122,21 @@ async def test_ways_of_serving(bench: Bench, connect: Any, clock: Any, way: str,
     assert_like(await bench.platform.inspect(run_id, progress=True), expected)
 
 
+async def test_what_is_no_strict_json_costs_only_itself(bench: Bench, clock: Any, flaw: str) -> None:
+    """In every object of every answer, errors too."""
+    bench.shelf.way = flaw
+    sweep = await bench.platform.sweep()
+    assert_swept(bench, list(sweep.snapshots), clock)
+    assert sweep.sure
+    for run_id, expected in bench.expected["inspect"].items():
+        assert_like(await bench.platform.inspect(run_id, progress=True), expected)
+    assert await bench.platform.check()
+    for case in bench.expected["abort"]:
+        if case.get("error") == "Gone":
+            with pytest.raises(Gone):
+                await bench.platform.abort(case["run_id"], Mode(case["mode"]))
+
+
 @pytest.mark.parametrize("after_a_sweep", [True, False])
 @pytest.mark.parametrize("urgent", [True, False])
 async def test_inspect(bench: Bench, urgent: bool, after_a_sweep: bool) -> None:

@@ -87,6 +87,17 @@ class TestFormats:
         assert len(stream.getvalue().splitlines()) == 1
         assert not {"\x1b", "\x9b", "\u202e"} & set(stream.getvalue())
 
+    @pytest.mark.parametrize(
+        "evil", ["\u200b", "\u200e", "\u200f", "\u061c", "\ufeff", "\u2066", "\x9b", "\U000e0001", "\u00ad"]
+    )
+    @pytest.mark.parametrize("log_format", ["text", "json"])
+    def test_what_cannot_be_seen_is_escaped(self, log_format, evil):
+        stream = io.StringIO()
+        configure_logging(log_format, stream)
+        structlog.get_logger("x").info(f"a{evil}b", **{f"key{evil}": f"a{evil}b"}, nested={evil: [evil]})
+        assert stream.getvalue()
+        assert evil not in stream.getvalue()
+
     def test_a_stream_that_cannot_write_a_character_escapes_it(self):
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import stat
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -283,29 +282,6 @@ async def test_the_servers_own_errors_have_no_banner(site: Site, request_bytes: 
     for name in (b"uvicorn", b"h11", b"python", b"starlette"):
         assert name not in answer.lower()
     assert len(body) < 100
-
-
-async def test_more_connections_than_are_good_for_the_daemon_are_cut(site: Site) -> None:
-    """Not only answered with an error: every open one is a file that the calls to the platforms may lack."""
-    async with site.served() as client:
-        opened = [await asyncio.open_connection("127.0.0.1", client.port) for _ in range(230)]
-        try:
-            readers = {asyncio.create_task(each.read(1)) for each, _ in opened}
-            for cut in islice(asyncio.as_completed(readers, timeout=10), 30):
-                with contextlib.suppress(ConnectionError):
-                    assert await cut == b""
-            await asyncio.sleep(0.1)
-            assert sum(each.done() for each in readers) == 30
-            for each in readers:
-                each.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
-            with contextlib.suppress(ConnectionError):
-                assert await raw(client.port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") == b""
-        finally:
-            for _, writer in opened:
-                writer.close()
-        await asyncio.sleep(0.2)
-        assert (await client.get("/healthz")).status_code == 200
 
 
 # ---- the Unix socket

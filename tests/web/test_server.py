@@ -159,7 +159,7 @@ class TestServer:
 
     @pytest.mark.parametrize("request_bytes", [b"GET / HT", b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"])
     async def test_a_connection_without_headway_is_dropped(self, request_bytes):
-        async with served(patience_s=0.2) as server:
+        async with served(patience_s=0.05) as server:
             reader, writer = await connect(server, request_bytes)
             if b"big" in request_bytes:
                 await asyncio.sleep(0.6)

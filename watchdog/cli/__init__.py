@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -11,6 +12,8 @@ import click
 
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError, of_system
+from watchdog.escapes import LAYOUT, escaped
+from watchdog.redaction import Redactor
 from watchdog.runtime.process import prepare
 
 #: Verb: what it does. Each is a module of this package with a click command `command`, but for those below; the words
@@ -115,30 +118,34 @@ def main() -> NoReturn:
     """Run the command line and exit with its code. No mistake of a user's and no fault of a platform's gives a
     traceback."""
     streams = prepare(sys.argv[1] if len(sys.argv) > 1 else "")
-    code = _run()
+    redactor = Redactor()
+    redactor.add_environment(os.environ)
+    streams.redact_with(redactor.output)
+    code = _run(redactor)
     if (error := streams.flush()) is not None:
         click.echo(f"budget-watchdog: {_of_output(error)}", err=True)
         code = code or 1
     sys.exit(code)
 
 
-def _run() -> int:
+def _run(redactor: Redactor) -> int:
     try:
-        code = cli.main(standalone_mode=False, prog_name="budget-watchdog")
+        code = cli.main(standalone_mode=False, prog_name="budget-watchdog", obj=redactor)
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except WatchdogError as error:
-        complain(error)
+        complain(error, redactor)
         return error.exit_code
     except OSError as error:
         # What no room has put into its own words: no permission for a folder, no space left, too many open files.
-        click.echo(f"budget-watchdog: {of_system(error)}", err=True)
+        click.echo(redactor.text(f"budget-watchdog: {of_system(error)}"), err=True)
         return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against a traceback
-        click.echo(f"budget-watchdog: internal error: {error!r}; please report this as a bug", err=True)
+        text = f"budget-watchdog: internal error: {error!r}; please report this as a bug"
+        click.echo(redactor.text(text), err=True)
         return 1
     return code if isinstance(code, int) else 0
 
@@ -149,10 +156,11 @@ def _of_output(error: OSError) -> str:
     return f"cannot write the output: {of_system(error)}; what the command did is done all the same"
 
 
-def complain(error: WatchdogError) -> None:
+def complain(error: WatchdogError, redactor: Redactor) -> None:
     """Print an error for people, every mistake of a configuration on a line of its own."""
     if isinstance(error, ConfigurationError):
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        lines = [str(problem) for problem in error.problems]
     else:
-        click.echo(f"budget-watchdog: {error}", err=True)
+        lines = [f"budget-watchdog: {error}"]
+    for line in lines:
+        click.echo(escaped(redactor.text(line), keep=LAYOUT), err=True)

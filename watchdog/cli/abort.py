@@ -11,11 +11,12 @@ from pathlib import Path
 import click
 
 from watchdog.app import opened
-from watchdog.cli.common import config_option, load
+from watchdog.cli.common import config_option, load, redactor_here
 from watchdog.cli.ledgers import ledger_option, ledger_path
 from watchdog.cli.target import RUN, configured_accounts, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
+from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
 from watchdog.runtime.desk import Desk
 from watchdog.telemetry.logs import LogObserver, configure_logging
@@ -54,7 +55,7 @@ def command(
     """
     refuse_unknown_account(account, configured_accounts(config, needed=address is None))
     mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
-    order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, reason)
+    order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, redactor_here().text(reason))
     path = ledger_path(config, address)
     if path is not None and daemon_is_running(path):
         return asyncio.run(_ask_daemon(path, order, wait))
@@ -75,7 +76,7 @@ async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
                 "the daemon has not taken the order yet and will when it can: see `budget-watchdog history`", err=True
             )
             return 1
-        click.echo(answer)
+        click.echo(escaped(answer))
         return await _follow(opened, order, answer, end)
     finally:
         await opened.close()
@@ -100,13 +101,11 @@ async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -
 
 async def _do_it(config: Path | None, address: str | None, order: Order, wait_s: float) -> int:
     loaded = load(config, None)
-    redactor = configure_logging(loaded.settings.log_format, level="error")
-    for secret in loaded.settings.secrets:
-        redactor.add(secret)
+    configure_logging(loaded.settings.log_format, redactor=loaded.redactor, level="error")
     settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
-    async with opened(settings, loaded.rules, observers=[LogObserver()], learned=redactor.add) as app:
+    async with opened(settings, loaded.rules, observers=[LogObserver()], redactor=loaded.redactor) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
-        click.echo(answer)
+        click.echo(escaped(answer))
         try:
             async with asyncio.timeout(wait_s):
                 await app.enforcer.drain()
@@ -120,5 +119,6 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
 
 def _say(abort: Abort) -> int:
     words = abort.state.value.replace("_", " ")
-    click.echo(f"{words}: {abort.history[-1].note}" if abort.history[-1].note else words)
+    note = escaped(abort.history[-1].note)
+    click.echo(f"{words}: {note}" if note else words)
     return 0 if abort.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED) else 1

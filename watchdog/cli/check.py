@@ -92,7 +92,7 @@ class _Seen:
 
 async def _look(loaded: Loaded) -> _Seen:
     """Try each token, list the active runs of each account, and compare them with the rules. Aborts nothing."""
-    app = build(loaded.settings, loaded=loaded.rules)
+    app = build(loaded.settings, loaded=loaded.rules, redactor=loaded.redactor)
     seen = _Seen()
     try:
         seen.doubts = await app.owners.refuse_twins()

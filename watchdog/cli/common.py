@@ -17,8 +17,10 @@ from watchdog.errors import ConfigurationError, Problem
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.opening import path_of
 from watchdog.platforms.registry import PlatformSpec, known_platforms
+from watchdog.redaction import Redactor
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.settings import Settings, find_ledger, load_settings, setting_problem
+from watchdog.tokens import teach
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +46,7 @@ class Loaded:
 
     settings: Settings
     rules: LoadedRules
+    redactor: Redactor
 
 
 def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> Loaded:
@@ -63,7 +66,15 @@ def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> L
         raise ConfigurationError([*error.problems, *others]) from None
     if wrong := _problems_of_ledger(config, environ):
         raise ConfigurationError([*wrong, *_problems_of(settings.rules, specs)])
-    return Loaded(settings, read_rules(settings, specs))
+    redactor = redactor_here()
+    teach(redactor, settings)
+    return Loaded(settings, read_rules(settings, specs), redactor)
+
+
+def redactor_here() -> Redactor:
+    """The one that all output of this process passes (`watchdog.cli.main`)."""
+    context = click.get_current_context(silent=True)
+    return Redactor() if context is None else context.ensure_object(Redactor)
 
 
 def _problems_of_ledger(config: Path | None, environ: Mapping[str, str]) -> tuple[Problem, ...]:

@@ -21,7 +21,7 @@ from watchdog.cli import view
 from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.savings import saved, saved_in_all
-from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted, escaped
+from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
@@ -33,6 +33,7 @@ from watchdog.domain.notice import (
     SavingBooked,
 )
 from watchdog.domain.run import LimitKind
+from watchdog.escapes import escaped
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.settings import AccountSettings, Settings

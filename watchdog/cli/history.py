@@ -17,11 +17,12 @@ from rich.text import Text
 
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
 from watchdog.cli.savings import saved, saved_in_all
-from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console, escaped
+from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console
 from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
+from watchdog.escapes import escaped
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
@@ -119,6 +120,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+#: What steers a terminal; the rest is the reader's own.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def _as_csv(aborts: Sequence[Abort]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -132,7 +137,7 @@ def _cell(value: object) -> object:
     and a lone carriage return would end the line for many a reader."""
     if not isinstance(value, str):
         return value
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    text = _CONTROL.sub(lambda found: escaped(found[0]), value.replace("\r\n", "\n").replace("\r", "\n"))
     return f"'{text}" if text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\n") else text
 
 

@@ -25,7 +25,7 @@ from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
 from watchdog.settings import Settings
-from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
+from watchdog.telemetry.logs import LogObserver, configure_logging
 
 #: With --exit-code: every account was read, every abort proven, and a run was stopped, or would be in a dry run.
 STOPPED = 3
@@ -54,17 +54,14 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
     configuration is wrong. With --exit-code, 3 instead of 0 if a run was stopped, or would be but for the dry run.
     """
     loaded = load(config, rules, dry_run=dry_run)
-    redactor = configure_logging(loaded.settings.log_format, level="warning")
-    for secret in loaded.settings.secrets:
-        redactor.add(secret)
+    configure_logging(loaded.settings.log_format, redactor=loaded.redactor, level="warning")
     overrides = _overrides(loaded.settings) if loaded.settings.dry_run else []
-    return asyncio.run(_once(loaded, overrides, redactor, as_json=as_json, exit_code=exit_code, wait_s=wait))
+    return asyncio.run(_once(loaded, overrides, as_json=as_json, exit_code=exit_code, wait_s=wait))
 
 
 async def _once(
     loaded: Loaded,
     overrides: list[Override],
-    redactor: Redactor,
     *,
     as_json: bool,
     exit_code: bool,
@@ -74,7 +71,7 @@ async def _once(
     observers: list[Observer] = [LogObserver(), recorder]
     # A dry run writes nothing, so it may run beside a daemon that has the ledger; `overrides` are what it needs of it.
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
-    async with opened(settings, loaded.rules, observers=observers, learned=redactor.add) as app:
+    async with opened(settings, loaded.rules, observers=observers, redactor=loaded.redactor) as app:
         app.announce()
         await app.owners.refuse_twins()
         for override in overrides:

@@ -13,11 +13,13 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from watchdog.cli.common import redactor_here
 from watchdog.cli.duration import DURATION
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
-from watchdog.cli.tables import Cell, Name, Records, Whole, console, escaped
+from watchdog.cli.tables import Cell, Name, Records, Whole, console
 from watchdog.cli.target import RUN, Accounts, configured_accounts, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
+from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)
@@ -161,7 +163,7 @@ def _add(
     refuse_unknown_account(account, known)
     now = datetime.now(UTC)
     until = None if for_s is None else now + timedelta(seconds=for_s)
-    override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, reason)
+    override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, redactor_here().text(reason))
     path = ledger_path(config, address)
     for doubt in with_ledger(path, lambda ledger: _write(ledger, override, known)):
         click.echo(f"warning: {doubt} {_ALL_THE_SAME[kind]}", err=True)

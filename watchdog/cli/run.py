@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from watchdog.app import opened
-from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.cli.common import Loaded, config_option, dry_run_option, load, redactor_here, rules_option
 from watchdog.ledger.lock import DAEMON
 from watchdog.runtime.process import SIGNALS
 from watchdog.runtime.systemd import OPENING_S, Systemd
-from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
+from watchdog.telemetry.logs import LogObserver, configure_logging
+from watchdog.telemetry.outlet import Outlet, outlet_of_stderr
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -33,22 +34,24 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
     account can be reached at the start it ends with 1, or with 2 if every platform itself refuses its token; later
     faults are logged and tried again. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
     """
-    systemd = Systemd()
+    # First of all: from here on nothing waits for whoever should read what we say.
+    outlet = outlet_of_stderr()
+    systemd = Systemd(redact=redactor_here().text)
     with systemd.told_of_the_end():
         loaded = load(config, rules, dry_run=dry_run)
-        redactor = configure_logging(loaded.settings.log_format, level=log_level)
-        for secret in loaded.settings.secrets:
-            redactor.add(secret)
+        configure_logging(loaded.settings.log_format, redactor=loaded.redactor, level=log_level)
         if systemd.watchdog_s is not None:
             # It ends a hang with SIGABRT: then the journal shows where every thread was.
             faulthandler.enable()
-        asyncio.run(_serve(loaded, systemd, redactor))
+        asyncio.run(_serve(loaded, systemd, outlet))
 
 
-async def _serve(loaded: Loaded, systemd: Systemd, redactor: Redactor) -> None:
+async def _serve(loaded: Loaded, systemd: Systemd, outlet: Outlet | None) -> None:
     systemd.starting("opening the ledger", within_s=OPENING_S)
     observers = [LogObserver()]
-    async with opened(loaded.settings, loaded.rules, observers=observers, role=DAEMON, learned=redactor.add) as app:
+    async with opened(loaded.settings, loaded.rules, observers=observers, role=DAEMON, redactor=loaded.redactor) as app:
+        if outlet is not None:
+            app.metrics.watch_log(lambda: outlet.lost)
         daemon = app.daemon()
         app.announce()
         app.sentry.tell()

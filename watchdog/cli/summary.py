@@ -16,6 +16,7 @@ from watchdog.domain.decision import describe, format_duration
 from watchdog.domain.rule import Rule, Selector
 from watchdog.engine.coverage import Entry
 from watchdog.errors import PlatformError
+from watchdog.escapes import escaped
 from watchdog.platforms.registry import PlatformSpec
 from watchdog.settings import AccountSettings
 
@@ -39,7 +40,7 @@ class Report:
 
 def as_text(report: Report, columns: int | None = None) -> str:
     """For people. `columns`: where lines are to end; None does not break them, so that they can be searched."""
-    return "\n".join(part for line in _lines(report) for part in _wrapped(_printable(line), columns))
+    return "\n".join(part for line in _lines(report) for part in _wrapped(escaped(line), columns))
 
 
 def columns_of_output() -> int | None:
@@ -47,11 +48,6 @@ def columns_of_output() -> int | None:
     if not sys.stdout.isatty() and not os.environ.get("COLUMNS", "").isdigit():
         return None
     return max(_NARROWEST, shutil.get_terminal_size().columns)
-
-
-def _printable(line: str) -> str:
-    """What is in rule files must not move the cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _wrapped(line: str, columns: int | None) -> list[str]:

@@ -18,6 +18,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from watchdog.escapes import escaped
+
 #: Where the output is no terminal and COLUMNS says nothing.
 PIPED_WIDTH = 200
 #: A terminal narrower than this is written to as if it were that wide.
@@ -31,12 +33,6 @@ _LEAST = 4
 #: A detail of which less is left says nothing.
 _DETAIL_LEAST = 10
 _MOST_LINES = 3
-
-
-def escaped(text: str) -> str:
-    """A name or a note from elsewhere, for a terminal: what could move its cursor, colour it, turn its direction or not
-    be seen at all is escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -61,7 +57,8 @@ def _width() -> int:
 
 class Cell(Protocol):
     """What stands in one column of one record: the fewest cells it can be shown in, those it would like, and itself in
-    a given room. Where there is less room than `least`, it may be longer than the room."""
+    a given room. Where there is less room than `least`, it may be longer than the room. Texts are escaped: names
+    and ids come from elsewhere."""
 
     @property
     def least(self) -> int: ...
@@ -78,6 +75,9 @@ class Whole:
 
     text: str
     style: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", escaped(self.text))
 
     @property
     def least(self) -> int:
@@ -98,6 +98,9 @@ class Name:
     text: str
     style: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", escaped(self.text))
+
     @property
     def least(self) -> int:
         return min(_LEAST, cell_len(self.text))
@@ -117,6 +120,10 @@ class Words:
     head: str
     detail: str = ""
     style: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "head", escaped(self.head))
+        object.__setattr__(self, "detail", escaped(self.detail))
 
     @property
     def least(self) -> int:

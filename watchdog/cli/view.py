@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from watchdog.cli.tables import Cell, Name, Records, Whole, Words, counted, cut, escaped
+from watchdog.cli.tables import Cell, Name, Records, Whole, Words, counted, cut
 from watchdog.domain.decision import (
     Abort,
     AbortState,
@@ -26,6 +26,7 @@ from watchdog.domain.decision import (
 from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.engine.coverage import Coverage, Entry
+from watchdog.escapes import escaped
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.watched import Watched

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.errors import ConfigurationError
+from watchdog.escapes import escaped
+from watchdog.redaction import MASK
 
 MEMORY = "memory"
 AUTO = "auto"
@@ -42,7 +44,7 @@ def locate(address: str, folder: Path) -> Location:
             f"ledger: '{_without_secrets(address)}' is not supported; write sqlite:///path/to/{FILE_NAME}, or memory"
         )
     if fault := _fault(rest):
-        raise ConfigurationError(f"ledger: '{_printable(address)}': {fault}")
+        raise ConfigurationError(f"ledger: '{escaped(address)}': {fault}")
     if rest.startswith("."):
         return Location(folder / rest)
     if rest.startswith("/"):
@@ -65,15 +67,11 @@ def _fault(rest: str) -> str | None:
 
 def _without_secrets(address: str) -> str:
     """Addresses of servers hold passwords, before an @ or among the options."""
-    plain = _printable(address.partition("?")[0])
+    plain = escaped(address.partition("?")[0])
     if "@" not in plain:
         return plain
     kind, slashes, _ = plain.partition("://")
-    return f"{kind + slashes if slashes else ''}...@{plain.rpartition('@')[2]}"
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return f"{kind + slashes if slashes else ''}{MASK}@{plain.rpartition('@')[2]}"
 
 
 def default_address(environ: Mapping[str, str], config: Path | None = None) -> str:

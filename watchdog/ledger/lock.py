@@ -1,11 +1,18 @@
-"""One daemon a ledger: a lock file beside it, held as long as the process lives."""
+"""One daemon a ledger: a lock file beside it, held as long as the process lives.
+
+Whoever holds it proves by that that the one who signed it before has ended: then the row that says who owns the store
+(`lease`) needs no waiting for.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import time
+import uuid
 from pathlib import Path
 
 from watchdog.errors import LedgerError
@@ -30,13 +37,17 @@ class LedgerLock:
         self._ledger = ledger
         self._role = role
         self._fd: int | None = None
+        #: As whom this process signs, and who signed before it.
+        self.owner = uuid.uuid4().hex
+        self.predecessor = ""
 
     def acquire(self) -> None:
-        """Take it, or raise LedgerError that names the process that has it; OSError if the folder cannot be written."""
+        """Take it, or raise LedgerError that names the process that has it, or says that the file cannot be a lock;
+        OSError if the folder cannot be written."""
         end = time.monotonic() + _PATIENCE_S
         while not self._try():
             if time.monotonic() > end:
-                pid, _ = self._holder()
+                pid = self._holder()[0]
                 raise LedgerError(
                     f"ledger {self._ledger}: in use by another budget-watchdog (pid {pid}); stop that one, or give "
                     "this one a ledger of its own"
@@ -47,12 +58,13 @@ class LedgerLock:
     def _sign(self) -> None:
         """Write whose it is. On a full disk it stays unsigned: the lock holds all the same."""
         assert self._fd is not None
+        self.predecessor = self._holder()[2]
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()} {self._role}".strip().encode() + b"\n", 0)
+            os.pwrite(self._fd, f"{os.getpid()} {self._role} {self.owner}\n".encode(), 0)
 
     def _try(self) -> bool:
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = self._open(os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not self._is_still(fd):
@@ -65,17 +77,42 @@ class LedgerLock:
         self._fd = fd
         return True
 
+    def _open(self, flags: int) -> int:
+        """The file itself: what a link points to is nothing of ours, and would be overwritten."""
+        try:
+            fd = os.open(self._path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise self._no_file() from error
+            raise
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            os.close(fd)
+            raise self._no_file()
+        return fd
+
+    def _no_file(self) -> LedgerError:
+        return LedgerError(
+            f"ledger {self._ledger}: its lock file {self._path} is a link, or no file at all, and is left alone; "
+            "remove it, and see who put it there"
+        )
+
     def _is_still(self, fd: int) -> bool:
         ours, there = os.fstat(fd), os.stat(self._path)
         return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
-    def _holder(self) -> tuple[str, str]:
-        """Pid and role of the process that has it, as far as it could write them down."""
+    def _holder(self) -> tuple[str, str, str]:
+        """Pid, role and signature of the process that has it, or had it last, as far as it could write them down."""
         try:
-            words = self._path.read_text(encoding="ascii", errors="replace").split()
-        except OSError:
-            words = []
-        return words[0] if words else "unknown", words[1] if len(words) > 1 else ""
+            fd = self._open(os.O_RDONLY)
+        except (OSError, LedgerError):
+            return "unknown", "", ""
+        try:
+            words = os.pread(fd, 200, 0).decode("ascii", "replace").split()
+        finally:
+            os.close(fd)
+        pid, role, owner = (*words[:3], *[""] * (3 - len(words[:3])))
+        return pid or "unknown", role, owner
 
     def is_held_by_daemon(self) -> bool:
         """Whether the process that has it takes orders; one that looks once, or aborts one run, does not. One that
@@ -88,7 +125,7 @@ class LedgerLock:
             return False
         try:
             free = self._try()
-        except OSError:
+        except (OSError, LedgerError):
             return False
         if free:
             self._let_go()
@@ -99,6 +136,8 @@ class LedgerLock:
         if self._fd is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
+                # Who it was is still a proof, should the row that says so not have been written.
+                os.pwrite(self._fd, f"unknown - {self.owner}\n".encode(), 0)
             self._let_go()
 
     def _let_go(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,6 +17,9 @@ from watchdog.ledger.memory import MemoryLedger
 
 if TYPE_CHECKING:
     from watchdog.ledger.store import SqlLedger
+
+#: The owner of a store gives a sign of life so often, in seconds (see `lease.EXPIRE_S`).
+RENEW_S = 10.0
 
 LedgerStore: TypeAlias = "MemoryLedger | SqlLedger"
 
@@ -35,6 +39,19 @@ class OpenLedger:
         finally:
             if self.lock is not None:
                 self.lock.release()
+
+    async def keep(self, lost: Callable[[str], None]) -> None:
+        """Give signs of life, until cancelled; `lost` is told why the store is not ours any more, if that comes to
+        pass. A store that cannot be written is not lost for that."""
+        if isinstance(self.store, MemoryLedger) or (lease := self.store.lease) is None:
+            return
+        sentence = ""
+        while not sentence:
+            await asyncio.sleep(RENEW_S)
+            with contextlib.suppress(LedgerError):
+                await self.store.renew()
+            sentence = lease.lost
+        lost(sentence)
 
 
 def path_of(address: str, config: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -78,7 +95,7 @@ def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     """
     if path is None:
         return OpenLedger(MemoryLedger(), None, None)
-    from watchdog.ledger.sqlite import open_sqlite  # SQLAlchemy takes a while to load
+    from watchdog.ledger.sqlite import Signature, open_sqlite  # SQLAlchemy takes a while to load
 
     lock = LedgerLock(path, role)
     try:
@@ -87,7 +104,8 @@ def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     except OSError as error:
         raise LedgerError(f"ledger {path}: {error.strerror}: {error.filename}; make its folder writable") from error
     try:
-        return OpenLedger(open_sqlite(path), path, lock)
+        signature = Signature(lock.owner, lock.predecessor)
+        return OpenLedger(open_sqlite(path, signature=signature), path, lock)
     except BaseException:
         with contextlib.suppress(OSError):
             lock.release()

@@ -19,7 +19,9 @@ from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Clock, Ledger, Observer
 from watchdog.domain.run import RunKey, Snapshot, Usage
 from watchdog.errors import LedgerError
+from watchdog.ledger.clean import clean_abort, clean_labels
 from watchdog.ledger.memory import age, fits
+from watchdog.redaction import Redactor
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -118,7 +120,9 @@ class ResilientLedger:
         *,
         patience_s: float = PATIENCE_S,
         waiting_max: int = WAITING_MAX,
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor or Redactor()
         self._inner = inner
         self._observer = observer
         self._clock = clock
@@ -146,6 +150,7 @@ class ResilientLedger:
 
     async def save(self, abort: Abort) -> None:
         """Write it, or keep it until it can be written."""
+        abort = clean_abort(abort, self._redactor)
         self._aborts.put(abort.id, abort)
         self._remember(abort)
         if await self._write(self._aborts, abort.id) and (others := self._aborts.idle(_BATCH)):
@@ -279,7 +284,7 @@ class ResilientLedger:
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of runs; not kept if that fails, since the next sweep brings it again."""
-        runs = list(snapshots)
+        runs = clean_labels(snapshots, self._redactor)
         if runs and await self._attempt(partial(self._inner.save_runs, runs)):
             self._settle()
 
@@ -292,6 +297,7 @@ class ResilientLedger:
 
     async def add_finished(self, snapshot: Snapshot) -> None:
         """Remember a finished run, later if it must be."""
+        (snapshot,) = clean_labels([snapshot], self._redactor)
         self._finished.put(snapshot.key, snapshot)
         await self._write(self._finished, snapshot.key)
 
@@ -328,6 +334,7 @@ class ResilientLedger:
 
     async def add_override(self, override: Override) -> None:
         """Write an override."""
+        override = replace(override, reason=self._redactor.text(override.reason))
         await self._inner.add_override(override)
         self._overrides_changed += 1
         if self._overrides is not None:
@@ -358,7 +365,7 @@ class ResilientLedger:
 
     async def add_order(self, order: Order) -> None:
         """Write an order."""
-        await self._inner.add_order(order)
+        await self._inner.add_order(replace(order, reason=self._redactor.text(order.reason)))
 
     async def orders(self) -> list[Order]:
         """Orders that nobody has taken on; none if they cannot be read."""
@@ -372,7 +379,7 @@ class ResilientLedger:
 
     async def answer_order(self, order_id: str, answer: str) -> None:
         """Say what came of an order, later if it must be: an order is taken on once, whatever the disk does."""
-        self._answers.put(order_id, answer)
+        self._answers.put(order_id, self._redactor.text(answer))
         await self._write(self._answers, order_id)
 
     # Upkeep

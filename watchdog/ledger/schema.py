@@ -9,10 +9,12 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 #: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 #: Where Alembic notes the revision of a store.
 VERSION_TABLE = "alembic_version"
+#: An execution option of connections that are going to write.
+WRITES = "ledger_writes"
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
@@ -125,4 +127,15 @@ orders = Table(
     Column("created_at", String(32), nullable=False),
     Column("reason", Text, nullable=False),
     Column("answer", Text),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("renewals", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", String(255), nullable=False),
 )

@@ -8,23 +8,33 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from watchdog.errors import LedgerError
-from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE
-from watchdog.ledger.store import WRITES, SqlLedger, sentence
+from watchdog.ledger.lease import Lease
+from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE, WRITES
+from watchdog.ledger.store import SqlLedger, sentence
 
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
 BUSY_S = 2.0
 _PAUSE_S = 0.02
 
 
-def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True) -> SqlLedger:
-    """The ledger in this file, with its tables up to date.
+class Signature(NamedTuple):
+    """As whom a process owns a store, and whose end it has proof of ("": nobody's)."""
+
+    owner: str
+    gone: str = ""
+
+
+def open_sqlite(
+    path: Path, *, read_only: bool = False, may_upgrade: bool = True, signature: Signature | None = None
+) -> SqlLedger:
+    """The ledger in this file, with its tables up to date. With a `signature` this process owns it (`Lease.take`).
 
     `read_only` neither creates nor migrates; `may_upgrade` False creates, but leaves a ledger of an older version as it
     is. Raises LedgerError if the file cannot be used: no permission, not a ledger, damaged, or written by a newer
@@ -42,16 +52,21 @@ def open_sqlite(path: Path, *, read_only: bool = False, may_upgrade: bool = True
                 f"{where}: an older version of budget-watchdog is running on it (schema {found}); restart that first"
             )
         _create(path)
+        if signature is not None:
+            _refuse_other_names(path, where)
         guard = _SameFile(path, where)
         engine = _engine(path, guard.connect)
         try:
             migrate(engine)
+            lease = None if signature is None else Lease(engine, where, signature.owner)
+            if lease is not None and signature is not None:
+                lease.take(gone=signature.gone)
         except BaseException:
             engine.dispose()
             raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise LedgerError(f"{where}: {sentence(error)}") from error
-    return SqlLedger(engine, where, guard)
+    return SqlLedger(engine, where, guard, lease)
 
 
 def examine(path: Path) -> str | None:
@@ -68,6 +83,16 @@ def _create(path: Path) -> None:
     """The folder and the file, readable by this user only: run ids and account names are nobody else's business."""
     path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _refuse_other_names(path: Path, where: str) -> None:
+    """SQLite keeps its log beside the name that a file was opened by: two processes that open one file by two names
+    each have a log of their own, and destroy each other's records."""
+    if os.stat(path).st_nlink > 1:
+        raise LedgerError(
+            f"{where}: the file has another name as well (a hard link), under which records get lost; remove that, or "
+            "make a copy of the file and use the copy"
+        )
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ wait for the thread share a transaction (`together`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 from collections import defaultdict
@@ -28,13 +29,13 @@ from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
 from watchdog.errors import LedgerError, of_system
 from watchdog.ledger import schema
+from watchdog.ledger.lease import Lease
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
+from watchdog.ledger.schema import WRITES
 from watchdog.ledger.together import GroupCommit
 
 T = TypeVar("T")
 
-#: An execution option of connections that are going to write.
-WRITES = "ledger_writes"
 #: Sources asked for in one query: few enough bound variables for any database, and few enough rows that a record of an
 #: abort does not wait long for the thread.
 _SOURCES_MAX = 20
@@ -57,25 +58,38 @@ class SqlLedger:
     """The `Ledger` port over an engine whose tables are there (`migrate`).
 
     `guard` is called before every write and raises LedgerError if the store must not be written; `where` names the
-    store in messages.
+    store in messages. `lease`: that this process owns the store, without which it writes nothing; None for a guest.
     """
 
-    def __init__(self, engine: sa.Engine, where: str, guard: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, engine: sa.Engine, where: str, guard: Callable[[], None] = lambda: None, lease: Lease | None = None
+    ) -> None:
         self._engine = engine
         self._where = where
-        self._writes = GroupCommit(engine.execution_options(**{WRITES: True}), guard)
+        self.lease = lease
+        fence = None if lease is None else lease.check
+        self._writes = GroupCommit(engine.execution_options(**{WRITES: True}), guard, fence)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._closing = False
 
     async def close(self) -> None:
-        """Finish what waits to be written and let go of the file. Closing it again does nothing."""
+        """Finish what waits to be written, own the store no more, let go of the file. Closing it again does nothing."""
         if self._closing:
             return
         self._closing = True
+        if self.lease is not None:
+            # Where that cannot be written, the lock file is proof enough for the next one.
+            with contextlib.suppress(LedgerError):
+                await self._write(self.lease.release)
         # In the thread as well: the last connection to a SQLite file moves its journal into it.
         disposed = self._thread.submit(self._engine.dispose)
         self._thread.shutdown(wait=False)
         await asyncio.wrap_future(disposed)
+
+    async def renew(self) -> None:
+        """Give a sign of life, as the owner of the store must. LedgerError if it is so no more (`lease.lost`)."""
+        if self.lease is not None:
+            await self._write(self.lease.renew)
 
     # Aborts
 

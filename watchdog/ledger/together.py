@@ -55,9 +55,12 @@ class GroupCommit:
     raises if the store must not be written.
     """
 
-    def __init__(self, engine: sa.Engine, guard: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: sa.Engine, guard: Callable[[], None], fence: Callable[[sa.Connection], None] | None = None
+    ) -> None:
         self._engine = engine
         self._guard = guard
+        self._fence = fence
         # Filled by the event loop, emptied by the thread: both ends of a deque may be used at once.
         self._waiting: deque[_Write] = deque()
 
@@ -127,6 +130,8 @@ class GroupCommit:
             try:
                 connection = stack.enter_context(self._engine.begin())
                 self._guard()
+                if self._fence is not None:
+                    self._fence(connection)
             except Exception as error:
                 raise _UnusableError from error
             yield connection

@@ -15,7 +15,8 @@ from watchdog.net.budget import (
     Quota,
     RateBudget,
 )
-from watchdog.net.error_body import UNREADABLE, OwnError, says_anything
+from watchdog.net.error_body import OwnError, says_anything
+from watchdog.net.lenient import UNREADABLE
 from watchdog.net.session import IN_FLIGHT_MAX, Answer, Call, Net, Session, path_segment
 from watchdog.net.token import Token
 

@@ -15,18 +15,23 @@ import httpx
 from watchdog.errors import ConfigurationError
 from watchdog.net.proxies import proxy_for
 from watchdog.net.trust import trust
+from watchdog.redaction import Redactor
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 15.0
 
 
 class Client:
-    """Sends requests of httpx, within `timeout`, through the proxies of the environment. Close it with `aclose`."""
+    """Sends requests of httpx, within `timeout`, through the proxies of the environment, whose passwords `redactor`
+    learns. Close it with `aclose`."""
 
-    def __init__(self) -> None:
+    def __init__(self, redactor: Redactor) -> None:
         self.timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self.is_closed = False
         self._environment = getproxies()
+        for kind, address in self._environment.items():
+            if kind != "no":
+                redactor.add_address(address)
         self._transports: dict[str | None, httpx.AsyncBaseTransport] = {}
         self._ways: dict[tuple[bytes, bytes], httpx.AsyncBaseTransport] = {}
 

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from watchdog.errors import (
     BadAnswer,
     CredentialsRefused,
@@ -23,12 +21,11 @@ from watchdog.errors import (
     Refused,
     ServerFault,
 )
+from watchdog.net.lenient import UNREADABLE, decode
 
 #: Whether JSON of this content is how a platform words an error.
 OwnError = Callable[[Mapping[str, Any]], bool]
 
-#: What decoding a body may raise: broken JSON, JSON of another shape, broken UTF-8, brackets without end.
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 WEB_PAGE = "a web page instead of JSON"
 #: Apify's word for a 404 of something that is not there, or that this token may not see.
 _MAYBE_DENIED = "record-or-token-not-found"
@@ -70,7 +67,7 @@ def read_error(body: bytes, is_own: OwnError) -> ErrorBody:
     if is_web_page(body):
         return ErrorBody(is_web_page=True)
     try:
-        data = msgspec.json.decode(body)
+        data, _ = decode(body, object)
     except UNREADABLE:
         return ErrorBody()
     if not isinstance(data, dict):

@@ -34,7 +34,6 @@ from watchdog.errors import (
 from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
 from watchdog.net.client import Client
 from watchdog.net.error_body import (
-    UNREADABLE,
     WEB_PAGE,
     ErrorFacts,
     OwnError,
@@ -44,20 +43,26 @@ from watchdog.net.error_body import (
     says_anything,
 )
 from watchdog.net.headers import Told
+from watchdog.net.lenient import UNREADABLE, Flaws, describe
+from watchdog.net.lenient import decode as decode_leniently
 from watchdog.net.token import Token
+from watchdog.net.unpacking import read_body
+from watchdog.redaction import MASK, UNMISTAKABLE, Redactor
 
 T = TypeVar("T")
 
 #: For a whole answer: a server that drips a byte a second never trips the read time-out.
 TOTAL_TIMEOUT_S = 30.0
-#: An answer larger than this is not one of the documented ones.
+#: An answer larger than this, packed or unpacked, is not one of the documented ones.
 BODY_MAX_BYTES = 64 * 1024 * 1024
 #: For each priority of an account: what waits for a slow answer holds up only its equals.
 IN_FLIGHT_MAX = 32
 READ_ATTEMPTS = 3
 #: A platform that wants to be left alone for longer than this is not asked again within the same call.
 PATIENCE_S = 10.0
-#: What httpx can unpack without further packages, and the rest that goes with every request.
+#: So many different sentences about flawed answers are remembered, to be told once.
+_TOLD_MAX = 500
+#: What we can unpack, and the rest that goes with every request.
 _HEADERS = (
     (b"Accept", b"application/json"),
     (b"Accept-Encoding", b"gzip, deflate"),
@@ -92,12 +97,14 @@ class Call:
 
 
 class Net:
-    """What all sessions share: the clock, the observer, the client. Close it with `aclose`."""
+    """What all sessions share: the clock, the observer, the client, and the redactor, which learns every secret that
+    is sent. Close it with `aclose`."""
 
-    def __init__(self, clock: Clock, observer: Observer) -> None:
+    def __init__(self, clock: Clock, observer: Observer, redactor: Redactor | None = None) -> None:
         self.clock = clock
         self.observer = observer
-        self.client = Client()
+        self.redactor = redactor or Redactor()
+        self.client = Client(self.redactor)
 
     def session(
         self,
@@ -141,11 +148,14 @@ class Session:
         self._net = net
         self._scheme = scheme
         self._token = token
+        net.redactor.add(token.secret)
         self._is_own_error = is_own_error
         #: The token that a good answer has come to.
         self._good: SecretStr | None = None
         self._headers: tuple[SecretStr, list[tuple[bytes, bytes]]] | None = None
         self._told_trouble = ""
+        #: Sentences of late, the oldest first.
+        self._told_flaws: dict[str, None] = {}
         self._in_flight = {priority: asyncio.Semaphore(IN_FLIGHT_MAX) for priority in Priority}
 
     @property
@@ -184,12 +194,28 @@ class Session:
         raise ValueError(f"a call needs at least one attempt: {call.attempts}")
 
     def decode(self, call: Call, answer: Answer, shape: type[T]) -> T:
-        """The body as `shape`; `BadAnswer` says in what way it is not."""
+        """The body as `shape`; `BadAnswer` says in what way it is not. What is no strict JSON is read as far as it
+        goes, and told of."""
         try:
-            return msgspec.json.decode(answer.body, type=shape)
+            value, flaws = decode_leniently(answer.body, shape)
         except UNREADABLE as error:
             wrong = self._safe(_what_is_wrong(answer.body, error))
             raise BadAnswer(f"{self._where(call)}: {wrong}", account=self.account) from error
+        if flaws:
+            self._tell_flaws(call, flaws)
+        return value
+
+    def _tell_flaws(self, call: Call, flaws: Flaws) -> None:
+        """Once for the same flaws in the same place, not at every look."""
+        where = self._where(call)
+        text = f"{where}: the answer has {self._safe(describe(flaws))}; the rest of it is used"
+        is_new = text not in self._told_flaws
+        self._told_flaws.pop(text, None)
+        self._told_flaws[text] = None
+        if len(self._told_flaws) > _TOLD_MAX:
+            del self._told_flaws[next(iter(self._told_flaws))]
+        if is_new:
+            self._net.observer.notice(Trouble(text, account=self.account))
 
     async def _send_once(self, call: Call) -> Answer:
         """Sent once more if the token was refused and another one lies where it came from: it was replaced."""
@@ -205,6 +231,8 @@ class Session:
         """Read the token again; whether there is another one to try. That it cannot be read is told once."""
         try:
             is_new = await self._token.renew(refused)
+            # Those of before stay secret: they may be good still, and texts may hold them.
+            self._net.redactor.add(self._token.secret)
         except ConfigurationError as error:
             trouble = f"the platform refuses the token, and it cannot be read again: {error}"
             if trouble != self._told_trouble:
@@ -268,7 +296,7 @@ class Session:
         if not response.is_success:
             raise self._error(call, token, status, body, told)
         self._good = token
-        return Answer(body, self.clock.now())
+        return Answer(_without(token, body), self.clock.now())
 
     def _tell(self, call: Call, status: int, seconds: float) -> None:
         state = self.budget.state(call.family)
@@ -286,11 +314,13 @@ class Session:
 
     async def _transfer(self, call: Call, headers: list[tuple[bytes, bytes]]) -> tuple[httpx.Response, bytes, datetime]:
         url = self.base_url + call.path
-        request = httpx.Request(call.method, url, params=call.params, headers=headers, json=call.json)
+        # What we write onto a run is there for all to see who see the run.
+        json = None if call.json is None else self._net.redactor.value(call.json)
+        request = httpx.Request(call.method, url, params=call.params, headers=headers, json=json)
         response = await self._net.client.send(request)
         at = self.clock.now()
         try:
-            return response, await _body(response, request), at
+            return response, await read_body(response, request, BODY_MAX_BYTES), at
         finally:
             await response.aclose()
 
@@ -349,8 +379,8 @@ class Session:
         return error_of(said, facts)
 
     def _redacted(self, text: str) -> str:
-        """The text without our token, if it came back in any of its usual forms."""
-        return self._token.redact(text)
+        """The text without secrets, if one came back in any of its usual forms."""
+        return self._net.redactor.text(text)
 
     def _safe(self, text: str) -> str:
         """Foreign text made fit for logs: short, one line, and without our token if the server echoed it."""
@@ -370,15 +400,10 @@ _NEVER_SENT = (
 )
 
 
-async def _body(response: httpx.Response, request: httpx.Request) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_bytes():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > BODY_MAX_BYTES:
-            raise httpx.DecodingError("the answer is larger than any documented one", request=request)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+def _without(token: SecretStr, body: bytes) -> bytes:
+    """The body without our token, should the platform show it in a name or a text that we keep."""
+    plain = token.get_secret_value().encode()
+    return body.replace(plain, MASK.encode()) if len(plain) >= UNMISTAKABLE and plain in body else body
 
 
 def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:

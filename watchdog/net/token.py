@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
-from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
@@ -23,9 +21,6 @@ class Token:
         self.secret = secret
         self._read = read
         self._learned = learned
-        # Those of before stay secret: they may be good still, and texts may hold them.
-        self._known = [secret]
-        self._pattern = _pattern(self._known)
         self._turn = asyncio.Lock()
 
     async def renew(self, used: SecretStr) -> bool:
@@ -44,20 +39,4 @@ class Token:
             return
         if self._learned is not None:
             self._learned(secret)
-        self._known.append(secret)
-        self._pattern = _pattern(self._known)
         self.secret = secret
-
-    def redact(self, text: str) -> str:
-        """The text without this token and those of before, in any of their usual forms."""
-        return self._pattern.sub("***", text) if self._pattern else text
-
-
-def _pattern(secrets: list[SecretStr]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret.get_secret_value())} - {""}
-    longest_first = sorted(forms, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
-
-
-def _forms(token: str) -> tuple[str, ...]:
-    return (token, quote(token, safe=""), quote_plus(token), repr(token)[1:-1], token.replace("\\", "\\\\"))

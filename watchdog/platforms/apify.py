@@ -23,7 +23,7 @@ from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
-from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, text
+from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, read_items, text
 
 NAME = "apify"
 BASE_URL = "https://api.apify.com"
@@ -323,13 +323,8 @@ class Apify:
         """A page with something in it that is not as documented: a bad item hurts only itself, a bad figure only that
         figure."""
         page = self._session.decode(call, answer, _RawPageAnswer).data
-        runs: list[_Listed] = []
-        bad_items: list[str] = []
-        for number, raw in enumerate(page.items):
-            try:
-                runs.append(_as_documented(_with_id(msgspec.json.decode(raw, type=_RunShort))))
-            except UNREADABLE as error:
-                bad_items.append(f"item {number} of the list of runs cannot be read: {error}")
+        items, bad_items = read_items(page.items, _RunShort, "the list of runs")
+        runs = [_as_documented(run) for run in items]
         return _PageRead(runs, bad_items, len(page.items), count(page.total), answer.received_at)
 
     async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
@@ -405,7 +400,8 @@ class Apify:
 
     async def _check_names(self, items: Sequence[msgspec.Raw]) -> str:
         """Whether the token may read the names that rules go by, tried on the newest run."""
-        pairs = {pair for item in items if (pair := _pair_in(item)) is not None}
+        runs, _ = read_items(items, _RunShort, "the list of runs")
+        pairs = {(text(run.act_id), text(run.actor_task_id)) for run in runs}
         await self._names.resolve(pairs)
         return "".join(f"; {sentence}" for sentence in self._names.nameless(pairs))
 
@@ -554,12 +550,6 @@ def _run_path(run_id: str) -> str:
     return f"/v2/actor-runs/{path_segment(run_id)}"
 
 
-def _with_id(run: _RunShort) -> _RunShort:
-    if not run.id:
-        raise msgspec.ValidationError("its id is empty")
-    return run
-
-
 def _as_documented(run: _RunShort) -> _Listed:
     """The same run with every figure that is not as documented unknown."""
     return _Listed(
@@ -572,14 +562,6 @@ def _as_documented(run: _RunShort) -> _Listed:
         meta=_Meta(text(part(run.meta).get("origin"))),
         usage_total_usd=figure(run.usage_total_usd),
     )
-
-
-def _pair_in(item: msgspec.Raw) -> Pair | None:
-    try:
-        run = msgspec.json.decode(item, type=_RunShort)
-    except UNREADABLE:
-        return None
-    return (text(run.act_id), text(run.actor_task_id))
 
 
 def _pairs(run: _RunShort) -> tuple[Pair, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,9 @@ from watchdog.domain.decision import Mode
 from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
 from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, Usage, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
-from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
+from watchdog.net import Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
-from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, percent, seconds, text
+from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, percent, read_items, seconds, text
 
 NAME = "lobstr"
 BASE_URL = "https://api.lobstr.io"
@@ -254,7 +254,8 @@ class Lobstr:
                 continue
             reading.pages += 1
             known = len(reading.squids)
-            squids: Sequence[_Squid] = _read_items(envelope, _Squid, "squid", reading.bad_items)
+            squids, bad_items = read_items(envelope.data, _Squid, "the list of squids")
+            reading.bad_items += bad_items
             reading.squids.update((squid.id, squid) for squid in squids)
             brought_nothing = len(reading.squids) == known and bool(squids)
             if not envelope.data or brought_nothing or _is_last(envelope, page, len(reading.squids)):
@@ -295,7 +296,9 @@ class Lobstr:
             reading.failed[squid.id] = error
             reading.sure = False
             return
-        for run in _read_items(envelope, _Run, f"run of squid {squid.id}", reading.bad_items):
+        runs, bad_items = read_items(envelope.data, _Run, f"the runs of squid {squid.id}")
+        reading.bad_items += bad_items
+        for run in runs:
             if run.id in reading.runs:
                 continue
             reading.runs[run.id] = (squid, run)
@@ -548,19 +551,3 @@ def _is_last(envelope: _Envelope, page: int, seen: int) -> bool:
     if pages is not None or envelope.next is None:
         return True
     return total is not None and seen >= total
-
-
-def _read_items(envelope: _Envelope, shape: type[Any], what: str, bad_items: list[str]) -> list[Any]:
-    """The items that can be read; a sentence for each that cannot."""
-    items = []
-    for number, raw in enumerate(envelope.data):
-        try:
-            item = msgspec.json.decode(raw, type=shape)
-        except UNREADABLE as error:
-            bad_items.append(f"{what}, item {number} of the list, cannot be read: {error}")
-            continue
-        if item.id:
-            items.append(item)
-        else:
-            bad_items.append(f"{what}, item {number} of the list, has no id")
-    return items

@@ -1,11 +1,67 @@
-"""Reading figures and times that platforms write in more than one way. Unreadable is None, never zero."""
+"""Reading items, figures and times that platforms write in more than one way. Unreadable is None, never zero."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from watchdog.net.lenient import REPLACEMENT, UNREADABLE, decode, describe
+
+
+class HasId(Protocol):
+    """An item of a list."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=HasId)
+
+
+def read_items(raws: Iterable[msgspec.Raw], shape: type[Item], what: str) -> tuple[list[Item], list[str]]:
+    """The items of a list that can be read at all, and a sentence for each with something in it that cannot. `what`:
+    the list, as the sentence calls it."""
+    items, sentences = [], []
+    for number, raw in enumerate(raws):
+        try:
+            item, flaws = decode(raw, shape)
+            _check_id(item.id)
+        except UNREADABLE as error:
+            sentences.append(f"item {number} of {what}{_named(raw)} cannot be read: {error}")
+            continue
+        if flaws:
+            sentences.append(f"item {number} of {what} has {describe(flaws)}; the rest of it is used")
+        items.append(item)
+    return items, sentences
+
+
+def _check_id(item_id: str) -> None:
+    if not item_id:
+        raise msgspec.ValidationError("its id is empty")
+    if REPLACEMENT in item_id:
+        raise msgspec.ValidationError("its id holds characters that no JSON has")
+
+
+class _Named(msgspec.Struct):
+    id: Any = None
+
+
+def _named(raw: msgspec.Raw) -> str:
+    """The id of an item that cannot be read otherwise."""
+    try:
+        item_id = decode(raw, _Named)[0].id
+    except UNREADABLE:
+        return ""
+    return f" ({item_id[:_ID_MAX]})" if isinstance(item_id, str) and item_id else ""
+
+
+#: So much of an id is told.
+_ID_MAX = 64
 
 #: A request for an abort that could not be sent within so many seconds is not sent: the look before it is too old.
 ABORT_PATIENCE_S = 5.0

@@ -13,7 +13,7 @@ from apscheduler.job import Job
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
-from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
+from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError, WatchdogError
 from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
@@ -85,6 +85,7 @@ class Daemon:
         self._clock = clock
         self._services = services
         self._stop = asyncio.Event()
+        self._reason: WatchdogError | None = None
         self._ticker = Ticker(self._surprised)
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +95,11 @@ class Daemon:
 
     def stop(self) -> None:
         """Ask for the end; `run` returns soon after."""
+        self._stop.set()
+
+    def stand_down(self, error: WatchdogError) -> None:
+        """Ask for the end, which `run` raises this at: somebody else keeps watch."""
+        self._reason = error
         self._stop.set()
 
     async def reload(self) -> None:
@@ -115,7 +121,7 @@ class Daemon:
         `systemd` is told how it goes.
 
         Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
-        platform are told, and tried again.
+        platform are told, and tried again. Raises what `stand_down` was told.
         """
         self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
@@ -126,6 +132,8 @@ class Daemon:
             stack.push_async_callback(self._wind_down, close_s)
             await self._until_stopped(self._begin())
             await self._stop.wait()
+        if self._reason is not None:
+            raise self._reason
 
     async def _begin(self) -> None:
         await self._first()

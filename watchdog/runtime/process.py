@@ -52,6 +52,16 @@ class _Sturdy(io.FileIO):
         return written
 
 
+class _Text(io.TextIOWrapper):
+    """Whatever is printed passes `redact` first, in whichever of the streams."""
+
+    redact: Callable[[str], str] = staticmethod(str)
+
+    def write(self, text: str, /) -> int:
+        super().write(_Text.redact(text))
+        return len(text)
+
+
 class Streams:
     """Standard output and error in place of Python's own. Where one is closed, what is written to it is lost, and no
     file that is opened later gets its number."""
@@ -67,6 +77,10 @@ class Streams:
         sys.stdout = _text(self._out, sys.stdout, line_buffering=self._out.isatty())
         sys.stderr = _text(self._err, sys.stderr, line_buffering=True)
 
+    def redact_with(self, redact: Callable[[str], str]) -> None:
+        """Print nothing from now on but what this leaves of it."""
+        _Text.redact = staticmethod(redact)
+
     def flush(self) -> OSError | None:
         """Write what waits; why standard output could not be written, if it could not."""
         for stream in (sys.stdout, sys.stderr):
@@ -78,7 +92,7 @@ def _text(raw: _Sturdy, before: io.TextIOBase | object | None, *, line_buffering
     encoding = getattr(before, "encoding", None) or "utf-8"
     if codecs.lookup(encoding).name == "ascii":
         encoding = _PLAIN_ASCII
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, PLAINLY, line_buffering=line_buffering)
+    return _Text(io.BufferedWriter(raw), encoding, PLAINLY, line_buffering=line_buffering)
 
 
 def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:

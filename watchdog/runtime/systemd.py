@@ -41,10 +41,11 @@ class Systemd:
     """The service manager at the other end of the socket, if there is one.
 
     `watchdog_s`: it wants a ping at least this often, in seconds; None if it wants none (WATCHDOG_USEC is not set, or
-    WATCHDOG_PID names another process; sd_watchdog_enabled(3)).
+    WATCHDOG_PID names another process; sd_watchdog_enabled(3)). `redact` takes secrets out of what is told.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ, redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self._failed = False
         self._address = self._address_in(environ.get("NOTIFY_SOCKET", ""))
         self.watchdog_s = self._watchdog_s(environ) if self._address else None
@@ -113,7 +114,7 @@ class Systemd:
         """Send one message, after those that are owed; `must` is for those that make a difference for good."""
         if self._address is None:
             return
-        self._owed.append("\n".join(lines))
+        self._owed.append(self._redact("\n".join(lines)))
         while self._owed and self._sent(self._owed[0]):
             del self._owed[0]
         if self._owed and not must:

@@ -8,7 +8,7 @@ one block of text per family, renewed only after a change. Sums can be exact (se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -31,13 +31,16 @@ class Family(Collector):
     """One metric with all its series. `name` is the full name (a counter's with `_total`), `labels` the label names.
 
     Every method that names a series takes its label values in the order of `labels`; a series that is not there yet
-    is born by it.
+    is born by it. `redact` takes secrets out of label values.
     """
 
     type = ""
 
-    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str] = (), redact: Callable[[str], str] = str
+    ) -> None:
         self.name = name
+        self._redact = redact
         self.help_text = help_text
         self.labels = tuple(labels)
         self._lines: dict[Labels, str] = {}
@@ -75,7 +78,7 @@ class Family(Collector):
         self._block = None
 
     def _names(self, labels: Labels) -> dict[str, str]:
-        return dict(zip(self.labels, labels, strict=True))
+        return dict(zip(self.labels, map(self._redact, labels), strict=True))
 
     def _braced(self, labels: Labels, **more: str) -> str:
         pairs = self._names(labels) | more
@@ -86,8 +89,10 @@ class Family(Collector):
 class _Scalars(Family):
     """A family with one number a series."""
 
-    def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
-        super().__init__(name, help_text, labels)
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str] = (), redact: Callable[[str], str] = str
+    ) -> None:
+        super().__init__(name, help_text, labels, redact)
         self._values: dict[Labels, Amount] = {}
         self._heads: dict[Labels, str] = {}
 
@@ -154,8 +159,15 @@ class Histogram(Family):
 
     type = "histogram"
 
-    def __init__(self, name: str, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        super().__init__(name, help_text, labels)
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        super().__init__(name, help_text, labels, redact)
         self._bounds = tuple(bounds)
         self._marks = (*map(number, self._bounds), "+Inf")
         self._observed: dict[Labels, _Observed] = {}

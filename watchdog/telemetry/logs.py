@@ -18,8 +18,10 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from watchdog.escapes import escaped
+from watchdog.redaction import Redactor
 from watchdog.telemetry.log_observer import LogObserver
-from watchdog.telemetry.redaction import Redactor
+from watchdog.telemetry.outlet import Outlet, outlet_of_stderr
 
 __all__ = ["LogFormat", "LogObserver", "Redactor", "configure_logging"]
 
@@ -38,17 +40,22 @@ def configure_logging(
     level: int | str = "info",
     redactor: Redactor | None = None,
 ) -> Redactor:
-    """Send every log line of the process to `stream` (default: stderr), and return the redactor to give tokens to.
+    """Send every log line of the process to `stream`, and return the redactor to give tokens to.
 
+    The default is stderr, which then is written by a thread (`watchdog.telemetry.outlet`), as is what else is printed
+    there: nobody waits for whoever should read it.
     `auto` is text on a terminal and JSON elsewhere; colours only on a terminal, and not if `NO_COLOR` is set.
     """
+    outlet = outlet_of_stderr() if stream is None else None
     stream = sys.stderr if stream is None else stream
     redactor = Redactor() if redactor is None else redactor
     number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level
-    handler = _Handler(stream)
+    handler = _Handler(stream, outlet)
     handler.setFormatter(_formatter(_renderer(log_format, stream), redactor, with_traceback=number <= logging.DEBUG))
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    if outlet is not None:
+        outlet.describe_loss = handler.describe_loss
     root.setLevel(number)
     _quieten(number)
     structlog.configure(
@@ -81,14 +88,30 @@ def _renderer(log_format: LogFormat, stream: TextIO) -> Any:
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes lines, and stays silent where it cannot: the standard complaint would print the event unredacted."""
 
+    def __init__(self, stream: TextIO, outlet: Outlet | None) -> None:
+        super().__init__(stream)
+        self._outlet = outlet
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + self.terminator
             encoding = getattr(self.stream, "encoding", None) or "utf-8"
-            self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+            encoded = line.encode(encoding, "backslashreplace")
+            if self._outlet is not None:
+                # Whole lines, whatever the buffers of the stream would make of long ones.
+                self._outlet.put(encoded)
+                return
+            self.stream.write(encoded.decode(encoding))
             self.flush()
         except Exception:  # noqa: BLE001  # a full disk or a closed pipe must not stop the daemon
             self.handleError(record)
+
+    def describe_loss(self, lines: int) -> str:
+        """The line that stands in the place of those that were lost."""
+        event = {"event": "lines of the log are lost: nobody read them, or they could not be written", "lines": lines}
+        of_structlog = {"msg": event, "_logger": None, "_name": "warning"}
+        level = {"levelno": logging.WARNING, "levelname": "WARNING"}
+        return self.format(logging.makeLogRecord({"name": "budget_watchdog", **level, **of_structlog}))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the standard library's name
         """Nothing: there is no better place to say it."""
@@ -133,8 +156,6 @@ def _as_json(logger: object, method: str, event: _Event) -> str:
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31;1"}
 _PLAIN = re.compile(r"[^\s\"'=\\\x00-\x1f]+")
-#: What json.dumps leaves alone and a terminal or a log reader may take for a line's end or a command.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class _Text:
@@ -156,13 +177,9 @@ class _Text:
 
 def _quoted(value: object) -> str:
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        return _escape_unsafe(json.dumps(value, ensure_ascii=False))
-    return _escape_unsafe(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr))
+        return escaped(json.dumps(value, ensure_ascii=False))
+    return escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=repr))
 
 
 def _bare(text: str) -> str:
-    return _escape_unsafe(json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"'))
-
-
-def _escape_unsafe(text: str) -> str:
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return escaped(json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', '"'))

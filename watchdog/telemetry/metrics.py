@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from fractions import Fraction
 from pathlib import PurePath
@@ -92,13 +92,21 @@ _log = logging.getLogger("budget_watchdog.telemetry")
 class Metrics:
     """The Observer that counts. Belongs to one event loop and one registry; never raises from `notice`."""
 
-    def __init__(self, registry: CollectorRegistry | None = None, version: str = __version__) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        version: str = __version__,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self._redact = redact
         self.registry = registry if registry is not None else CollectorRegistry()
         self._accounts: tuple[AccountInfo, ...] = ()
         self._ratio_keys: frozenset[tuple[str, LimitKind]] = frozenset()
         self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._ask_lines_lost: Callable[[], int] = int
+        self._lines_counted = 0
         self._taken_back: dict[tuple[str, Counter], Fraction] = {}
         self._make_abort_families()
         self._make_run_families()
@@ -141,24 +149,31 @@ class Metrics:
         # Exceptions have no names, and what they match may be the id of a run, which no label may hold.
         return self._exception_matched, (entry.section, PurePath(entry.selector.place).name)
 
+    def watch_log(self, lines_lost: Callable[[], int]) -> None:
+        """Ask this at each scrape how many lines of the log were lost so far."""
+        self._ask_lines_lost = lines_lost
+
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The answer to a scrape with this Accept header: the body and its content type."""
+        lost = self._ask_lines_lost()
+        self._lines_lost.add((), lost - self._lines_counted)
+        self._lines_counted = lost
         return render(self.registry, accept)
 
     # ---- the metrics
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        family = Counter(PREFIX + name, help_text, labels)
+        family = Counter(PREFIX + name, help_text, labels, self._redact)
         self.registry.register(family)
         return family
 
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
-        family = Gauge(PREFIX + name, help_text, labels)
+        family = Gauge(PREFIX + name, help_text, labels, self._redact)
         self.registry.register(family)
         return family
 
     def _histogram(self, name: str, help_text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-        family = Histogram(PREFIX + name, help_text, labels, bounds)
+        family = Histogram(PREFIX + name, help_text, labels, bounds, self._redact)
         self.registry.register(family)
         return family
 
@@ -271,6 +286,7 @@ class Metrics:
         self._reload_timestamp = self._gauge("reload_timestamp_seconds", "When rules were last loaded with success.")
         self._reloads = self._counter("reloads_total", "Reloads of the rules since the start.", "trigger", "outcome")
         self._admin_calls = self._counter("admin_calls_total", "Admin calls, by what became of them.", "outcome")
+        self._lines_lost = self._counter("log_lines_lost_total", "Lines of the log that nobody took.")
         self._observer_errors = self._counter("observer_errors_total", "Notices that the metrics failed to take.")
         self._build_info = self._gauge("build_info", "What is running; always 1.", "version", "python")
         self._build_info.set((version, platform.python_version()), 1)
@@ -280,6 +296,7 @@ class Metrics:
             gauge.born(())
         self._ledger_writable.set((), 1)
         self._observer_errors.born(())
+        self._lines_lost.born(())
         for trigger in _RELOAD_TRIGGERS:
             for outcome in _RELOAD_OUTCOMES:
                 self._reloads.born((trigger, outcome))

@@ -12,7 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watchdog.domain.arming import summary
-from watchdog.web.admin import BODY_S, AdminCalls, AdminDoor, Door, answer
+from watchdog.redaction import Redactor
+from watchdog.web.admin import BODY_S, AdminCalls, AdminDoor, Door, Outcome, answer
 from watchdog.web.health import Health
 
 #: Takes the Accept header, gives body and content type.
@@ -40,10 +41,18 @@ _START_PAGE = """<!doctype html>
 
 
 def create_app(
-    health: Health, render_metrics: RenderMetrics, calls: AdminCalls, door: Door, *, body_s: float = BODY_S
+    health: Health,
+    render_metrics: RenderMetrics,
+    calls: AdminCalls,
+    door: Door,
+    redactor: Redactor | None = None,
+    *,
+    body_s: float = BODY_S,
 ) -> Starlette:
     """The ASGI application. Every page is for GET and HEAD only and changes nothing; what changes something are the
-    admin calls, for POST only and for those whom `door` lets in. `body_s`: seconds in which a body must be there."""
+    admin calls, for POST only and for those whom `door` lets in. Answers pass `redactor`, but for the metrics, which
+    keep secrets out of their labels themselves. `body_s`: seconds in which a body must be there."""
+    secretive = redactor or Redactor()
 
     async def metrics(request: Request) -> Response:
         body, content_type = render_metrics(request.headers.get("accept", ""))
@@ -52,17 +61,18 @@ def create_app(
     async def healthz(request: Request) -> Response:
         if not health.alive():
             return PlainTextResponse("not working", 503)
-        return PlainTextResponse(f"ok: {summary(health.arming())}")
+        return PlainTextResponse(secretive.text(f"ok: {summary(health.arming())}"))
 
     async def readyz(request: Request) -> Response:
-        return _readiness(health)
+        return _readiness(health, secretive)
 
     async def start_page(request: Request) -> Response:
         return HTMLResponse(_START_PAGE)
 
     def posted(path: str) -> Route:
         async def call(request: Request) -> Response:
-            return answer(await calls[path]())
+            outcome = await calls[path]()
+            return answer(Outcome(outcome.ok, secretive.value(outcome.body)))
 
         return Route(path, call, methods=["POST"])
 
@@ -77,7 +87,7 @@ def create_app(
     return app
 
 
-def _readiness(health: Health) -> Response:
+def _readiness(health: Health, redactor: Redactor) -> Response:
     checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in health.readiness()]
     ready = all(check["ok"] for check in checks)
     arming = health.arming()
@@ -87,7 +97,7 @@ def _readiness(health: Health) -> Response:
         "arming": summary(arming),
         "checks": checks,
     }
-    return JSONResponse(body, status_code=200 if ready else 503)
+    return JSONResponse(redactor.value(body), status_code=200 if ready else 503)
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

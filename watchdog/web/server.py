@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -16,24 +17,22 @@ from typing import NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from watchdog.errors import StartupError
+from watchdog.web.connections import Connection, Listener, Sparing, cut_slow
 
 _BACKLOG = 128
-#: From so many on, requests are answered with 503 ...
-_MAX_CONNECTIONS = 100
-#: ... and beyond so many, connections are cut at once: files left open are what the calls to the platforms need, too.
-_TOO_MANY_CONNECTIONS = 200
-_HANDSHAKE_S = 10.0
 _MAX_HEAD_BYTES = 16 * 1024
 #: Longer than the scrape intervals that matter, so that Prometheus need not connect anew each time.
 _KEEP_ALIVE_S = 65
-#: How long a connection may make no headway: a head that never ends, an answer that nobody reads.
-_PATIENCE_S = 75.0
+#: How long we wait for a client: for its request, and six times as long until it has read an answer. A liveness probe
+#: of Kubernetes that finds no place is not allowed for long.
+_PATIENCE_S = 10.0
+_LOOK_S = 1.0
 #: What `stop` leaves to answers under way, and then to the end of the server itself; together below 1 s.
 _GRACE_S = 0.5
 _LAST_WAIT_S = 0.4
+_uvicorn_log = logging.getLogger("uvicorn.error")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -174,41 +173,30 @@ class _SocketFile:
         return found.st_dev, found.st_ino
 
 
-class _Connection(H11Protocol):
-    """A connection that is cut where there are too many."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > _TOO_MANY_CONNECTIONS:
-            transport.abort()
-
-
 class _Guest(uvicorn.Server):
     """uvicorn without its signal handlers: in `serve`, they are all that this context sets up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.sparing = Sparing()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it, but with less patience for a TLS handshake: connections in one are not counted."""
-        loop, context = asyncio.get_running_loop(), self.config.ssl
-        connection = partial(_Connection, config=self.config, server_state=self.server_state, app_state={})
-        patience_s = None if context is None else _HANDSHAKE_S
-        self.servers = [
-            await loop.create_server(
-                connection, sock=listener, ssl=context, backlog=_BACKLOG, ssl_handshake_timeout=patience_s
-            )
-            for listener in sockets or ()
-        ]
+        """As uvicorn does it, but each connection is counted from its first moment."""
+        context = self.config.ssl
+        connection = partial(Connection, config=self.config, server_state=self.server_state, app_state={})
+        self.servers = [Listener(listener, connection, context, self.sparing) for listener in sockets or ()]  # type: ignore[misc]  # all that is asked of them is to close
         self.started = True
 
 
 class WebServer:
     """Serves an ASGI application on a socket from `bind`, which it owns and closes. For one start and one stop.
 
-    `tls`: the context of an HTTPS server; None is plain HTTP. `patience_s`: seconds after which a connection that makes
-    no headway is dropped.
+    `tls`: the context of an HTTPS server; None is plain HTTP. `patience_s`: how many seconds a client may take for a
+    request; for an answer six times as many.
     """
 
     def __init__(
@@ -232,8 +220,9 @@ class WebServer:
 
     async def start(self) -> None:
         """Returns when requests are answered."""
+        _uvicorn_log.addFilter(self._server.sparing)
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="web server")
-        self._tasks = [serving, asyncio.create_task(self._drop_stuck(), name="web server: stuck connections")]
+        self._tasks = [serving, asyncio.create_task(self._cut_slow(), name="web server: slow connections")]
         while not self._server.started:
             if serving.done():
                 await self.stop()
@@ -255,45 +244,25 @@ class WebServer:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        _uvicorn_log.removeFilter(self._server.sparing)
         self._listener.close()
         if self._file is not None:
             self._file.remove()
 
-    def _connections(self) -> list[H11Protocol]:
-        return [each for each in self._server.server_state.connections if isinstance(each, H11Protocol)]
+    def _connections(self) -> list[Connection]:
+        return [each for each in self._server.server_state.connections if isinstance(each, Connection)]
 
-    async def _drop_stuck(self) -> None:
-        """Cut connections without headway: uvicorn has no time-out for them, and enough of them would keep
-        Prometheus out."""
-        now = asyncio.get_running_loop().time
-        known: dict[H11Protocol, _Headway] = {}
+    async def _cut_slow(self) -> None:
+        """uvicorn has no time-out but for idle connections."""
         while True:
-            await asyncio.sleep(self._patience_s / 5)
-            known = {each: _headway(each, known.get(each), now()) for each in self._connections()}
-            for connection, headway in known.items():
-                if now() - headway.since > self._patience_s:
-                    connection.transport.abort()
-
-
-class _Headway(NamedTuple):
-    """How far a connection has come (its request, bytes still to be read by the client), and since when."""
-
-    cycle: object
-    unread: int
-    since: float
-
-
-def _headway(connection: H11Protocol, before: _Headway | None, now: float) -> _Headway:
-    cycle, unread = connection.cycle, connection.transport.get_write_buffer_size()
-    if before is not None and before.cycle is cycle and before.unread == unread:
-        return before
-    return _Headway(cycle, unread, now)
+            await asyncio.sleep(min(_LOOK_S, self._patience_s / 5))
+            cut_slow(self._connections(), asyncio.get_running_loop().time(), self._patience_s)
 
 
 def _settings(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_Connection,
+        http=Connection,
         ssl_context_factory=None if tls is None else lambda *_: tls,
         ws="none",
         lifespan="off",
@@ -302,7 +271,6 @@ def _settings(app: ASGIApp, tls: ssl.SSLContext | None) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
-        limit_concurrency=_MAX_CONNECTIONS,
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
