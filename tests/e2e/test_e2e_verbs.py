@@ -82,6 +82,47 @@ def test_once_says_when_a_stop_is_not_proven(site: Any) -> None:
     assert "aborting" in done.stdout
 
 
+def test_a_wait_of_nothing_still_sends_the_request_and_records_it(site: Any) -> None:
+    """What is announced is asked for, and nothing of it is lost."""
+    run = site.apify.start_run(curve=lambda ran_s: 0.05)
+    site.fault("delay", "abort", delay_s=0.5)
+    done = site.call("abort", run.id, "--wait", "0")
+    assert done.returncode == 1
+    assert "is under way" in done.stdout
+    assert "requested, and not yet proven to have stopped" in done.stderr
+    assert "budget-watchdog history" in done.stderr
+    assert run.abort_requests == 1
+    (record,) = json.loads(site.call("history", "--json").stdout)["aborts"]
+    assert (record["run"], record["outcome"], record["requests"]) == (run.id, "requested", 1)
+
+
+def test_once_that_does_not_wait_still_sends_its_requests(site: Any) -> None:
+    run = site.apify.start_run(curve=lambda ran_s: 3.0)
+    site.fault("delay", "abort", delay_s=0.5)
+    assert site.call("once", "--wait", "0").returncode == 1
+    assert run.abort_requests == 1
+    (record,) = json.loads(site.call("history", "--json").stdout)["aborts"]
+    assert (record["outcome"], record["rule"]) == ("requested", "cap")
+
+
+def test_once_counts_only_the_runs_that_it_aborted_itself(site: Any) -> None:
+    """What another command has begun is finished and shown, and is not this one's doing."""
+    run = site.apify.start_run(curve=lambda ran_s: 0.05)
+    site.call("abort", run.id, "--wait", "0")
+    done = site.call("once", "--json", "--exit-code", "--wait", "20")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["stopped"] == 0
+    (row,) = found["runs"]
+    assert (row["abort"]["outcome"], row["abort_is_earlier"]) == ("confirmed", True)
+    assert row["response"].startswith("aborted earlier")
+    over = site.apify.start_run(curve=lambda ran_s: 3.0)
+    done = site.call("once", "--json", "--exit-code", "--wait", "20")
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["stopped"] == 1
+    assert over.truth().aborted_by_api
+
+
 # ---- check
 
 

@@ -15,6 +15,7 @@ from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
 from watchdog.cli.ledgers import with_ledger
+from watchdog.cli.proof import await_proof
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.tables import console
 from watchdog.domain.arming import summary
@@ -42,7 +43,7 @@ STOPPED = 3
     type=click.FloatRange(min=0),
     default=90.0,
     show_default=True,
-    help="How many seconds to wait for the proof that aborted runs have stopped.",
+    help="How many seconds to wait for the proof that aborted runs have stopped. The requests are sent in any case.",
 )
 def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: bool, exit_code: bool, wait: float) -> int:
     """Look once at every active run of every account, abort what breaks a rule, wait for the proof that it stopped, and
@@ -52,6 +53,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
 
     Exit code 0 if every account was read and every abort proven, 1 if not, 2 if a token was refused or the
     configuration is wrong. With --exit-code, 3 instead of 0 if a run was stopped, or would be but for the dry run.
+    An abort that was begun before, by another command or a daemon, is finished and shown, but not counted.
     """
     loaded = load(config, rules, dry_run=dry_run)
     redactor = configure_logging(loaded.settings.log_format, level="warning")
@@ -80,12 +82,13 @@ async def _once(
         for override in overrides:
             await app.ledger.add_override(override)
         await app.rulebook.refresh(app.ledger, app.clock.now())
+        earlier = frozenset(abort.id for abort in await app.ledger.open_aborts())
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
         await app.cover()
-        await _await_proof(app, wait_s)
-        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
+        await await_proof(app, wait_s)
+        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now(), earlier)
     # Only now: closing may still log, and no line of the log may stand in the table.
     if as_json:
         click.echo(json.dumps(_as_json(app, found), indent=2))
@@ -125,14 +128,6 @@ def _show(app: App, found: list[view.Row]) -> None:
 
 def _missing(account: str) -> str:
     return f"account {account} could not be read: its runs are missing here"
-
-
-async def _await_proof(app: App, wait_s: float) -> None:
-    try:
-        async with asyncio.timeout(wait_s):
-            await app.enforcer.drain()
-    except TimeoutError:
-        await app.enforcer.close(0.0)
 
 
 def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
