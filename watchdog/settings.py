@@ -439,12 +439,12 @@ def find_ledger(
 
 def find_accounts(
     config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> tuple[tuple[str, ...], Path | None]:
-    """The names of the accounts and the configuration file (if there is one), without their tokens and without judging
-    anything else. Raises ConfigurationError if the file cannot be read."""
+) -> tuple[dict[str, str], Path | None]:
+    """The accounts by name, each with its platform ("": not to be read), and the configuration file (if there is one),
+    without tokens and without judging anything else. Raises ConfigurationError if the file cannot be read."""
     file = find_config(config, environ, search=search)
     document = read_document(file) if file is not None else None
-    return _Loader(document, file, environ, None).account_names(), file
+    return _Loader(document, file, environ, None).account_platforms(), file
 
 
 def setting_problem(
@@ -577,13 +577,15 @@ class _Loader:
             self._problem(detail["loc"], _sentence(detail), at_key=detail["type"] == "extra_forbidden")
         return None
 
-    def account_names(self) -> tuple[str, ...]:
-        """The names that can be read, whatever else is wrong."""
+    def account_platforms(self) -> dict[str, str]:
+        """The names that can be read, whatever else is wrong, each with its platform ("": none that can be read)."""
         self._data = self._file_data()
         self._add_environment()
         self._add_implicit_accounts()
-        names = (account.get("name") for account in self._accounts())
-        return tuple(name for name in names if isinstance(name, str))
+        found = ((account.get("name"), account.get("platform")) for account in self._accounts())
+        return {
+            name: platform if isinstance(platform, str) else "" for name, platform in found if isinstance(name, str)
+        }
 
     # --- sources ---
 

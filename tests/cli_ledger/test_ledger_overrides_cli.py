@@ -85,8 +85,6 @@ def test_an_override_ends_by_itself(desk: Any) -> None:
         ["hold", "r", "--for", "soon"],
         ["hold", "r", "--for", "200000d"],
         ["hold", "", "--for", "1h"],
-        ["hold", " r", "--for", "1h"],
-        ["hold", "r\n", "--for", "1h"],
         ["hold", "\udcff", "--for", "1h"],
         ["hold", "r", "--for", "1h", "--account", ""],
         ["hold", "r", "s", "--for", "1h"],
@@ -319,3 +317,52 @@ def test_resuming_an_account_that_is_not_configured_is_refused(desk: Any) -> Non
     (desk.folder / "budget-watchdog.yaml").write_text(CONFIG)
     desk("pause", "--for", "1h")
     assert desk("resume", "--account", "nobody").code == 2
+
+
+BOTH_PLATFORMS = """accounts:
+  - {name: apify-main, platform: apify, token_env: A}
+  - {name: growth, platform: lobstr, token_env: L}
+rules: rules
+"""
+HEX = "300e1234300e1234300e1234300e12ab"
+DASHED = "300E1234-300e-1234-300e-1234300e12ab"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["janedoe/maps"], "and run_id has only letters and digits"),
+        (["janedoe~maps"], "and run_id has only letters and digits"),
+        ([HEX.upper()], f"ids of lobstr are in lower case; write {HEX}"),
+        ([DASHED], f"ids of lobstr have no '-'; write {HEX}"),
+        (["HG7#ML7"], "'HG7#ML7' holds '#'"),
+    ],
+)
+@pytest.mark.parametrize("verb", [["hold", "--for", "1h"], ["protect"], ["resurrect"], ["abort"]])
+def test_an_id_that_rule_files_refuse_is_refused_here_too(
+    desk: Any, verb: list[str], words: list[str], says: str
+) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(BOTH_PLATFORMS)
+    result = desk(*verb, *words)
+    assert (result.code, says in result.err) == (2, True), result.err
+    assert not desk.path.exists()
+
+
+def test_an_id_of_another_platform_is_doubted_unless_the_ledger_knows_it(desk: Any, make: Any) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text(BOTH_PLATFORMS)
+    result = desk("protect", HEX, "--account", "apify-main")
+    assert result.code == 0
+    assert "does not look like the id of a run (17 letters and digits on Apify)" in result.err
+    assert "does not look like" not in desk("protect", HEX).err
+    desk.save(make("a", run_id=HEX, account="apify-main"))
+    assert not desk("protect", HEX, "--account", "apify-main").err
+
+
+def test_a_plug_in_may_have_any_id(desk: Any) -> None:
+    (desk.folder / "budget-watchdog.yaml").write_text("accounts: [{name: x, platform: crawlhub, token_env: A}]")
+    assert desk("protect", "janedoe/maps").code == 0
+
+
+def test_blanks_around_an_id_are_not_part_of_it(desk: Any) -> None:
+    assert desk("protect", " HG7ML7M8z78YcAPEB\u00a0\n").code == 0
+    assert [run for _, run, _, _ in in_force(desk)] == ["HG7ML7M8z78YcAPEB"]

@@ -14,7 +14,7 @@ from watchdog.app import opened
 from watchdog.cli.common import config_option, load
 from watchdog.cli.ledgers import ledger_option, ledger_path
 from watchdog.cli.proof import await_proof
-from watchdog.cli.target import RUN, configured_accounts, refuse_unknown_account
+from watchdog.cli.target import RUN, configured_accounts, doubt_of_spelling, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
 from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
@@ -53,7 +53,10 @@ def command(
     A daemon that is running on the ledger does the work; if there is none, this command does. Exit code 0 if the run
     is proven to have stopped (or had stopped already), 1 otherwise.
     """
-    refuse_unknown_account(account, configured_accounts(config, needed=address is None))
+    known = configured_accounts(config, needed=address is None)
+    refuse_unknown_account(account, known)
+    if doubt := doubt_of_spelling(run_id, account, known):
+        click.echo(f"warning: {doubt}", err=True)
     mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
     order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, reason)
     path = ledger_path(config, address)

@@ -16,7 +16,7 @@ from rich.text import Text
 from watchdog.cli.duration import DURATION
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, escaped
-from watchdog.cli.target import RUN, Accounts, configured_accounts, doubts, refuse_unknown_account
+from watchdog.cli.target import RUN, Accounts, configured_accounts, doubt_of_spelling, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.ledger.opening import OpenLedger, daemon_is_running
 
@@ -159,6 +159,8 @@ def _add(
 ) -> None:
     known = configured_accounts(config, needed=address is None)
     refuse_unknown_account(account, known)
+    if run_id is not None:
+        doubt_of_spelling(run_id, account, known)  # before a ledger is made for it
     now = datetime.now(UTC)
     until = None if for_s is None else now + timedelta(seconds=for_s)
     override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, reason)

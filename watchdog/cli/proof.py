@@ -21,7 +21,7 @@ async def await_proof(app: App, wait_s: float) -> None:
     await asyncio.wait({proven}, timeout=wait_s)
     end_s = asyncio.get_running_loop().time() + REQUEST_S
     while any(map(_is_unasked, app.enforcer.open_aborts)) and asyncio.get_running_loop().time() < end_s:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.wait({proven}, timeout=_LOOK_S)
     if not proven.done():
         await app.enforcer.close(0.0)
     await proven

@@ -44,8 +44,8 @@ _WORST = (VerdictKind.BREACH, VerdictKind.UNKNOWN, VerdictKind.WARNING, VerdictK
 @dataclass(frozen=True, slots=True)
 class Row:
     """One run: the newest snapshot, its verdicts, and what is being done about it: its abort, or `responses`, a
-    response with a note for people each. `mode` is how it would be aborted. `is_earlier`: the abort was begun by another
-    command or a daemon, and is only followed up here."""
+    response with a note for people each. `mode` is how it would be aborted. `is_earlier`: the abort was begun by
+    another command or a daemon, and is only followed up here."""
 
     snapshot: Snapshot
     verdicts: tuple[Verdict, ...]
