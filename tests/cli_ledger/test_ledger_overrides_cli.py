@@ -331,8 +331,8 @@ DASHED = "300E1234-300e-1234-300e-1234300e12ab"
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["janedoe/maps"], "and run_id has only letters and digits"),
-        (["janedoe~maps"], "and run_id has only letters and digits"),
+        (["janedoe/maps"], "a run's id has only letters, digits, '-' and '_'"),
+        (["janedoe~maps"], "a run's id has only letters, digits, '-' and '_'"),
         ([HEX.upper()], f"ids of lobstr are in lower case; write {HEX}"),
         ([DASHED], f"ids of lobstr have no '-'; write {HEX}"),
         (["HG7#ML7"], "'HG7#ML7' holds '#'"),
