@@ -349,6 +349,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
     """One abort for scripts: the whole record, times in ISO 8601 UTC."""
     saving = abort.saving
     final = abort.final.usage if abort.final else None
+    has_limit = abort.limit is not None  # one by hand has none, and its figures say nothing
     return {
         "id": abort.id,
         "account": abort.account,
@@ -357,8 +358,8 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "source": abort.source,
         "rule": abort.rule,
         "limit": abort.limit_label,
-        "allowed": abort.limit_value,
-        "used": abort.used_at_detection,
+        "allowed": abort.limit_value if has_limit else None,
+        "used": abort.used_at_detection if has_limit else None,
         "mode": abort.mode.value,
         "outcome": abort.state.value,
         "used_at_request": abort.used_at_request,
