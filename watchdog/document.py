@@ -474,6 +474,8 @@ def _duration_hint(text: str) -> str:
         return f"must not be negative, but is {shown(text)}"
     if isinstance(resolve(text), int | float) and not isinstance(resolve(text), bool) and text[0].isdigit():
         return f"write a unit: {shown(text, quote='')}s"
+    if re.search("[0-9],[0-9]", text) and _DURATION.fullmatch(with_point := text.replace(",", ".")):
+        return f"write {with_point}"
     return f"must be {_EXAMPLES}, not {shown(text)}"
 
 

@@ -92,6 +92,9 @@ def _check_name(name: str) -> str:
 
 
 def _check_variable(name: str) -> str:
+    bare = re.sub(r"^\$\{?|\}$|^%|%$", "", name)
+    if bare != name and re.fullmatch(r"[A-Z][A-Z0-9_]{0,60}", bare):
+        raise ValueError(f"is the name of a variable: write it without the {name[0]}: {bare}")
     if not _VARIABLE.fullmatch(name):
         raise ValueError("must be the name of an environment variable, not the token itself")
     return name
@@ -141,6 +144,11 @@ def _check_base_url(url: str) -> str:
     if "?" in url or "#" in url:
         raise ValueError("must not hold a query ('?') or a fragment ('#')")
     return url.rstrip("/")
+
+
+def _text_of_port(value: object) -> object:
+    """A bare port as the text it was, so that the sentence is about what is missing."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _check_listen(text: str) -> str:
@@ -286,7 +294,7 @@ class Settings(BaseSettings):
     # Not in the repr: the address of a database server may hold a password.
     ledger: Annotated[str, NonEmpty] = Field(default="auto", repr=False)
     retention: Annotated[timedelta, BeforeValidator(_read_retention)] = timedelta(days=90)
-    listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9877"
+    listen: Annotated[str, BeforeValidator(_text_of_port), AfterValidator(_check_listen)] = "127.0.0.1:9877"
     web: WebSettings = WebSettings()
     dry_run: bool = False
     log_format: Literal["auto", "text", "json"] = "auto"

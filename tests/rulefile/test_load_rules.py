@@ -238,7 +238,7 @@ def test_an_account_on_the_other_platform(tmp_path: Path) -> None:
 
 def test_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
     text = "rules: [{name: x, match: {%s}, limits: {max_credits: 1}, resurrect: true}" + REST + "]"
-    expected = ["rule 'x': resurrect has no effect on lobstr, which has one abort mode"]
+    expected = ["rule 'x': resurrect has no effect: lobstr can only abort in one way"]
     for match in ("platform: lobstr", "squid: s", "account: lobstr-main"):
         assert [problem.message for problem in load(tmp_path, text % match, APIFY, LOBSTR).warnings] == expected
     for match in ("platform: apify", "", "account: apify-main", 'platform: "*"'):

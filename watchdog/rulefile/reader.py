@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
+from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
 from watchdog.hints import after_unknown, suggestion
@@ -16,6 +18,7 @@ from watchdog.rulefile.values import (
     MAX_NAME,
     Desk,
     Findings,
+    cut_by_comma,
     name_fault,
     read_bool,
     read_choice,
@@ -59,7 +62,7 @@ class FileReader:
         if self._document.root is None:
             return
         desk = Desk(self._document, findings)
-        table = read_table(self._document.root, "a rule file", FILE_KEYS, desk)
+        table = read_table(self._document.root, "a rule file", FILE_KEYS, desk, self._elsewhere("file"))
         for entry in table.entries if table else ():
             if entry.key in FILE_KEYS:
                 self._section(entry, desk)
@@ -91,12 +94,12 @@ class FileReader:
 
     def _rule(self, node: Node, desk: Desk) -> None:
         before = len(desk.findings.errors)
-        table = read_table(node, "a rule", RULE_KEYS, desk)
+        table = read_table(node, "a rule", RULE_KEYS, desk, self._elsewhere("rule"))
         if table is None:
             return
         name = self._name(table, desk)
         selector = self._selector(table.get("match"), desk, table)
-        limits = _limits(table, desk)
+        limits = self._limits(table, desk)
         resurrect = _optional_bool(table.get("resurrect"), desk)
         never_exceed = _optional_bool(table.get("never_exceed"), desk)
         action = _action(table.get("action"), desk)
@@ -111,6 +114,30 @@ class FileReader:
             place = (self._document.file, table.line)
             self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, never_exceed, *place))
 
+    def _elsewhere(self, level: str) -> dict[str, str]:
+        """Where each key belongs that is ours, but not of this level."""
+        of_rule = dict.fromkeys(("name", "never_exceed", "action", "resurrect"), "belongs to the rule itself")
+        own = {
+            "file": {key: "belongs to an entry of rules" for key in RULE_KEYS if key not in FILE_KEYS},
+            "rule": {"protect": "belongs beside rules, at the left margin", "reason": "belongs to an entry of protect"},
+            "exception": {},
+        }.get(level, {key: f"{place}, beside {level}" for key, place in of_rule.items()})
+        of_a_rule = " of a rule" if level in ("file", "exception") else ""
+        limits = dict.fromkeys(LIMIT_KEYS, f"belongs under limits{of_a_rule}")
+        match = dict.fromkeys(self._around.keys, f"belongs under match{' of a rule' if level == 'file' else ''}")
+        return match | limits | own
+
+    def _limits(self, table: Table, desk: Desk) -> dict[LimitKind, float]:
+        entry = table.get("limits")
+        node = entry.value if entry else None
+        if entry is None and any(table.get(key) for key in LIMIT_KEYS):
+            return {}  # which has been told: they stand in the rule itself
+        if node is None or _is_empty(node):
+            desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
+            return {}
+        limits = read_table(node, "limits", LIMIT_KEYS, desk, self._elsewhere("limits"))
+        return _amounts(limits, desk) if limits else {}
+
     def _name(self, table: Table, desk: Desk) -> str | None:
         entry = table.get("name")
         if entry is None:
@@ -122,11 +149,16 @@ class FileReader:
             if fault is not None:
                 desk.error(entry.value, f"name {fault}")
             return None
+        if name == MANUAL:
+            desk.error(entry.value, f"the name '{MANUAL}' is reserved for aborts by hand; choose another")
+            return None
+        place = f"{self._document.file}:{entry.value.line}:{entry.value.column}"
         first = self._harvest.names.get(name)
-        if first is not None:
+        if first == place:
+            desk.error(table, f"duplicate name: '<<' or an alias takes it in from {first}; write one of its own")
+        elif first is not None:
             desk.error(entry.value, f"duplicate name, first used at {first}")
-        else:
-            self._harvest.names[name] = f"{self._document.file}:{entry.value.line}:{entry.value.column}"
+        self._harvest.names.setdefault(name, place)
         return name
 
     def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
@@ -155,14 +187,13 @@ class FileReader:
         if "account" in selector.globs:
             platforms = {account.platform for account in self._around.accounts_of(selector)} or platforms
         if platforms and all(name in PLATFORMS and not PLATFORMS[name].graceful for name in platforms):
-            desk.warn(
-                entry.value, f"resurrect has no effect on {', '.join(sorted(platforms))}, which has one abort mode"
-            )
+            names = ", ".join(sorted(platforms))
+            desk.warn(entry.value, f"resurrect has no effect: {names} can only abort in one way")
 
     # --- protect and resurrect ---
 
     def _protection(self, node: Node, desk: Desk) -> None:
-        table = read_table(node, "an entry of protect", ("match", "reason"), desk)
+        table = read_table(node, "an entry of protect", ("match", "reason"), desk, self._elsewhere("exception"))
         if table is None:
             return
         selector = self._required_selector(table, desk, "protect every run")
@@ -172,7 +203,7 @@ class FileReader:
             self._harvest.protect.append(Protection(selector, reason))
 
     def _resurrection(self, node: Node, desk: Desk) -> None:
-        table = read_table(node, "an entry of resurrect", ("match",), desk)
+        table = read_table(node, "an entry of resurrect", ("match",), desk, self._elsewhere("exception"))
         selector = self._required_selector(table, desk, "mark every run for resurrection") if table else None
         if selector is not None:
             self._harvest.resurrect.append(selector)
@@ -180,7 +211,8 @@ class FileReader:
     def _required_selector(self, table: Table, desk: Desk, effect: str) -> Selector | None:
         entry = table.get("match")
         if entry is None:
-            desk.error(table, "missing key 'match'")
+            if not any(each.key in self._around.keys for each in table.entries):  # that has been told
+                desk.error(table, "missing key 'match'")
             return None
         node = entry.value
         if _is_empty(node):
@@ -199,7 +231,7 @@ class FileReader:
             return None
         before = len(desk.findings.errors)
         known = self._around.keys
-        table = read_table(entry.value, "match", known, desk)
+        table = read_table(entry.value, "match", known, desk, self._elsewhere("match"))
         if table is None:
             return None
         read = {key.key: read_globs(key, desk) for key in table.entries if key.key in known}
@@ -283,28 +315,27 @@ def _is_empty(node: Node) -> bool:
     return (isinstance(node, Scalar) and node.value is None) or (isinstance(node, Table) and not node.entries)
 
 
-def _limits(table: Table, desk: Desk) -> dict[LimitKind, float]:
-    entry = table.get("limits")
-    node = entry.value if entry else None
-    if node is None or _is_empty(node):
-        desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
-        return {}
-    limits = read_table(node, "limits", LIMIT_KEYS, desk)
-    return _amounts(limits, desk) if limits else {}
-
-
 def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
     amounts = {}
+    cut = {each.head for each in cut_by_comma(table).values()}
     for entry in table.entries:
-        if entry.key in LIMIT_KEYS:
-            kind = LimitKind(entry.key)
-            amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
-            if amount == 0 and kind is LimitKind.MAX_DURATION:
-                # On Apify a timeout of 0 means none; here it would end every run.
-                desk.error(entry.value, "max_duration must be longer than 0; leave it out if there is to be no limit")
-            elif amount is not None:
-                amounts[kind] = amount
+        if entry.key not in LIMIT_KEYS or entry.key in cut:
+            continue
+        kind = LimitKind(entry.key)
+        if kind is LimitKind.MAX_DURATION and _is_zero(entry.value):
+            # On Apify a timeout of 0 means none; here it would end every run.
+            written = describe(entry.value).removeprefix("the text ")
+            desk.error(entry.value, f"max_duration: {written} is not 'no limit'; leave the key out for none")
+            continue
+        amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
+        if amount is not None:
+            amounts[kind] = amount
     return amounts
+
+
+def _is_zero(node: Node) -> bool:
+    """Whether it is no time at all, with a unit or without."""
+    return isinstance(node, Scalar) and re.fullmatch(r"[+-]?(0+(\.0*)?(ms|[smhd])?)+", node.raw) is not None
 
 
 def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
