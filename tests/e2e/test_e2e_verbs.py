@@ -254,6 +254,38 @@ def test_online_check_and_once_tell_what_matches_nothing(site: Any) -> None:
     assert not [request for request in site.sim.requests if request.method == "POST"]
 
 
+def test_of_accounts_that_could_not_be_read_nothing_is_claimed(site: Any) -> None:
+    """That an entry matches none of the runs can only be said if the runs that it can mean were seen."""
+    site.write("rules/rules.yaml", WHOLE)
+    site.apify.start_run(curve=lambda ran_s: 0.05)
+    for unread, named in (({"L": "wrong"}, ["rules", "resurrect"]), ({"A": "wrong"}, [])):
+        checked = json.loads(site.call("check", "--online", "--json", **unread).stdout)
+        assert [entry["section"] for entry in checked["unmatched"]] == named
+        assert "each entry matches some" not in site.call("check", "--online", **unread).stdout
+        once = json.loads(site.call("once", "--dry-run", "--json", **unread).stdout)
+        assert [entry["section"] for entry in once["unmatched"]] == named
+
+
+def test_check_calls_the_credits_of_apify_compute_units(site: Any) -> None:
+    site.write(
+        "rules/rules.yaml",
+        """rules:
+  - {name: a, match: {platform: apify}, limits: {max_credits: 400}}
+  - {name: b, match: {actor: x/y}, limits: {max_credits: 1, max_duration: 1ms}}
+  - {name: c, match: {squid: x}, limits: {max_credits: 400}}
+  - {name: d, limits: {max_credits: 1.0e+30, max_cost_usd: 1.0e+30}}
+""",
+    )
+    shown = site.call("check").stdout
+    for line in (
+        "a: max_credits 400 compute units",
+        "b: max_credits 1 compute unit, max_duration 1ms",
+        "c: max_credits 400 credits",
+        "d: max_credits 1e+30 credits, max_cost_usd $1e+30",
+    ):
+        assert f"  {line}, abort\n" in shown
+
+
 def test_a_slip_in_a_verb_gets_a_hint(site: Any) -> None:
     for typed, told in (("chek", "did you mean 'check'?"), ("unprotect", "use 'release'"), ("frob", "there are: run,")):
         done = site.call(typed)

@@ -188,7 +188,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
         at_most = "at most " if row["basis"] == Basis.CAP else ""
         amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)
-    parts = [totals, Text(saved_in_all(aborts))] if totals.rows else []
+    parts: list[RenderableType] = [totals, Text(saved_in_all(aborts))] if totals.rows else []
     more = " more" if parts else ""
     notes = [f"{count}{more} not yet booked" for count in [_unbooked(aborts)] if count]
     # Those that were no stop of ours save nothing.

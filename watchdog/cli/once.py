@@ -13,7 +13,7 @@ import click
 
 from watchdog.app import App, opened
 from watchdog.cli import view
-from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.cli.common import Loaded, config_option, dry_run_option, judged, load, rules_option, surroundings
 from watchdog.cli.ledgers import with_ledger
 from watchdog.cli.proof import await_proof
 from watchdog.cli.recorder import Recorder
@@ -22,9 +22,11 @@ from watchdog.domain.arming import summary
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.override import Override
 from watchdog.domain.ports import Observer
+from watchdog.engine.coverage import Entry
 from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
+from watchdog.platforms.registry import known_platforms
 from watchdog.settings import Settings
 from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
@@ -111,19 +113,28 @@ def _overrides(settings: Settings) -> list[Override]:
 
 
 def _show(app: App, found: list[view.Row]) -> None:
-    unread = [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+    unread = _unread(app)
     if len(unread) == len(app.pollers):
         click.echo("no account could be read; the log above says why", err=True)
         return
     out = console()
     out.print(view.table(found), crop=False)
-    for line in view.unmatched(app.coverage) if found else ():
+    for line in view.unmatched(_unmatched(app)) if found else ():
         out.print(line, soft_wrap=True, markup=False)
     if paused := {each.info.name: each.arming for each in app.pollers if each.arming.pause is not None}:
         out.print(f"{summary(paused)}: nothing is aborted there", soft_wrap=True, markup=False)
     for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
         if line:
             out.print(line, soft_wrap=True)
+
+
+def _unread(app: App) -> list[str]:
+    return [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+
+
+def _unmatched(app: App) -> list[Entry]:
+    """The entries of the rule files that match none of the runs there are, as far as those were seen."""
+    return judged(app.coverage.unmatched, _unread(app), surroundings(app.settings, known_platforms()))
 
 
 def _missing(account: str) -> str:
@@ -135,7 +146,7 @@ def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
         "dry_run": app.settings.dry_run,
         "runs": view.plain(found),
         "stopped": sum(row.is_stopped for row in found),
-        "unmatched": view.plain_entries(app.coverage.unmatched),
+        "unmatched": view.plain_entries(_unmatched(app)),
         "accounts": [
             {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
             for poller in app.pollers

@@ -25,7 +25,7 @@ from watchdog.domain.decision import (
 )
 from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
-from watchdog.engine.coverage import Coverage, Entry
+from watchdog.engine.coverage import Entry
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.watched import Watched
@@ -291,9 +291,9 @@ def _passive(deed: str) -> str:
     return "being aborted" if deed == "aborting" else deed
 
 
-def unmatched(coverage: Coverage) -> list[str]:
-    """A line for each entry of the rule files that matches none of the runs there are, but for the umpteenth."""
-    found = coverage.unmatched
+def unmatched(found: Sequence[Entry]) -> list[str]:
+    """A line for each of these entries of the rule files, which match none of the runs there are, but for the
+    umpteenth."""
     lines = [f"{entry} matches none of the active runs" for entry in found[:UNMATCHED_MAX]]
     rest = len(found) - len(lines)
     return [*lines, f"... and {rest} more entries match none"] if rest else lines

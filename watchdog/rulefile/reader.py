@@ -11,7 +11,7 @@ from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
 from watchdog.hints import after_unknown, suggestion
-from watchdog.rulefile.doubts import doubtful_limit
+from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
 from watchdog.rulefile.values import (
@@ -108,7 +108,7 @@ class FileReader:
             desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
-            _warn_of_limits(table, selector, limits, action, desk)
+            self._warn_of_limits(table, selector, limits, action, desk)
             self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
@@ -176,6 +176,14 @@ class FileReader:
         else:
             desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
 
+    def _warn_of_limits(
+        self, table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
+    ) -> None:
+        for kind, limit in limits.items():
+            doubt, entry = doubtful_limit(selector, kind, limit, action, self._around), _limit_entry(table, kind)
+            if doubt and entry is not None:
+                desk.warn(entry.value, doubt)
+
     def _check_resurrect(
         self, entry: Entry | None, selector: Selector, desk: Desk, *, wanted: bool, action: Action
     ) -> None:
@@ -183,12 +191,15 @@ class FileReader:
             return
         if action is Action.NOTIFY:
             desk.warn(entry.value, "resurrect has no effect with action: notify, which aborts nothing")
+        self._warn_of_one_mode(entry.value, selector, desk)
+
+    def _warn_of_one_mode(self, place: Node, selector: Selector, desk: Desk) -> None:
         platforms = self._around.platforms_of(selector)
         if "account" in selector.globs:
-            platforms = {account.platform for account in self._around.accounts_of(selector)} or platforms
+            platforms = self._around.platforms_meant(selector)
         if platforms and all(name in PLATFORMS and not PLATFORMS[name].graceful for name in platforms):
             names = ", ".join(sorted(platforms))
-            desk.warn(entry.value, f"resurrect has no effect: {names} can only abort in one way")
+            desk.warn(place, f"resurrect has no effect: {names} can only abort in one way")
 
     # --- protect and resurrect ---
 
@@ -199,13 +210,16 @@ class FileReader:
         selector = self._required_selector(table, desk, "protect every run")
         entry = table.get("reason")
         reason = read_text(entry, desk) if entry else ""
+        if selector is not None and (doubt := doubtful_protection(selector, self._around)):
+            desk.warn(table, doubt)
         if selector is not None and reason is not None:
             self._harvest.protect.append(Protection(selector, reason))
 
     def _resurrection(self, node: Node, desk: Desk) -> None:
         table = read_table(node, "an entry of resurrect", ("match",), desk, self._elsewhere("exception"))
         selector = self._required_selector(table, desk, "mark every run for resurrection") if table else None
-        if selector is not None:
+        if table is not None and selector is not None:
+            self._warn_of_one_mode(table, selector, desk)
             self._harvest.resurrect.append(selector)
 
     def _required_selector(self, table: Table, desk: Desk, effect: str) -> Selector | None:
@@ -248,8 +262,7 @@ class FileReader:
 
     def _check_spelling(self, table: Table, selector: Selector, desk: Desk) -> None:
         """Refuse values that no run can have; warn about those that are unlikely."""
-        meant = {account.platform for account in self._around.accounts_of(selector)}
-        meant = meant or self._around.platforms_of(selector)
+        meant = self._around.platforms_meant(selector)
         sound = True
         for entry in table.entries:
             nodes, texts = _items(entry.value), selector.globs[entry.key]
@@ -341,15 +354,6 @@ def _is_zero(node: Node) -> bool:
 def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
     entry = table.get("limits")
     return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
-
-
-def _warn_of_limits(
-    table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
-) -> None:
-    for kind, limit in limits.items():
-        doubt, entry = doubtful_limit(selector, kind, limit, action), _limit_entry(table, kind)
-        if doubt and entry is not None:
-            desk.warn(entry.value, doubt)
 
 
 def _optional_bool(entry: Entry | None, desk: Desk) -> bool:
