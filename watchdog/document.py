@@ -183,7 +183,9 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise ConfigurationError([Problem(str(path), 0, 0, os_sentence(error))]) from None
+        is_dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+        sentence = "is a link to nothing" if is_dangling else os_sentence(error)
+        raise ConfigurationError([Problem(str(path), 0, 0, sentence)]) from None
     if len(data) > limit:
         raise ConfigurationError([Problem(str(path), 0, 0, f"is larger than {limit} bytes")])
     return data

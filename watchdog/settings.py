@@ -51,7 +51,7 @@ from watchdog.document import (
 )
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.hints import after_unknown, closest, other_meaning
-from watchdog.secret_files import clean_token, exposure, read_token
+from watchdog.secret_files import QuotedToken, clean_token, exposure, read_token
 
 MAX_PEM_BYTES = 1024 * 1024
 #: The name of the systemd credential that holds the admin token.
@@ -836,6 +836,8 @@ def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
         raise _Fault("token_env", f"the {name} is not set; put the token into it")
     try:
         return clean_token(value.encode("utf-8", "surrogateescape"))
+    except QuotedToken as error:
+        message = f"the token in {variable if variable.isupper() else 'it'} {error}"
     except ValueError as error:
         message = f"the {name} {error}; put the token, and nothing else, into it"
     raise _Fault("token_env", message)

@@ -235,7 +235,7 @@ def test_names_cannot_drive_the_terminal(desk: Any, make: Any) -> None:
 def test_without_a_ledger_it_says_so_and_makes_none(desk: Any) -> None:
     result = desk("history")
     assert result.code == 1
-    assert "there is none yet" in result.err
+    assert "there is none yet; it is made by `run`, `once`, `hold` or `abort`" in result.err
     assert not list(desk.folder.iterdir())
 
 

@@ -361,6 +361,20 @@ def test_demo(site: Any) -> None:
     assert "runs stopped" in done.stdout.splitlines()[-1]
 
 
+def test_the_demo_needs_no_certificates(site: Any) -> None:
+    done = site.call("demo", "--for", "1s", SSL_CERT_FILE="/nope", SSL_CERT_DIR="/nope")
+    assert "SSL_CERT" not in done.stdout + done.stderr
+    assert "CancelledError" not in done.stdout + done.stderr
+
+
+def test_once_beside_a_daemon_says_what_can_be_done(site: Any) -> None:
+    with site.daemon() as daemon:
+        daemon.wait_until_ready()
+        done = site.call("once")
+    assert done.returncode == 1
+    assert f"a daemon (pid {daemon.process.pid}) is on duty; use `once --dry-run`, or stop it" in done.stderr
+
+
 @pytest.mark.parametrize("verb", ["", "run", "once", "check", "demo"])
 def test_help(site: Any, verb: str) -> None:
     done = site.call(*([verb] if verb else []), "--help")

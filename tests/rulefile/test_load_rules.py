@@ -171,7 +171,7 @@ def test_a_dangling_link_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").symlink_to("gone.yaml")
     with pytest.raises(ConfigurationError) as caught:
         load_rules(tmp_path)
-    assert messages(caught) == [f"{tmp_path}/b.yaml: no such file or folder"]
+    assert messages(caught) == [f"{tmp_path}/b.yaml: is a link to nothing"]
 
 
 def test_a_folder_that_is_named_like_a_file(tmp_path: Path) -> None:
