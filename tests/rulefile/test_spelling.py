@@ -72,6 +72,11 @@ def found(key: str, text: str, platforms: frozenset[str] = BOTH, *, alone: bool 
         ("squid", "a^b + c"),
         ("squid", "paris/lyon/"),
         ("spider", "/news/"),
+        ("squid", "Leads (EU)*"),
+        ("squid", "Leads (EU)+(US)"),
+        ("squid", "% off deals"),
+        ("squid", "$AAPL watch"),
+        ("squid", "50% - 70%"),
     ],
 )
 def test_what_can_be_is_passed(key: str, text: str) -> None:

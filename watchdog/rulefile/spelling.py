@@ -56,16 +56,16 @@ _ASCII = tuple(map(chr, range(33, 127)))
 #: What makes a text a regular expression, whatever key it stands under: anchors, classes, groups and counts. A name may
 #: hold a '^', a '$' or a '+', so that one of these alone is none.
 _REGEX = re.compile(
-    r"^\^(?=.)|[a-z*+)\]]\$$|\.[*+]|\\[AbBdDsSwWZ.*+?()\[\]/-]|[\])][+]|\)[*?]|[\])]\{[0-9]"
+    r"^\^(?=.)|[a-z*+)\]]\$$|\.[*+]|\\[AbBdDsSwWZ.*+?()\[\]/-]|\][+]|\)[+]$|[\])]\{[0-9]"
     r"|\([^()]*\|[^()]*\)|^\(\?|^(?:re|regex|regexp)[:=]"
 )
 #: `/leads/i`: so do JavaScript, Perl and sed write one.
 _SLASHED = re.compile(r"/(?P<within>[^/]+)/(?P<flags>[dgimsuvxy]*)")
 #: `%leads%`: SQL. `50%` is a name.
-_LIKE = re.compile(r"%.*|.*[^\W\d_]%", re.DOTALL)
+_LIKE = re.compile(r"%[^\W\d_].*|.*[^\W\d_]%", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{[^{}]*\}|\$[A-Za-z_]\w*|\{\{.*\}\}|\$\([^()]*\)")
 #: In free text only what is hardly anything else: a name may end in `$$$` or hold `$money`.
-_SURE_VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Z_]{2,}\b|\{\{.*\}\}")
+_SURE_VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Z]+_[A-Z_]+\b|\{\{.*\}\}")
 #: In front of what is left out, in search engines and shells.
 _EXCLUDING = re.compile(r"!(?=\w)|-(?=[^\W\d_])|(?:not|NOT)\s+(?=\S)")
 #: What addresses have in front of the name of an Actor.
