@@ -22,12 +22,11 @@ _NEUTRAL = frozenset(
 )
 #: Other words for the same: what people say, and the name that Apify gives to its own cap of a run.
 _SYNONYMS = {"runtime": "duration", "price": "cost", "spend": "cost", "dollar": "usd", "dollars": "usd"}
+_COMPUTE_UNITS = ("maxcomputeunits", "maxcomputeunit", "computeunits", "maxcu", "maxcus", "maxcompute")
 _ALIASES = {
     "maxtotalchargeusd": "max_cost_usd",
     "maxtotalcharge": "max_cost_usd",
-    **dict.fromkeys(
-        ("maxcomputeunits", "maxcomputeunit", "computeunits", "maxcu", "maxcus", "maxcompute"), "max_credits"
-    ),
+    **dict.fromkeys(_COMPUTE_UNITS, "max_credits"),
 }
 #: Units, which a duration has anyway: `max_duration_minutes`.
 _UNITS = frozenset({"s", "sec", "secs", "seconds", "m", "mins", "minutes", "h", "hours", "d", "days", "ms"})
@@ -142,7 +141,8 @@ def closest(word: str, known: Collection[str]) -> str | None:
 def suggestion(word: str, known: Collection[str]) -> str:
     """`, did you mean 'x'?` for a misspelt word, or nothing."""
     likely = _likely(word, known)
-    return f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
+    hint = f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
+    return f"{hint} (they are compute units on Apify)" if hint and "".join(_parts(word)) in _COMPUTE_UNITS else hint
 
 
 def _likely(word: str, known: Collection[str]) -> list[str]:

@@ -32,9 +32,6 @@ EVERY_KEY = (*FILE_KEYS, *RULE_KEYS, *MATCH_KEYS, *LIMIT_KEYS, *SETTING_KEYS, *A
         ("max_duration_minutes", LIMIT_KEYS, "max_duration"),
         ("max_runtime", LIMIT_KEYS, "max_duration"),
         ("max_credit", LIMIT_KEYS, "max_credits"),
-        ("max_compute_units", LIMIT_KEYS, "max_credits"),
-        ("maxComputeUnits", LIMIT_KEYS, "max_credits"),
-        ("max_cu", LIMIT_KEYS, "max_credits"),
         ("actors", MATCH_KEYS, "actor"),
         ("actorId", MATCH_KEYS, "actor"),
         ("runid", MATCH_KEYS, "run_id"),
@@ -99,6 +96,11 @@ def test_another_meaning_gets_a_sentence_and_no_hint(word: str, says: str, known
     assert "did you mean" not in sentence
     assert says in sentence
     assert sentence.endswith(f"; known keys: {', '.join(known)}")
+
+
+@pytest.mark.parametrize("word", ["max_compute_units", "maxComputeUnits", "compute_units", "max_cu"])
+def test_compute_units_are_the_credits_of_apify(word: str) -> None:
+    assert after_unknown(word, LIMIT_KEYS, "key") == ", did you mean 'max_credits'? (they are compute units on Apify)"
 
 
 @pytest.mark.parametrize("word", ["mincostusd", "mincredits", "softmaxduration", "maxcreditsmonth"])
