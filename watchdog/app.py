@@ -283,7 +283,7 @@ class _Draft:
     def judge(self) -> LoadedRules:
         specs = self.specs
         return parse_rules(
-            self.files, platforms=tuple(specs), accounts=_views(self.settings), match_keys=match_keys(specs)
+            self.files, platforms=tuple(specs), accounts=account_views(self.settings), match_keys=match_keys(specs)
         )
 
 
@@ -309,7 +309,9 @@ class _Health:
 
 def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
     """The rules that the settings name, checked against the accounts there are."""
-    return load_rules(settings.rules, platforms=tuple(specs), accounts=_views(settings), match_keys=match_keys(specs))
+    return load_rules(
+        settings.rules, platforms=tuple(specs), accounts=account_views(settings), match_keys=match_keys(specs)
+    )
 
 
 def match_keys(specs: Mapping[str, PlatformSpec]) -> dict[str, tuple[str, ...]]:
@@ -317,7 +319,8 @@ def match_keys(specs: Mapping[str, PlatformSpec]) -> dict[str, tuple[str, ...]]:
     return {name: spec.match_keys for name, spec in specs.items()}
 
 
-def _views(settings: Settings) -> list[AccountView]:
+def account_views(settings: Settings) -> list[AccountView]:
+    """What rule files must know of the accounts there are."""
     return [
         AccountView(account.name, account.platform, account.usd_per_credit is not None) for account in settings.accounts
     ]

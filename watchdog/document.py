@@ -182,7 +182,9 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise ConfigurationError([Problem(str(path), 0, 0, os_sentence(error))]) from None
+        is_dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+        sentence = "is a link to nothing" if is_dangling else os_sentence(error)
+        raise ConfigurationError([Problem(str(path), 0, 0, sentence)]) from None
     if len(data) > limit:
         raise ConfigurationError([Problem(str(path), 0, 0, f"is larger than {limit} bytes")])
     return data
@@ -473,6 +475,8 @@ def _duration_hint(text: str) -> str:
         return f"must not be negative, but is {shown(text)}"
     if isinstance(resolve(text), int | float) and not isinstance(resolve(text), bool) and text[0].isdigit():
         return f"write a unit: {shown(text, quote='')}s"
+    if re.search("[0-9],[0-9]", text) and _DURATION.fullmatch(with_point := text.replace(",", ".")):
+        return f"write {with_point}"
     return f"must be {_EXAMPLES}, not {shown(text)}"
 
 

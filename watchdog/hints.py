@@ -22,7 +22,12 @@ _NEUTRAL = frozenset(
 )
 #: Other words for the same: what people say, and the name that Apify gives to its own cap of a run.
 _SYNONYMS = {"runtime": "duration", "price": "cost", "spend": "cost", "dollar": "usd", "dollars": "usd"}
-_ALIASES = {"maxtotalchargeusd": "max_cost_usd", "maxtotalcharge": "max_cost_usd"}
+_COMPUTE_UNITS = ("maxcomputeunits", "maxcomputeunit", "computeunits", "maxcu", "maxcus", "maxcompute")
+_ALIASES = {
+    "maxtotalchargeusd": "max_cost_usd",
+    "maxtotalcharge": "max_cost_usd",
+    **dict.fromkeys(_COMPUTE_UNITS, "max_credits"),
+}
 #: Units, which a duration has anyway: `max_duration_minutes`.
 _UNITS = frozenset({"s", "sec", "secs", "seconds", "m", "mins", "minutes", "h", "hours", "d", "days", "ms"})
 _DURATIONS = frozenset({"duration", "interval", "retention"})
@@ -44,6 +49,12 @@ def _meaning(words: str, sentence: str) -> _Meaning:
     return _Meaning(frozenset(words.split()), sentence)
 
 
+_RESULTS = _meaning(
+    "result results item items row rows record records dataset page pages leads contacts emails phones reviews places",
+    "would count results, and there is no such limit yet: limits are on cost, credits and duration",
+)
+#: Who limits these counts what a run brings, and sends nothing.
+_COUNTED = frozenset({"email", "emails", "mail", "mails", "sms"})
 _ONE_RUN = "every limit here is for one run"
 #: The first that fits is told.
 _MEANINGS = (
@@ -74,10 +85,7 @@ _MEANINGS = (
         "slack email mail webhook webhooks telegram teams pagerduty discord sms notifier notifiers",
         "would send messages, and there is nothing that sends any yet: alert on the metrics (docs/metrics.md)",
     ),
-    _meaning(
-        "result results item items row rows record records dataset page pages leads",
-        "would count results, and there is no such limit yet: limits are on cost, credits and duration",
-    ),
+    _RESULTS,
     _meaning(
         "memory mem mbytes mb gb ram cpu disk",
         "would be about the size of a run, and there is no such limit: limits are on cost, credits and duration",
@@ -105,16 +113,18 @@ _MEANINGS = (
     ),
     _meaning("regex regexp pattern", "would be a regular expression, and matches are globs: * ? [abc]"),
     _meaning(
-        "eur euro euros gbp pound pounds chf jpy inr cny cents cent",
+        "cents cent",
+        "would be in cents, and figures are in US dollars: write dollars under max_cost_usd, such as 0.50",
+    ),
+    _meaning(
+        "eur euro euros gbp pound pounds chf jpy inr cny",
         "would be another currency, and figures are in US dollars",
     ),
     _meaning(
         "cron schedule window timezone weekday weekdays between until start end from since night",
         "would hold at certain times only, and there is no key for that yet: rules hold at all times",
     ),
-    _meaning(
-        "tag tags label labels build version", "would look at tags, labels or builds, and no run is matched by those"
-    ),
+    _meaning("tag tags label labels build", "would look at tags, labels or builds, and no run is matched by those"),
 )
 _WORDS = frozenset().union(*(meaning.words for meaning in _MEANINGS))
 #: Words of this length are found within run-together ones: `maxcostpermonth`.
@@ -131,7 +141,8 @@ def closest(word: str, known: Collection[str]) -> str | None:
 def suggestion(word: str, known: Collection[str]) -> str:
     """`, did you mean 'x'?` for a misspelt word, or nothing."""
     likely = _likely(word, known)
-    return f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
+    hint = f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
+    return f"{hint} (they are compute units on Apify)" if hint and "".join(_parts(word)) in _COMPUTE_UNITS else hint
 
 
 def _likely(word: str, known: Collection[str]) -> list[str]:
@@ -160,6 +171,8 @@ def other_meaning(word: str, known: Iterable[str] = ()) -> str:
     parts.add("".join(_parts(word[:_MAX_LENGTH])))
     wholes = ["".join(_parts(name)) for name in known]
     parts |= {each for part in parts for each in _WORDS if _holds(part, each, wholes)}
+    if "max" in parts and _COUNTED & parts:
+        return _RESULTS.sentence
     return next((meaning.sentence for meaning in _MEANINGS if meaning.words & parts), "")
 
 

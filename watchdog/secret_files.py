@@ -27,6 +27,15 @@ _KUBELET_LINK = "..data"
 #: Letters and digits in one piece, both, so many: no file is called that, and tokens are (Apify: 36, lobstr: 40).
 _LIKE_A_TOKEN = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
 _QUOTES = "\"'`"
+#: A line of a file of variables, and what stands for a variable: no token looks like these.
+_ASSIGNMENT = re.compile(r"(export\s+)?[A-Z][A-Z0-9_]{2,}[ \t]*=[ \t]*[^=\s]")
+_REFERENCE = re.compile(
+    r"\$\{[^{}]*\}|\$[A-Za-z_][A-Za-z0-9_]*|\$\(.*\)|\{\{.*\}\}|%[A-Za-z_][A-Za-z0-9_]*%", re.DOTALL
+)
+
+
+class QuotedToken(ValueError):
+    """A token in quotation marks, which would count as a part of it. Its sentence goes on after "the token in ..."."""
 
 
 def read_token(path: Path) -> SecretStr:
@@ -36,6 +45,8 @@ def read_token(path: Path) -> SecretStr:
         return clean_token(read_bytes(path, MAX_TOKEN_BYTES).removeprefix(b"\xef\xbb\xbf"))
     except ConfigurationError as error:
         fault = f"cannot read the token file{_named(path)}: {error.problems[0].message}"
+    except QuotedToken as error:
+        raise ConfigurationError(f"the token in the file{_named(path)} {error}") from None
     except ValueError as error:
         fault = f"the token file{_named(path)} {error}"
     raise ConfigurationError(f"{fault}; {_CURE}")
@@ -48,10 +59,11 @@ def clean_token(data: bytes) -> SecretStr:
         raise ValueError("is empty")
     text = token.decode("utf-8", "replace")
     if text[0] in _QUOTES or text[-1] in _QUOTES:
-        raise ValueError(
-            "holds a token in quotation marks, which count as a part of it: docker's --env-file keeps them, where a "
-            "shell takes them away; leave them out"
-        )
+        raise QuotedToken("is in quotation marks. Remove them (docker's --env-file keeps them).")
+    if _ASSIGNMENT.match(text):
+        raise ValueError("holds NAME=..., as a file of variables does: leave out the name and the '='")
+    if _REFERENCE.fullmatch(text):
+        raise ValueError("holds the name of a variable that nothing has replaced, such as ${TOKEN}")
     if any(byte <= 0x20 or byte >= 0x7F for byte in token):
         raise ValueError("holds white space, control or non-ASCII characters, which no token has")
     return SecretStr(text)

@@ -51,7 +51,7 @@ from watchdog.document import (
 )
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.hints import after_unknown, closest, other_meaning
-from watchdog.secret_files import clean_token, exposure, read_token
+from watchdog.secret_files import QuotedToken, clean_token, exposure, read_token
 
 MAX_PEM_BYTES = 1024 * 1024
 #: The name of the systemd credential that holds the admin token.
@@ -92,6 +92,9 @@ def _check_name(name: str) -> str:
 
 
 def _check_variable(name: str) -> str:
+    bare = re.sub(r"^\$\{?|\}$|^%|%$", "", name)
+    if bare != name and re.fullmatch(r"[A-Z][A-Z0-9_]{0,60}", bare):
+        raise ValueError(f"is the name of a variable: write it without the {name[0]}: {bare}")
     if not _VARIABLE.fullmatch(name):
         raise ValueError("must be the name of an environment variable, not the token itself")
     return name
@@ -141,6 +144,11 @@ def _check_base_url(url: str) -> str:
     if "?" in url or "#" in url:
         raise ValueError("must not hold a query ('?') or a fragment ('#')")
     return url.rstrip("/")
+
+
+def _text_of_port(value: object) -> object:
+    """A bare port as the text it was, so that the sentence is about what is missing."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _check_listen(text: str) -> str:
@@ -286,7 +294,7 @@ class Settings(BaseSettings):
     # Not in the repr: the address of a database server may hold a password.
     ledger: Annotated[str, NonEmpty] = Field(default="auto", repr=False)
     retention: Annotated[timedelta, BeforeValidator(_read_retention)] = timedelta(days=90)
-    listen: Annotated[str, AfterValidator(_check_listen)] = "127.0.0.1:9877"
+    listen: Annotated[str, BeforeValidator(_text_of_port), AfterValidator(_check_listen)] = "127.0.0.1:9877"
     web: WebSettings = WebSettings()
     dry_run: bool = False
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -439,12 +447,12 @@ def find_ledger(
 
 def find_accounts(
     config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> tuple[tuple[str, ...], Path | None]:
-    """The names of the accounts and the configuration file (if there is one), without their tokens and without judging
-    anything else. Raises ConfigurationError if the file cannot be read."""
+) -> tuple[dict[str, str], Path | None]:
+    """The accounts by name, each with its platform ("": not to be read), and the configuration file (if there is one),
+    without tokens and without judging anything else. Raises ConfigurationError if the file cannot be read."""
     file = find_config(config, environ, search=search)
     document = read_document(file) if file is not None else None
-    return _Loader(document, file, environ, None).account_names(), file
+    return _Loader(document, file, environ, None).account_platforms(), file
 
 
 def setting_problem(
@@ -577,13 +585,15 @@ class _Loader:
             self._problem(detail["loc"], _sentence(detail), at_key=detail["type"] == "extra_forbidden")
         return None
 
-    def account_names(self) -> tuple[str, ...]:
-        """The names that can be read, whatever else is wrong."""
+    def account_platforms(self) -> dict[str, str]:
+        """The names that can be read, whatever else is wrong, each with its platform ("": none that can be read)."""
         self._data = self._file_data()
         self._add_environment()
         self._add_implicit_accounts()
-        names = (account.get("name") for account in self._accounts())
-        return tuple(name for name in names if isinstance(name, str))
+        found = ((account.get("name"), account.get("platform")) for account in self._accounts())
+        return {
+            name: platform if isinstance(platform, str) else "" for name, platform in found if isinstance(name, str)
+        }
 
     # --- sources ---
 
@@ -826,6 +836,8 @@ def _token_of_variable(variable: str, environ: Mapping[str, str]) -> SecretStr:
         raise _Fault("token_env", f"the {name} is not set; put the token into it")
     try:
         return clean_token(value.encode("utf-8", "surrogateescape"))
+    except QuotedToken as error:
+        message = f"the token in {variable if variable.isupper() else 'it'} {error}"
     except ValueError as error:
         message = f"the {name} {error}; put the token, and nothing else, into it"
     raise _Fault("token_env", message)

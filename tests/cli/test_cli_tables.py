@@ -156,7 +156,7 @@ def test_the_closing_line() -> None:
         row("d", verdict(LimitKind.MAX_COST_USD, 0.1, 1), responses=((Response.HELD, "held"),)),
     ]
     assert view.closing(runs, dry_run=True) == (
-        "dry run: would abort 1 of 4 runs; over a limit as well: 1 held, 1 protected"
+        "dry run: would abort 1 of 4 runs; also over a limit: 1 held, 1 protected"
     )
     assert view.closing(runs[3:], dry_run=True) == "dry run: would abort none of 1 run"
     assert view.closing(runs[3:], dry_run=False) == "aborted none of 1 run"

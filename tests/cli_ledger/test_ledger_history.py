@@ -27,8 +27,8 @@ def test_newest_first_as_a_table(desk: Any, make: Any) -> None:
     assert "2026-11-22 03:00:00" in lines[2]
     assert "$1.50 of $1.00" in lines[2]
     assert "$2.50 (history)" in lines[2]
-    assert lines[-2].split() == ["cap", "history", "1", "0.00", "2.50"]
-    assert lines[-1].strip() == "$2.50 saved by estimate"
+    assert lines[-3].split() == ["cap", "history", "1", "0.00", "2.50"]
+    assert [line.strip() for line in lines[-2:]] == ["$2.50 saved by estimate", "and 1 more not yet booked"]
 
 
 def test_a_bound_is_told_as_at_most_and_is_in_no_sum(desk: Any, make: Any) -> None:
@@ -38,7 +38,10 @@ def test_a_bound_is_told_as_at_most_and_is_in_no_sum(desk: Any, make: Any) -> No
     assert "at most $786.98 (cap)" in lines[1]
     assert "$2.50 (history)" in lines[2]
     assert "cap cap 1 at most 0.00 at most 786.98" in lines
-    assert lines[-1] == "$2.50 saved by estimate; at most $786.98 more, by the platform's own stop"
+    assert lines[-1] == (
+        "$2.50 saved by estimate, and at most $786.98 that the platform's own limit "
+        "would have stopped later (no estimate)"
+    )
     assert not [line for line in lines if "789.48" in line]
     plain = desk("history", "--json").json
     assert [(each["basis"], each["usd"]) for each in plain["saved"]] == [("cap", 786.98), ("history", 2.5)]
@@ -58,7 +61,7 @@ def test_credits_of_two_platforms_are_not_added_up(desk: Any, make: Any) -> None
 def test_an_empty_ledger(desk: Any) -> None:
     desk.save()
     assert desk("history").out == "no aborts\n"
-    assert desk("history", "--json").json == {"aborts": [], "saved": []}
+    assert desk("history", "--json").json == {"aborts": [], "saved": [], "not_yet_booked": 0}
     assert len(desk("history", "--csv").out.splitlines()) == 1
 
 
@@ -108,12 +111,48 @@ def test_totals_by_rule_and_basis(desk: Any, make: Any) -> None:
         (["--since", "2026-11-22", "--until", "2026-11-23"], "dcba"),
         (["--since", "2026-11-22T05:00:20+02:00"], "dc"),
         (["--since", "2026-11-22T03:00:20Z"], "dc"),
-        (["--since", "2026-11-23", "--until", "2026-11-22"], ""),
     ],
 )
 def test_filters(desk: Any, make: Any, words: list[str], ids: str) -> None:
     desk.save(make("a", 0), make("b", 10, rule="manual"), make("c", 20, 1.0), make("d", 30, account="other"))
     assert "".join(abort["id"] for abort in desk("history", "--json", *words).json["aborts"]) == ids
+
+
+@pytest.mark.parametrize("range_", [("2026-11-23", "2026-11-22"), ("2026-11-22", "2026-11-22"), ("7d", "8d")])
+def test_an_empty_range_is_told(desk: Any, make: Any, range_: tuple[str, str]) -> None:
+    desk.save(make("a"))
+    result = desk("history", "--since", range_[0], "--until", range_[1])
+    assert (result.code, "the range is empty" in result.err) == (2, True)
+
+
+def test_an_account_and_a_rule_that_are_not_there_are_told(desk: Any, make: Any) -> None:
+    desk.save(make("a"), make("b", rule="squid-cap", account="old"))
+    rule = desk("history", "--rule", "squid_cap")
+    assert (rule.code, rule.out) == (0, "no aborts that fit\n")
+    assert "no abort by a rule 'squid_cap' is in the ledger, did you mean 'squid-cap'? it has some of: cap" in rule.err
+    assert "no abort on account 'nope' is in the ledger" in desk("history", "--account", "nope").err
+    (desk.folder / "budget-watchdog.yaml").write_text("accounts: [{name: main, platform: apify, token_env: A}]")
+    refused = desk("history", "--account", "nope")
+    assert (refused.code, "there is no account 'nope'" in refused.err) == (2, True)
+    assert [each["id"] for each in desk("history", "--json", "--account", "old").json["aborts"]] == ["b"]
+    assert not desk("history", "--account", "main", "--rule", "squid-cap").err
+
+
+def test_what_is_in_no_total_yet_is_told(desk: Any, make: Any) -> None:
+    desk.save(make("a", 0, 2.5), make("b", 1), make("c", 2).advance(AbortState.FAILED, make("c", 2).detected_at))
+    assert desk("history").out.splitlines()[-1].strip() == (
+        "and 1 more not yet booked, and 1 more with nothing saved (no stop of ours)"
+    )
+    assert desk("history", "--json").json["not_yet_booked"] == 1
+    assert desk("history", "--outcome", "intended").out.splitlines()[-1].strip() == "1 not yet booked"
+
+
+def test_an_abort_by_hand_has_no_figures_of_a_limit(desk: Any, make: Any) -> None:
+    desk.save(make("a", rule="manual", limit=None, limit_value=0.0, used_at_detection=0.0))
+    [abort] = desk("history", "--json").json["aborts"]
+    assert (abort["limit"], abort["allowed"], abort["used"]) == ("none", None, None)
+    [row] = csv.DictReader(io.StringIO(desk("history", "--csv").out))
+    assert (row["allowed"], row["used"]) == ("", "")
 
 
 def test_how_long_ago(desk: Any, make: Any) -> None:
@@ -196,7 +235,7 @@ def test_names_cannot_drive_the_terminal(desk: Any, make: Any) -> None:
 def test_without_a_ledger_it_says_so_and_makes_none(desk: Any) -> None:
     result = desk("history")
     assert result.code == 1
-    assert "there is none yet" in result.err
+    assert "there is none yet; it is made by `run`, `once`, `hold` or `abort`" in result.err
     assert not list(desk.folder.iterdir())
 
 

@@ -78,7 +78,7 @@ def test_a_dry_run_shows_holds_and_protections_and_leaves_the_ledger_alone(busy:
     assert "held until" in rows["heldByHand0000001"]
     assert "protected: signed off" in rows["protected00000001"]
     closing = done.stdout.splitlines()[-1]
-    assert closing == "dry run: would abort 1 of 5 runs; over a limit as well: 1 held, 1 protected"
+    assert closing == "dry run: would abort 1 of 5 runs; also over a limit: 1 held, 1 protected"
     assert ledger.read_bytes() == before
     found = json.loads(busy.call("once", "--dry-run", "--json").stdout)
     assert found["stopped"] == 1

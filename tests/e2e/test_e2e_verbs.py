@@ -82,6 +82,47 @@ def test_once_says_when_a_stop_is_not_proven(site: Any) -> None:
     assert "aborting" in done.stdout
 
 
+def test_a_wait_of_nothing_still_sends_the_request_and_records_it(site: Any) -> None:
+    """What is announced is asked for, and nothing of it is lost."""
+    run = site.apify.start_run(curve=lambda ran_s: 0.05)
+    site.fault("delay", "abort", delay_s=0.5)
+    done = site.call("abort", run.id, "--wait", "0")
+    assert done.returncode == 1
+    assert "is under way" in done.stdout
+    assert "requested, and not yet proven to have stopped" in done.stderr
+    assert "budget-watchdog history" in done.stderr
+    assert run.abort_requests == 1
+    (record,) = json.loads(site.call("history", "--json").stdout)["aborts"]
+    assert (record["run"], record["outcome"], record["requests"]) == (run.id, "requested", 1)
+
+
+def test_once_that_does_not_wait_still_sends_its_requests(site: Any) -> None:
+    run = site.apify.start_run(curve=lambda ran_s: 3.0)
+    site.fault("delay", "abort", delay_s=0.5)
+    assert site.call("once", "--wait", "0").returncode == 1
+    assert run.abort_requests == 1
+    (record,) = json.loads(site.call("history", "--json").stdout)["aborts"]
+    assert (record["outcome"], record["rule"]) == ("requested", "cap")
+
+
+def test_once_counts_only_the_runs_that_it_aborted_itself(site: Any) -> None:
+    """What another command has begun is finished and shown, and is not this one's doing."""
+    run = site.apify.start_run(curve=lambda ran_s: 0.05)
+    site.call("abort", run.id, "--wait", "0")
+    done = site.call("once", "--json", "--exit-code", "--wait", "20")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["stopped"] == 0
+    (row,) = found["runs"]
+    assert (row["abort"]["outcome"], row["abort_is_earlier"]) == ("confirmed", True)
+    assert row["response"].startswith("aborted earlier")
+    over = site.apify.start_run(curve=lambda ran_s: 3.0)
+    done = site.call("once", "--json", "--exit-code", "--wait", "20")
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["stopped"] == 1
+    assert over.truth().aborted_by_api
+
+
 # ---- check
 
 
@@ -213,6 +254,38 @@ def test_online_check_and_once_tell_what_matches_nothing(site: Any) -> None:
     assert not [request for request in site.sim.requests if request.method == "POST"]
 
 
+def test_of_accounts_that_could_not_be_read_nothing_is_claimed(site: Any) -> None:
+    """That an entry matches none of the runs can only be said if the runs that it can mean were seen."""
+    site.write("rules/rules.yaml", WHOLE)
+    site.apify.start_run(curve=lambda ran_s: 0.05)
+    for unread, named in (({"L": "wrong"}, ["rules", "resurrect"]), ({"A": "wrong"}, [])):
+        checked = json.loads(site.call("check", "--online", "--json", **unread).stdout)
+        assert [entry["section"] for entry in checked["unmatched"]] == named
+        assert "each entry matches some" not in site.call("check", "--online", **unread).stdout
+        once = json.loads(site.call("once", "--dry-run", "--json", **unread).stdout)
+        assert [entry["section"] for entry in once["unmatched"]] == named
+
+
+def test_check_calls_the_credits_of_apify_compute_units(site: Any) -> None:
+    site.write(
+        "rules/rules.yaml",
+        """rules:
+  - {name: a, match: {platform: apify}, limits: {max_credits: 400}}
+  - {name: b, match: {actor: x/y}, limits: {max_credits: 1, max_duration: 1ms}}
+  - {name: c, match: {squid: x}, limits: {max_credits: 400}}
+  - {name: d, limits: {max_credits: 1.0e+30, max_cost_usd: 1.0e+30}}
+""",
+    )
+    shown = site.call("check").stdout
+    for line in (
+        "a: max_credits 400 compute units",
+        "b: max_credits 1 compute unit, max_duration 1ms",
+        "c: max_credits 400 credits",
+        "d: max_credits 1e+30 credits, max_cost_usd $1e+30",
+    ):
+        assert f"  {line}, abort\n" in shown
+
+
 def test_a_slip_in_a_verb_gets_a_hint(site: Any) -> None:
     for typed, told in (("chek", "did you mean 'check'?"), ("unprotect", "use 'release'"), ("frob", "there are: run,")):
         done = site.call(typed)
@@ -286,6 +359,20 @@ def test_demo(site: Any) -> None:
     assert "confirmed mapsRunaway000001" in done.stdout
     assert "protected mapsQuarterly0001" in done.stdout
     assert "runs stopped" in done.stdout.splitlines()[-1]
+
+
+def test_the_demo_needs_no_certificates(site: Any) -> None:
+    done = site.call("demo", "--for", "1s", SSL_CERT_FILE="/nope", SSL_CERT_DIR="/nope")
+    assert "SSL_CERT" not in done.stdout + done.stderr
+    assert "CancelledError" not in done.stdout + done.stderr
+
+
+def test_once_beside_a_daemon_says_what_can_be_done(site: Any) -> None:
+    with site.daemon() as daemon:
+        daemon.wait_until_ready()
+        done = site.call("once")
+    assert done.returncode == 1
+    assert f"a daemon (pid {daemon.process.pid}) is on duty; use `once --dry-run`, or stop it" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["", "run", "once", "check", "demo"])

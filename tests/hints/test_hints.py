@@ -73,6 +73,10 @@ def test_a_slip_gets_a_hint(word: str, known: tuple[str, ...], meant: str) -> No
         ("soft_max_duration", "only warn"),
         ("max_results", "count results"),
         ("max_items", "count results"),
+        ("max_emails", "count results"),
+        ("max_email", "count results"),
+        ("email", "send messages"),
+        ("max_cost_cents", "write dollars under max_cost_usd"),
         ("max_memory_mb", "size of a run"),
         ("timeout", "time-out"),
         ("timeout_secs", "time-out"),
@@ -92,6 +96,11 @@ def test_another_meaning_gets_a_sentence_and_no_hint(word: str, says: str, known
     assert "did you mean" not in sentence
     assert says in sentence
     assert sentence.endswith(f"; known keys: {', '.join(known)}")
+
+
+@pytest.mark.parametrize("word", ["max_compute_units", "maxComputeUnits", "compute_units", "max_cu"])
+def test_compute_units_are_the_credits_of_apify(word: str) -> None:
+    assert after_unknown(word, LIMIT_KEYS, "key") == ", did you mean 'max_credits'? (they are compute units on Apify)"
 
 
 @pytest.mark.parametrize("word", ["mincostusd", "mincredits", "softmaxduration", "maxcreditsmonth"])

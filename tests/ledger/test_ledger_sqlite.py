@@ -590,8 +590,10 @@ async def test_a_second_process_is_told_the_pid_of_the_first(ledger: Path, make:
     with child(HOLDER, ledger) as first:
         assert line_of(first) == "open"
         assert daemon_is_running(ledger)
-        with pytest.raises(LedgerError, match=rf"in use by another budget-watchdog \(pid {first.pid}\)"):
+        with pytest.raises(LedgerError, match=rf"a daemon \(pid {first.pid}\) is on duty; use `once --dry-run`, or"):
             open_exclusively(ledger)
+        with pytest.raises(LedgerError, match=rf"in use by another budget-watchdog \(pid {first.pid}\)"):
+            open_exclusively(ledger, DAEMON)
         beside = open_beside(ledger)
         await beside.store.save(make.abort())
         await beside.close()

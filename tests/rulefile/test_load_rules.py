@@ -171,7 +171,7 @@ def test_a_dangling_link_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").symlink_to("gone.yaml")
     with pytest.raises(ConfigurationError) as caught:
         load_rules(tmp_path)
-    assert messages(caught) == [f"{tmp_path}/b.yaml: no such file or folder"]
+    assert messages(caught) == [f"{tmp_path}/b.yaml: is a link to nothing"]
 
 
 def test_a_folder_that_is_named_like_a_file(tmp_path: Path) -> None:
@@ -238,11 +238,43 @@ def test_an_account_on_the_other_platform(tmp_path: Path) -> None:
 
 def test_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
     text = "rules: [{name: x, match: {%s}, limits: {max_credits: 1}, resurrect: true}" + REST + "]"
-    expected = ["rule 'x': resurrect has no effect on lobstr, which has one abort mode"]
+    expected = ["rule 'x': resurrect has no effect: lobstr can only abort in one way"]
     for match in ("platform: lobstr", "squid: s", "account: lobstr-main"):
         assert [problem.message for problem in load(tmp_path, text % match, APIFY, LOBSTR).warnings] == expected
     for match in ("platform: apify", "", "account: apify-main", 'platform: "*"'):
         assert load(tmp_path, text % match, APIFY, LOBSTR).warnings == ()
+
+
+def test_top_level_resurrect_is_of_no_use_on_lobstr(tmp_path: Path) -> None:
+    text = "rules: [{name: x, limits: {max_credits: 1}}]\nresurrect: [{match: {squid: s}}]"
+    assert warnings_of(load(tmp_path, text, APIFY, LOBSTR)) == [
+        "2:13: resurrect[0]: resurrect has no effect: lobstr can only abort in one way"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("match", "whose"),
+    [
+        ("{platform: apify}", "apify"),
+        ('{run_id: "*"}', "every account"),
+        ('{actor: "*/*"}', "every account on apify"),
+        ('{account: lobstr-main, squid: "?*"}', "lobstr-main"),
+    ],
+)
+def test_a_protection_that_leaves_nothing_to_abort(tmp_path: Path, match: str, whose: str) -> None:
+    text = "rules: [{name: x, limits: {max_credits: 1}}]\nprotect: [{match: %s}]"
+    assert warnings_of(load(tmp_path, text % match, APIFY, LOBSTR)) == [
+        f"2:11: protect[0]: this protects every run of {whose}: none of them is ever aborted"
+    ]
+    for some in ("{actor: 'compass/*'}", "{run_id: HG7ML7M8z78YcAPEB}", "{platform: apify, origin: WEB}"):
+        assert load(tmp_path, text % some, APIFY, LOBSTR).warnings == ()
+
+
+@pytest.mark.parametrize("actor", ["*", "*/*", "?*"])
+def test_a_catch_all_by_actor_is_one_on_apify(tmp_path: Path, actor: str) -> None:
+    text = "rules: [{name: x, match: {actor: '%s'}, limits: {max_cost_usd: 0.01}}" + REST + "]"
+    [warning] = load(tmp_path, text % actor, APIFY, LOBSTR).warnings
+    assert warning.message.endswith("nearly every run of every account on apify is aborted")
 
 
 def test_never_exceed_is_of_no_use_with_notify(tmp_path: Path) -> None:

@@ -56,6 +56,27 @@ def found(key: str, text: str, platforms: frozenset[str] = BOTH, *, alone: bool 
         ("squid", "https://example.com/list"),
         ("squid", HEX),
         ("crawler", "Google Maps (fast)"),
+        ("squid", "!!! urgent"),
+        ("squid", "! urgent"),
+        ("squid", "[EU"),
+        ("squid", "[EU] *"),
+        ("squid", "[abc]*"),
+        ("squid", "C++ jobs (2024)"),
+        ("squid", "leads?"),
+        ("squid", "Leads $$$"),
+        ("squid", "under 50$"),
+        ("squid", "up to 50%"),
+        ("squid", "-50% deals"),
+        ("squid", "- leads -"),
+        ("squid", "Not for sale"),
+        ("squid", "a^b + c"),
+        ("squid", "paris/lyon/"),
+        ("spider", "/news/"),
+        ("squid", "Leads (EU)*"),
+        ("squid", "Leads (EU)+(US)"),
+        ("squid", "% off deals"),
+        ("squid", "$AAPL watch"),
+        ("squid", "50% - 70%"),
     ],
 )
 def test_what_can_be_is_passed(key: str, text: str) -> None:
@@ -65,9 +86,9 @@ def test_what_can_be_is_passed(key: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "says"),
     [
-        ("origin", "SHEDULER", "'SHEDULER' is no origin that is known, did you mean 'SCHEDULER'?"),
-        ("origin", "SCHEDULE", "is no origin that is known, did you mean 'SCHEDULER'?"),
-        ("origin", "CRON", "'CRON' is no origin that is known: DEVELOPMENT, WEB, "),
+        ("origin", "SHEDULER", "'SHEDULER' is not an origin on apify or lobstr, did you mean 'SCHEDULER'?"),
+        ("origin", "SCHEDULE", "is not an origin on apify or lobstr, did you mean 'SCHEDULER'?"),
+        ("origin", "CRON", "'CRON' is not an origin on apify or lobstr; known: on apify DEVELOPMENT, WEB, "),
         ("origin", "scheduler", "'scheduler': upper and lower case count; write SCHEDULER"),
         ("run_id", "HG7ML7M8z78YcAPE", "does not look like the id of a run (17 letters and digits on Apify, 32"),
         ("actor", "Compass/Crawler-Google-Places", "case counts; write compass/crawler-google-places"),
@@ -75,11 +96,28 @@ def test_what_can_be_is_passed(key: str, text: str) -> None:
         ("squid", "!leads", "'!' in front of 'leads' excludes nothing"),
         ("squid", "{a,b} leads", 'globs have no {a,b}; write a list: ["a leads", "b leads"]'),
         ("squid", "a, b", 'one text and not several; if one name is meant, write it as a list of one: ["a, b"]'),
-        ("squid", "[EU leads", "the '[' in '[EU leads' is never closed, so it stands for itself"),
+        ("squid", "^x.*$", 'is read as a glob, not as a regular expression; write "x*"'),
+        ("squid", ".*", 'write "*"'),
+        ("squid", "leads.*", 'write "leads*"'),
+        ("squid", "leads\\d+", "is read as a glob"),
+        ("squid", "[a-z]+", "is read as a glob"),
+        ("squid", "(eu|us) leads [0-9]+", "one text and not several"),
+        ("squid", "leads [0-9]{3}", "is read as a glob"),
+        ("squid", "(?i)leads", "is read as a glob"),
+        ("squid", "leads$", "is read as a glob, not as a regular expression; write leads"),
+        ("squid", "/leads/i", 'no regular expression here; write "*leads*"'),
+        ("squid", "/leads/", 'no regular expression here; write "*leads*"'),
+        ("squid", "%leads%", "the sign for any text is '*'; write \"*leads*\""),
+        ("squid", "-leads", "'-' in front of 'leads' excludes nothing"),
+        ("squid", "not leads", "'not' in front of 'leads' excludes nothing"),
+        ("squid", "${SQUID}", "variables are not replaced in rule files"),
+        ("crawler", "google.+maps", "is read as a glob"),
+        ("spider", "^news", "is read as a glob"),
+        ("actor", "-compass/maps", "'-' in front of 'compass/maps' excludes nothing"),
     ],
 )
 def test_what_is_unlikely_is_warned_about(key: str, text: str, says: str) -> None:
-    sentence = found(key, text)
+    sentence = found(key, text, BOTH if key != "spider" else frozenset({"crawlhub"}))
     assert sentence.startswith("warning: may match nothing: ")
     assert says in sentence
 
@@ -107,6 +145,40 @@ def test_the_right_spelling_is_offered(key: str, text: str, right: str) -> None:
 
 def test_letters_of_other_scripts_that_look_the_same_are_told_by_their_code() -> None:
     assert "holds '\u0430' (U+0430)" in found("actor", "\u0430pify/maps")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "says"),
+    [
+        ("actor", "apify/[]", "is never closed"),
+        ("actor", "apify/[!]", "is never closed"),
+        ("actor", "[z-a]", "no character fits '[z-a]'"),
+        ("actor", "compass/[#]*", "no character fits '[#]'"),
+        ("task", "x[ ]y", "no character fits '[ ]'"),
+        ("run_id", "HG7[z-a]*", "no character fits '[z-a]'"),
+        ("task", "my task", "'my task' holds a blank; a task's name has only letters, digits, '-' and '_'"),
+        ("task", "my\ttask", "holds a tab; a task's name"),
+        ("actor", "compass\\maps", "; write compass/maps"),
+        ("actor", "compass+maps", "'compass+maps' holds '+'; an Actor's name has only letters"),
+        ("actor", "$x", "'$x' holds '$x', and variables are not replaced"),
+        ("actor", "compass/${ACTOR}", "holds '${ACTOR}', and variables are not replaced"),
+        ("actor", "compass/*/", '; write "compass/*"'),
+        ("actor", "compass/crawler-google-places/", "; write compass/crawler-google-places"),
+        ("actor", "compass/crawler-google-places/runs", "; write compass/crawler-google-places"),
+        ("actor", "v2/acts/compass/maps", "; write compass/maps"),
+        ("actor", "compass/", '; write "compass/*"'),
+        ("actor", "^compass/.*$", '; write "compass/*"'),
+        ("actor", "compass/maps$", "; write compass/maps"),
+    ],
+)
+def test_what_cannot_match_is_refused_for_what_it_is(key: str, text: str, says: str) -> None:
+    sentence = found(key, text)
+    assert sentence.startswith("error: can never match: "), sentence
+    assert says in sentence
+
+
+def test_origins_are_listed_for_the_platform_that_is_meant() -> None:
+    assert "'API' is not an origin on lobstr; known: user" in found("origin", "API", frozenset({"lobstr"}))
 
 
 @pytest.mark.parametrize("text", ["scheduler", "Scheduler", "sched*", "api"])

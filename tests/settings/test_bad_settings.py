@@ -52,7 +52,7 @@ def in_file(folder: Path, text: str, environ: Mapping[str, str] = TOKEN) -> list
         ("rules:", "2:7: rules has no value: write one, or leave the key out"),
         ("ledger: 5", "2:9: ledger must be text; put it in quotes"),
         ("ledger: ''", "2:9: ledger must not be empty"),
-        ("listen: 9877", "2:9: listen must be text; put it in quotes"),
+        ("listen: 9877", f"2:9: listen must be host:port, {LISTEN}, not '9877'"),
         ("listen: ':9877'", f"2:9: listen must be host:port, {LISTEN}, not ':9877'"),
         ("listen: localhost", f"2:9: listen must be host:port, {LISTEN}, not 'localhost'"),
         ("listen: ::1:80", f"2:9: listen must be host:port, {LISTEN}; '::1' is not a host"),
@@ -218,6 +218,14 @@ def test_a_systemd_credential_that_cannot_be_used(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "mark"), [("$LOBSTR_TOKEN", "$"), ("${LOBSTR_TOKEN}", "$"), ("%LOBSTR_TOKEN%", "%")]
+)
+def test_a_variable_that_is_written_as_shells_expand_it(tmp_path: Path, written: str, mark: str) -> None:
+    (message,) = in_file(tmp_path, f"accounts: [{{name: a, platform: lobstr, token_env: '{written}'}}]")
+    assert message.endswith(f"token_env is the name of a variable: write it without the {mark}: LOBSTR_TOKEN")
+
+
 def test_everything_at_once(tmp_path: Path) -> None:
     text = """
 accounts:
@@ -240,7 +248,7 @@ rulez: x
         "6:11: accounts[1] 'a': name is used twice; accounts[0] has the same name",
         f"8:5: accounts[1] 'a': token {NOT_HERE}",
         "9:21: accounts[1] 'a': usd_per_credit must be a number without quotes, such as 0.002",
-        "10:9: listen must be text; put it in quotes",
+        f"10:9: listen must be host:port, {LISTEN}, not '1'",
         "11:1: unknown key 'rulez', did you mean 'rules'?",
     ]
 

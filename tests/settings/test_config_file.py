@@ -63,7 +63,7 @@ def test_every_verb_finds_the_same_file(tmp_path: Path, verb: tuple[str, ...]) -
         [script, *verb], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == "budget-watchdog.yaml: no such file or folder\n"
+    assert done.stderr == "budget-watchdog.yaml: is a link to nothing\n"
 
 
 def test_a_problem_is_told_where_the_setting_is(tmp_path: Path) -> None:

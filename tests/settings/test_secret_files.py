@@ -124,10 +124,36 @@ def test_what_is_no_file_has_no_mode_to_speak_of(tmp_path: Path, path: str) -> N
 def test_quotation_marks_are_told_as_such(tmp_path: Path, text: str) -> None:
     """docker's --env-file takes what stands behind the `=` as it is."""
     secret(tmp_path, text=text)
-    with pytest.raises(ConfigurationError, match=r"the token file '.*/token' holds a token in quotation marks"):
+    with pytest.raises(ConfigurationError, match=r"the token in the file '.*/token' is in quotation marks. Remove"):
         load(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"APIFY_TOKEN: the environment.*in quotation marks.*--env-file"):
+    with pytest.raises(ConfigurationError, match=r"the token in APIFY_TOKEN is in quotation marks. Remove them.*--env"):
         load_settings(None, {"APIFY_TOKEN": text}, platforms={"apify"}, search=())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("APIFY_TOKEN=apify_api_xyz", "holds NAME=..., as a file of variables does"),
+        ("export APIFY_TOKEN=xyz\n", "holds NAME=..."),
+        ("APIFY_TOKEN = xyz", "holds NAME=..."),
+        ("${APIFY_TOKEN}", "holds the name of a variable that nothing has replaced"),
+        ("$APIFY_TOKEN", "holds the name of a variable that nothing has replaced"),
+        ("{{ apify_token }}", "holds the name of a variable that nothing has replaced"),
+    ],
+)
+def test_what_holds_no_token_but_where_it_should_come_from(tmp_path: Path, text: str, says: str) -> None:
+    secret(tmp_path, text=text)
+    with pytest.raises(ConfigurationError, match=re.escape(says)) as caught:
+        load(tmp_path)
+    assert "xyz" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        load_settings(None, {"APIFY_TOKEN": text}, platforms={"apify"}, search=())
+
+
+@pytest.mark.parametrize("text", ["YWJjZGVm==", "abc=def", "a$b", "x{y}"])
+def test_odd_tokens_are_taken(tmp_path: Path, text: str) -> None:
+    secret(tmp_path, text=text)
+    assert load(tmp_path)
 
 
 @pytest.mark.parametrize(

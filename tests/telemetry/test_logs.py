@@ -28,7 +28,7 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
-from watchdog.domain.run import LimitKind, Source
+from watchdog.domain.run import LimitKind, Source, replace
 from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
 pytestmark = pytest.mark.usefixtures("own_logging")
@@ -249,6 +249,11 @@ class TestLogObserver:
     def test_the_end_of_an_abort(self, make, state, event, level):
         (line,) = self.told(AbortChanged(make.closed(state=state), AbortState.REQUESTED))
         assert (line["event"], line["level"], line["outcome"], line["requests"]) == (event, level, state, 1)
+
+    def test_an_abort_by_hand_has_no_figures_of_a_limit(self, make):
+        abort = replace(make.opened(), rule="manual", limit=None, limit_value=0.0, used_at_detection=0.0)
+        (line,) = self.told(AbortChanged(abort, None))
+        assert (line["used"], line["limit_value"]) == (None, None)
 
     def test_trouble_and_savings(self, make):
         trouble, saved, unsaid = self.told(

@@ -66,7 +66,7 @@ First steps:
   budget-watchdog run --dry-run    keep watch, abort nothing: see what it would do
   budget-watchdog run           keep watch, armed: abort what breaks a rule
 
-Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
+Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 3 only `once --exit-code`: a run was stopped.
 """
 
 

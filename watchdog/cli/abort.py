@@ -13,7 +13,8 @@ import click
 from watchdog.app import opened
 from watchdog.cli.common import config_option, load, redactor_here
 from watchdog.cli.ledgers import ledger_option, ledger_path
-from watchdog.cli.target import RUN, configured_accounts, refuse_unknown_account
+from watchdog.cli.proof import await_proof
+from watchdog.cli.target import RUN, configured_accounts, doubt_of_spelling, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
 from watchdog.escapes import escaped
@@ -34,7 +35,7 @@ _POLL_S = 0.3
     type=click.FloatRange(min=0),
     default=90.0,
     show_default=True,
-    help="How many seconds to wait for the proof that the run has stopped.",
+    help="How many seconds to wait for the proof that the run has stopped. The request is sent in any case.",
 )
 @config_option
 @ledger_option
@@ -53,7 +54,10 @@ def command(
     A daemon that is running on the ledger does the work; if there is none, this command does. Exit code 0 if the run
     is proven to have stopped (or had stopped already), 1 otherwise.
     """
-    refuse_unknown_account(account, configured_accounts(config, needed=address is None))
+    known = configured_accounts(config, needed=address is None)
+    refuse_unknown_account(account, known)
+    if doubt := doubt_of_spelling(run_id, account, known):
+        click.echo(f"warning: {doubt}", err=True)
     mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
     order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, redactor_here().text(reason))
     path = ledger_path(config, address)
@@ -106,11 +110,7 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
     async with opened(settings, loaded.rules, observers=[LogObserver()], redactor=loaded.redactor) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
         click.echo(escaped(answer))
-        try:
-            async with asyncio.timeout(wait_s):
-                await app.enforcer.drain()
-        except TimeoutError:
-            await app.enforcer.close(0.0)
+        await await_proof(app, wait_s)
         made = [abort for abort in await app.ledger.aborts() if abort.id in answer.split()]
         if made:
             return _say(made[0])
@@ -118,7 +118,24 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
 
 
 def _say(abort: Abort) -> int:
+    if abort.state.is_open:
+        click.echo(_not_proven(abort), err=True)
+        return 1
     words = abort.state.value.replace("_", " ")
     note = escaped(abort.history[-1].note)
     click.echo(f"{words}: {note}" if note else words)
     return 0 if abort.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED) else 1
+
+
+def _not_proven(abort: Abort) -> str:
+    """What is known of an abort that nobody follows any more when this command has ended."""
+    if abort.effective_requests:
+        known = "requested, and not yet proven to have stopped"
+    elif abort.may_have_arrived:
+        known = "requested, but the answer was lost: it may have worked"
+    else:
+        known = "not requested yet: the platform has not taken the request"
+    return (
+        f"{known}. It stays open in the ledger: see `budget-watchdog history`; "
+        "`budget-watchdog run`, `once`, or this command again follows it up"
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from watchdog.app import build
-from watchdog.cli.common import Loaded, config_option, load, rules_option
+from watchdog.cli.common import Loaded, config_option, judged, load, rules_option, surroundings
 from watchdog.cli.summary import Report, as_json, as_text, columns_of_output, failures
 from watchdog.domain.ports import Platform
 from watchdog.domain.run import Snapshot
@@ -41,6 +41,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
     loaded = load(config, rules)
     place, state, doubts = _ledger(loaded, config)
     seen = asyncio.run(_look(loaded)) if online else _Seen()
+    around = surroundings(loaded.settings, known_platforms())
     report = Report(
         loaded=loaded,
         specs=known_platforms(),
@@ -49,7 +50,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
         warnings=[*loaded.settings.warnings, *map(str, loaded.rules.warnings), *doubts, *seen.doubts],
         tried=seen.outcomes,
         runs=len(seen.runs) if online else None,
-        unmatched=seen.coverage.unmatched if seen.coverage else (),
+        unmatched=judged(seen.coverage.unmatched, seen.unread, around) if seen.coverage else (),
     )
     click.echo(json.dumps(as_json(report), indent=2) if as_json_ else as_text(report, columns_of_output()))
     errors = failures(seen.outcomes.values())
@@ -88,6 +89,11 @@ class _Seen:
     runs: list[Snapshot] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
+
+    @property
+    def unread(self) -> list[str]:
+        """The accounts whose runs were not seen."""
+        return [name for name, outcome in self.outcomes.items() if isinstance(outcome, PlatformError)]
 
 
 async def _look(loaded: Loaded) -> _Seen:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from watchdog.app import match_keys, read_rules, refuse_clash
+from watchdog.app import account_views, match_keys, read_rules, refuse_clash
 from watchdog.config_file import find_config
 from watchdog.document import Table, plain, read_document
+from watchdog.engine.coverage import Entry
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.opening import path_of
 from watchdog.platforms.registry import PlatformSpec, known_platforms
 from watchdog.redaction import Redactor
 from watchdog.rulefile import LoadedRules, load_rules
+from watchdog.rulefile.reach import Surroundings
 from watchdog.settings import Settings, find_ledger, load_settings, setting_problem
 from watchdog.tokens import teach
 
@@ -75,6 +77,21 @@ def redactor_here() -> Redactor:
     """The one that all output of this process passes (`watchdog.cli.main`)."""
     context = click.get_current_context(silent=True)
     return Redactor() if context is None else context.ensure_object(Redactor)
+
+
+def surroundings(settings: Settings, specs: Mapping[str, PlatformSpec]) -> Surroundings:
+    """What the rules of these settings are checked against."""
+    return Surroundings(tuple(specs), account_views(settings), match_keys(specs))
+
+
+def judged(unmatched: Iterable[Entry], unread: Collection[str], around: Surroundings) -> list[Entry]:
+    """Of the entries that match none of the runs seen, those of which that can be said: the runs of every account that
+    they can mean were seen."""
+    return [
+        entry
+        for entry in unmatched
+        if not any(account.name in unread for account in around.accounts_of(entry.selector))
+    ]
 
 
 def _problems_of_ledger(config: Path | None, environ: Mapping[str, str]) -> tuple[Problem, ...]:

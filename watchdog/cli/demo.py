@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from watchdog.domain.notice import (
 )
 from watchdog.domain.run import LimitKind
 from watchdog.escapes import escaped
+from watchdog.net.trust import FILE, FOLDER
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.settings import AccountSettings, Settings
@@ -89,6 +91,9 @@ def command(for_s: float, address: str, show_rules: bool) -> int:
     if show_rules:
         click.echo(rules_file.read_text(encoding="utf-8"), nl=False)
         return 0
+    for name in (FILE, FOLDER):
+        # It speaks to this machine alone and without TLS: whatever certificates there are is none of its business.
+        os.environ.pop(name, None)
     configure_logging("auto", cast(TextIO, Stderr()), level="error")
     with as_file(rules_file) as path:
         rules = load_rules(path)

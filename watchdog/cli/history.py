@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +18,14 @@ from rich.text import Text
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
 from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console
+from watchdog.cli.target import configured_accounts, refuse_unknown_account
 from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
 from watchdog.escapes import escaped
+from watchdog.hints import suggestion
+from watchdog.ledger.opening import OpenLedger
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
@@ -84,17 +87,54 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError(
+            f"the range is empty: --since ({since:%Y-%m-%d %H:%M:%S}) is not before --until ({until:%Y-%m-%d %H:%M:%S})"
+        )
     wanted = AbortFilter(since, until, account, rule, outcome)
     path = ledger_path(config, address)
-    found = with_ledger(path, lambda opened: opened.store.aborts(wanted), read_only=True)
+    found, missing = with_ledger(path, lambda opened: _read(opened, wanted), read_only=True)
+    if "account" in missing:
+        known = configured_accounts(config, needed=False)
+        if known is None or account not in known.names:
+            refuse_unknown_account(account, known)
+        else:
+            del missing["account"]
     newest = list(reversed(found))[:limit]
+    for sentence in missing.values():
+        click.echo(f"warning: {sentence}", err=True)
     if as_json:
-        click.echo(json.dumps({"aborts": [plain_abort(abort) for abort in newest], "saved": _totals(newest)}, indent=2))
+        plain = [plain_abort(abort) for abort in newest]
+        click.echo(
+            json.dumps({"aborts": plain, "saved": _totals(newest), "not_yet_booked": _unbooked(newest)}, indent=2)
+        )
     elif as_csv:
         click.echo(_as_csv(newest), nl=False)
     else:
         nothing = "no aborts" if wanted == AbortFilter() else "no aborts that fit"
         console().print(_as_table(newest) if newest else Text(nothing), crop=False)
+
+
+async def _read(opened: OpenLedger, wanted: AbortFilter) -> tuple[list[Abort], dict[str, str]]:
+    """What is wanted; and a sentence for each of account and rule that no abort in the ledger has."""
+    found = await opened.store.aborts(wanted)
+    missing: dict[str, str] = {}
+    if found or (wanted.account is None and wanted.rule is None):
+        return found, missing
+    every = await opened.store.aborts(AbortFilter())
+    for what, name in (("account", wanted.account), ("rule", wanted.rule)):
+        names = sorted({getattr(abort, what) for abort in every})
+        if name is not None and name not in names:
+            there_are = f"it has some of: {', '.join(map(escaped, names))}" if names else "it has none at all"
+            of = "on account" if what == "account" else "by a rule"
+            hint = suggestion(name, names)
+            missing[what] = f"no abort {of} {shown(name)} is in the ledger{hint or ';'} {there_are}"
+    return found, missing
+
+
+def _unbooked(aborts: Iterable[Abort]) -> int:
+    """How many are open, or wait for their last figures: what they saved is in no sum yet."""
+    return sum(not abort.is_complete for abort in aborts)
 
 
 def _totals(aborts: Sequence[Abort]) -> list[dict[str, object]]:
@@ -153,7 +193,17 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
         at_most = "at most " if row["basis"] == Basis.CAP else ""
         amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)
-    return Group(grid, Text(""), totals, Text(saved_in_all(aborts))) if totals.rows else grid
+    parts: list[RenderableType] = [totals, Text(saved_in_all(aborts))] if totals.rows else []
+    more = " more" if parts else ""
+    notes = [f"{count}{more} not yet booked" for count in [_unbooked(aborts)] if count]
+    # Those that were no stop of ours save nothing.
+    rest = sum(abort.is_complete and abort.saving is None for abort in aborts)
+    notes += [f"{rest}{more} with nothing saved (no stop of ours)"] if rest else []
+    if notes and parts:
+        parts.append(Text(f"and {', and '.join(notes)}"))
+    elif notes:
+        parts.append(Text(", and ".join(notes)))
+    return Group(grid, Text(""), *parts) if parts else grid
 
 
 def _cells(abort: Abort) -> list[Cell]:

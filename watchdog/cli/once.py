@@ -13,17 +13,20 @@ import click
 
 from watchdog.app import App, opened
 from watchdog.cli import view
-from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
+from watchdog.cli.common import Loaded, config_option, dry_run_option, judged, load, rules_option, surroundings
 from watchdog.cli.ledgers import with_ledger
+from watchdog.cli.proof import await_proof
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.tables import console
 from watchdog.domain.arming import summary
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.override import Override
 from watchdog.domain.ports import Observer
+from watchdog.engine.coverage import Entry
 from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
+from watchdog.platforms.registry import known_platforms
 from watchdog.settings import Settings
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -42,7 +45,7 @@ STOPPED = 3
     type=click.FloatRange(min=0),
     default=90.0,
     show_default=True,
-    help="How many seconds to wait for the proof that aborted runs have stopped.",
+    help="How many seconds to wait for the proof that aborted runs have stopped. The requests are sent in any case.",
 )
 def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: bool, exit_code: bool, wait: float) -> int:
     """Look once at every active run of every account, abort what breaks a rule, wait for the proof that it stopped, and
@@ -52,6 +55,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, as_json: boo
 
     Exit code 0 if every account was read and every abort proven, 1 if not, 2 if a token was refused or the
     configuration is wrong. With --exit-code, 3 instead of 0 if a run was stopped, or would be but for the dry run.
+    An abort that was begun before, by another command or a daemon, is finished and shown, but not counted.
     """
     loaded = load(config, rules, dry_run=dry_run)
     configure_logging(loaded.settings.log_format, redactor=loaded.redactor, level="warning")
@@ -77,12 +81,13 @@ async def _once(
         for override in overrides:
             await app.ledger.add_override(override)
         await app.rulebook.refresh(app.ledger, app.clock.now())
+        earlier = frozenset(abort.id for abort in await app.ledger.open_aborts())
         await app.enforcer.resume()
         await asyncio.gather(*(poller.sweep() for poller in app.pollers))
         await asyncio.gather(*(poller.drain() for poller in app.pollers))
         await app.cover()
-        await _await_proof(app, wait_s)
-        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
+        await await_proof(app, wait_s)
+        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now(), earlier)
     # Only now: closing may still log, and no line of the log may stand in the table.
     if as_json:
         click.echo(json.dumps(_as_json(app, found), indent=2))
@@ -105,13 +110,13 @@ def _overrides(settings: Settings) -> list[Override]:
 
 
 def _show(app: App, found: list[view.Row]) -> None:
-    unread = [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+    unread = _unread(app)
     if len(unread) == len(app.pollers):
         click.echo("no account could be read; the log above says why", err=True)
         return
     out = console()
     out.print(view.table(found), crop=False)
-    for line in view.unmatched(app.coverage) if found else ():
+    for line in view.unmatched(_unmatched(app)) if found else ():
         out.print(line, soft_wrap=True, markup=False)
     if paused := {each.info.name: each.arming for each in app.pollers if each.arming.pause is not None}:
         out.print(f"{summary(paused)}: nothing is aborted there", soft_wrap=True, markup=False)
@@ -120,16 +125,17 @@ def _show(app: App, found: list[view.Row]) -> None:
             out.print(line, soft_wrap=True)
 
 
+def _unread(app: App) -> list[str]:
+    return [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+
+
+def _unmatched(app: App) -> list[Entry]:
+    """The entries of the rule files that match none of the runs there are, as far as those were seen."""
+    return judged(app.coverage.unmatched, _unread(app), surroundings(app.settings, known_platforms()))
+
+
 def _missing(account: str) -> str:
     return f"account {account} could not be read: its runs are missing here"
-
-
-async def _await_proof(app: App, wait_s: float) -> None:
-    try:
-        async with asyncio.timeout(wait_s):
-            await app.enforcer.drain()
-    except TimeoutError:
-        await app.enforcer.close(0.0)
 
 
 def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
@@ -137,7 +143,7 @@ def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
         "dry_run": app.settings.dry_run,
         "runs": view.plain(found),
         "stopped": sum(row.is_stopped for row in found),
-        "unmatched": view.plain_entries(app.coverage.unmatched),
+        "unmatched": view.plain_entries(_unmatched(app)),
         "accounts": [
             {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
             for poller in app.pollers

@@ -17,7 +17,7 @@ from watchdog.cli.common import redactor_here
 from watchdog.cli.duration import DURATION
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
 from watchdog.cli.tables import Cell, Name, Records, Whole, console
-from watchdog.cli.target import RUN, Accounts, configured_accounts, doubts, refuse_unknown_account
+from watchdog.cli.target import RUN, Accounts, configured_accounts, doubt_of_spelling, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running
@@ -161,36 +161,76 @@ def _add(
 ) -> None:
     known = configured_accounts(config, needed=address is None)
     refuse_unknown_account(account, known)
+    if run_id is not None:
+        doubt_of_spelling(run_id, account, known)  # before a ledger is made for it
     now = datetime.now(UTC)
     until = None if for_s is None else now + timedelta(seconds=for_s)
     override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, redactor_here().text(reason))
     path = ledger_path(config, address)
-    for doubt in with_ledger(path, lambda ledger: _write(ledger, override, known)):
+    doubtful, stronger = with_ledger(path, lambda ledger: _write(ledger, override, known))
+    for doubt in doubtful:
         click.echo(f"warning: {doubt} {_ALL_THE_SAME[kind]}", err=True)
-    click.echo(f"{_in_force(override)}{_until(override)}{_note(path)}")
+    if not any(_covers(each, override) for each in stronger):
+        click.echo(f"{_in_force(override)}{_until(override)}{_note(path)}")
+        note = ""
+    else:
+        note = _note(path)
+    for each in stronger:
+        click.echo(f"{_already(each)}; that stays{note}")
 
 
-async def _write(ledger: OpenLedger, override: Override, known: Accounts | None) -> list[str]:
-    """Put it in force, and say what may be wrong with it."""
+async def _write(ledger: OpenLedger, override: Override, known: Accounts | None) -> tuple[list[str], list[Override]]:
+    """Put it in force unless something that is says the same for as long or longer; what may be wrong with it, and what
+    is in force that outlasts it."""
     found = await doubts(ledger, override.run_id, override.account, known)
-    await ledger.store.add_override(override)
-    return found
+    stronger = [each for each in await ledger.store.overrides(override.created_at) if _outlasts(each, override)]
+    if not any(_covers(each, override) for each in stronger):
+        await ledger.store.add_override(override)
+    return found, stronger
+
+
+#: What is as good as the other, or better.
+_AS_GOOD = {OverrideKind.HOLD: (OverrideKind.HOLD, OverrideKind.PROTECT)}
+
+
+def _outlasts(old: Override, new: Override) -> bool:
+    """Whether it does the same, or more, for the same run on an account that the new one means, and no shorter."""
+    is_same = old.run_id == new.run_id and old.kind in _AS_GOOD.get(new.kind, (new.kind,))
+    shares = old.account == new.account or None in (old.account, new.account)
+    return is_same and shares and (old.until is None or (new.until is not None and old.until >= new.until))
+
+
+def _covers(old: Override, new: Override) -> bool:
+    """Whether nothing is left for the new one to do, given that the old one outlasts it."""
+    return old.account in (None, new.account)
+
+
+def _already(override: Override) -> str:
+    about = f" on account {override.account}" if override.account else ""
+    words = {
+        OverrideKind.HOLD: f"run {override.run_id} is already held{about}",
+        OverrideKind.PROTECT: f"run {override.run_id} is already protected{about}",
+        OverrideKind.RESURRECT: f"run {override.run_id} is already marked{about}",
+        OverrideKind.PAUSE: f"already paused{about or ' on all accounts'}",
+    }
+    return f"{words[override.kind]}{_until(override)}"
 
 
 _ALL_THE_SAME = {
     OverrideKind.HOLD: "It is held all the same.",
     OverrideKind.PROTECT: "It is protected all the same.",
-    OverrideKind.RESURRECT: "It is flagged all the same.",
+    OverrideKind.RESURRECT: "It is marked all the same.",
     OverrideKind.PAUSE: "It is paused all the same.",
 }
 
 
 def _in_force(override: Override) -> str:
     about = f" on account {override.account}" if override.account else ""
+    run = f"run {override.run_id}{about}"
     words = {
-        OverrideKind.HOLD: f"run {override.run_id}{about} is held",
-        OverrideKind.PROTECT: f"run {override.run_id}{about} is protected",
-        OverrideKind.RESURRECT: f"run {override.run_id}{about} is flagged: if it is aborted, then gracefully",
+        OverrideKind.HOLD: f"{run} is held",
+        OverrideKind.PROTECT: f"{run} is protected",
+        OverrideKind.RESURRECT: f"{run} is marked: if it must be aborted, it is aborted gracefully",
         OverrideKind.PAUSE: f"paused: nothing is aborted{about or ' on any account'}",
     }
     return words[override.kind]
@@ -217,7 +257,7 @@ def _end(
     for each in ended:
         click.echo(f"ended: {_ended(each)}")
     for each in left:
-        click.echo(f"still in force: {_ended(each)}, which is not for account {account} alone", err=True)
+        click.echo(_still(each, account), err=True)
     if not ended:
         refuse_unknown_account(account, configured_accounts(config, needed=address is None))
         about = f" on account {account}" if account else ""
@@ -241,6 +281,20 @@ async def _end_in(
     return [each for each in found if each.account == account], [each for each in found if each.account is None]
 
 
+def _still(override: Override, account: str | None) -> str:
+    """What goes on although what was set for this account alone has ended."""
+    verb = f"release {override.run_id}" if override.run_id else "resume"
+    lasts = f"lasts{_until(override)}" if override.until else "has no end"
+    states = {
+        OverrideKind.HOLD: f"Run {override.run_id} is still held on account {account}",
+        OverrideKind.PROTECT: f"Run {override.run_id} is still protected on account {account}",
+        OverrideKind.RESURRECT: f"Run {override.run_id} is still marked on account {account}",
+        OverrideKind.PAUSE: f"Account {account} is still paused",
+    }
+    noun = _NOUNS[override.kind]
+    return f"{states[override.kind]}: the {noun} on all accounts {lasts}; end it with `{verb}`."
+
+
 _NOUNS = {
     OverrideKind.HOLD: "hold",
     OverrideKind.PROTECT: "protection",
@@ -258,7 +312,7 @@ def _ended(override: Override) -> str:
 
 def _note(path: Path | None) -> str:
     running = path is not None and daemon_is_running(path)
-    return "" if running else " (no daemon is running on this ledger: the next one will obey)"
+    return "" if running else " (no daemon is running now; it takes effect when one starts)"
 
 
 def _table(found: Sequence[Override]) -> RenderableType:
@@ -273,7 +327,7 @@ def _cells(override: Override) -> list[Cell]:
         Whole(override.kind.value),
         Whole(escaped(override.run_id or "all")),
         Name(escaped(override.account or "all")),
-        Whole(f"{override.until:%Y-%m-%d %H:%M:%S}" if override.until else "released"),
+        Whole(f"{override.until:%Y-%m-%d %H:%M:%S}" if override.until else "for good"),
         Whole(f"{override.created_at:%Y-%m-%d %H:%M:%S}"),
         Name(escaped(override.reason)),
     ]

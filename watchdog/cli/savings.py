@@ -22,20 +22,24 @@ def saved(abort: Abort) -> str:
 
 
 def saved_in_all(aborts: Iterable[Abort]) -> str:
-    """What all of these saved: `$4.47 saved by estimate; at most $786.98 more, by the platform's own stop`. Credits are
-    added up within one platform only: they are not the same thing on another."""
+    """What all of these saved: `$4.47 saved by estimate, and at most $786.98 that the platform's own limit would have
+    stopped later (no estimate)`. Credits are added up within one platform only: they are not the same thing on
+    another."""
     estimated, bound = Counter[str](), Counter[str]()
     for abort in aborts:
         saving = abort.saving
         if saving is not None and saving.basis is not None:
             amounts = {"": saving.usd or 0.0, abort.platform: saving.credits or 0.0}
             (bound if saving.basis.is_bound else estimated).update(amounts)
-    text = f"{_amounts(estimated)} saved by estimate"
-    return f"{text}; at most {_amounts(bound)} more, by the platform's own stop" if any(bound.values()) else text
+    text = f"{', '.join(_amounts(estimated))} saved by estimate"
+    if not any(bound.values()):
+        return text
+    most = " and ".join(_amounts(bound)[0 if bound[""] else 1 :])
+    return f"{text}, and at most {most} that the platform's own limit would have stopped later (no estimate)"
 
 
-def _amounts(sums: Counter[str]) -> str:
+def _amounts(sums: Counter[str]) -> list[str]:
     """Dollars, and the credits of each platform."""
     credits_of = {platform: amount for platform, amount in sorted(sums.items()) if platform and amount}
     metered = (describe(LimitKind.MAX_CREDITS, amount, platform) for platform, amount in credits_of.items())
-    return ", ".join([f"${sums['']:.2f}", *metered])
+    return [f"${sums['']:.2f}", *metered]

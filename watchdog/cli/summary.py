@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from watchdog.cli.common import Loaded
+from watchdog.cli.common import Loaded, surroundings
 from watchdog.cli.view import UNMATCHED_MAX, plain_entries
 from watchdog.domain.decision import describe, format_duration
 from watchdog.domain.rule import Rule, Selector
@@ -65,7 +65,7 @@ def _lines(report: Report) -> Iterator[str]:
     files = len(report.loaded.rules.files)
     yield f"{_count(len(rules.rules), 'rule')} from {_count(files, 'file')} in {settings.rules}"
     for rule in rules.rules:
-        yield from _rule_lines(rule)
+        yield from _rule_lines(rule, report)
     if rules.protect:
         yield "protected, never aborted:"
         yield from (_exception(each.selector, each.reason) for each in rules.protect)
@@ -90,8 +90,10 @@ def _account_lines(account: AccountSettings, report: Report) -> Iterator[str]:
     yield f"  {_base_url(account, report.specs)}, looked at {often}"
 
 
-def _rule_lines(rule: Rule) -> Iterator[str]:
-    limits = ", ".join(f"{kind} {describe(kind, value)}" for kind, value in rule.limits.items())
+def _rule_lines(rule: Rule, report: Report) -> Iterator[str]:
+    platforms = surroundings(report.loaded.settings, report.specs).platforms_meant(rule.selector)
+    platform = next(iter(platforms)) if len(platforms) == 1 else ""
+    limits = ", ".join(f"{kind} {describe(kind, value, platform)}" for kind, value in rule.limits.items())
     flags = [flag for flag in ("resurrect", "never_exceed") if getattr(rule, flag)]
     yield f"  {rule.name}: {', '.join((limits, rule.action.value, *flags))}"
     yield f"    match: {rule.selector}"
@@ -114,7 +116,8 @@ def _unmatched_lines(report: Report) -> Iterator[str]:
     if report.runs is None:
         return
     where = " of the accounts that could be read" if failures(report.tried.values()) else ""
-    yield f"{_count(report.runs, 'active run')} now{where}" + ("" if report.unmatched else "; each entry matches some")
+    whole = "" if report.unmatched or where else "; each entry matches some"
+    yield f"{_count(report.runs, 'active run')} now{where}{whole}"
     if report.runs:
         for entry in report.unmatched[:UNMATCHED_MAX]:
             yield f"  {entry} matches none of them"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,9 @@ RUN = RunType()
 
 
 def run_id_in(text: str) -> str:
-    """The id of the run that is named by its id or by an address. Raises ValueError with a sentence for the user."""
+    """The id of the run that is named by its id or by an address, without blanks around it. Raises ValueError with a
+    sentence for the user."""
+    text = text.strip()
     if not is_link(text) and not _HOST_AND_PATH.match(text):
         return _checked(text)
     run_id = named_by(text).get("run_id")
@@ -98,10 +100,19 @@ def _fault_of(char: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """The accounts of a configuration; `source` is the file, or what else they come from."""
+    """The accounts of a configuration, each with its platform ("": unknown); `source` is the file, or what else they
+    come from."""
 
-    names: tuple[str, ...]
+    platforms: Mapping[str, str]
     source: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.platforms)
+
+    def of(self, account: str | None) -> frozenset[str]:
+        """The platforms of this account, or of all; unknown ones may have any id."""
+        return frozenset(self.platforms.values() if account is None else {self.platforms.get(account, "")})
 
 
 def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts | None:
@@ -110,12 +121,26 @@ def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts
     from watchdog.settings import find_accounts  # pydantic takes a while to load
 
     try:
-        names, file = find_accounts(config, os.environ)
+        found, file = find_accounts(config, os.environ)
     except ConfigurationError:
         if needed or config is not None:
             raise
         return None
-    return Accounts(names, str(file or "the environment")) if names else None
+    return Accounts(found, str(file or "the environment")) if found else None
+
+
+def doubt_of_spelling(run_id: str, account: str | None, known: Accounts | None) -> str:
+    """What makes this unlikely to be the id of a run of these accounts, as a sentence; "" if nothing does. Raises
+    click.UsageError if it cannot be one; with the right spelling, if that can be told."""
+    from watchdog.rulefile.spelling import Value, misspelling
+
+    found = misspelling(Value("run_id", run_id, frozenset({""}) if known is None else known.of(account)))
+    if found is None:
+        return ""
+    right = f"; write {found.right[0]}" if len(found.right) == 1 else ""
+    if found.sure:
+        raise click.UsageError(f"{shown(run_id)} cannot be the id of a run: {found.why}{right}")
+    return f"{found.why}{right}."
 
 
 def refuse_unknown_account(account: str | None, known: Accounts | None) -> None:
@@ -135,6 +160,7 @@ async def doubts(ledger: OpenLedger, run_id: str | None, account: str | None, kn
         return found
     keys = await ledger.store.known_runs(run_id)
     if not keys:
+        found += [doubt] if (doubt := doubt_of_spelling(run_id, account, known)) else []
         likely = _likely(run_id, (key[1] for key in await ledger.store.known_runs()))
         hint = f" Did you mean {likely}?" if likely else ""
         return [*found, f"the ledger does not know run {run_id} (a daemon enters new runs within a minute).{hint}"]

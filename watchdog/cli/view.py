@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from watchdog.domain.decision import (
 )
 from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
-from watchdog.engine.coverage import Coverage, Entry
+from watchdog.engine.coverage import Entry
 from watchdog.escapes import escaped
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
@@ -45,13 +45,15 @@ _WORST = (VerdictKind.BREACH, VerdictKind.UNKNOWN, VerdictKind.WARNING, VerdictK
 @dataclass(frozen=True, slots=True)
 class Row:
     """One run: the newest snapshot, its verdicts, and what is being done about it: its abort, or `responses`, a
-    response with a note for people each. `mode` is how it would be aborted."""
+    response with a note for people each. `mode` is how it would be aborted. `is_earlier`: the abort was begun by
+    another command or a daemon, and is only followed up here."""
 
     snapshot: Snapshot
     verdicts: tuple[Verdict, ...]
     abort: Abort | None
     responses: tuple[tuple[Response, str], ...]
     mode: Mode = Mode.IMMEDIATE
+    is_earlier: bool = False
 
     @property
     def verdict(self) -> VerdictKind | None:
@@ -63,7 +65,7 @@ class Row:
     def response(self) -> tuple[str, str]:
         """What is or was done: the word for it, and more about it."""
         if self.abort is not None:
-            return _abort_words(self.abort)
+            return _earlier_words(self.abort) if self.is_earlier else _abort_words(self.abort)
         said = [_response_words(response, note, self.mode) for response, note in self.responses]
         if not said:
             return "-", ""
@@ -72,14 +74,16 @@ class Row:
     @property
     def deed(self) -> str:
         """The response in a word or two, for counting; "" if nothing is to be done."""
+        if self.is_earlier:
+            return ""
         is_over = self.abort is not None or (self.verdict is VerdictKind.BREACH and bool(self.responses))
         return self.response[0] if is_over else ""
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the run was stopped, or would be but for the dry run."""
+        """Whether the run was stopped by this command, or would be but for the dry run."""
         if self.abort is not None:
-            return self.abort.state is AbortState.CONFIRMED
+            return self.abort.state is AbortState.CONFIRMED and not self.is_earlier
         return any(response is Response.DRY_RUN for response, _ in self.responses)
 
 
@@ -106,6 +110,11 @@ def _abort_words(abort: Abort) -> tuple[str, str]:
     return _ABORT_WORDS[abort.state], f" ({abort.mode})" if abort.state in at_work else ""
 
 
+def _earlier_words(abort: Abort) -> tuple[str, str]:
+    head, detail = _abort_words(abort)
+    return (f"{head} earlier", detail) if abort.state is AbortState.CONFIRMED else (head, f"{detail}, begun earlier")
+
+
 def _response_words(response: Response, note: str, mode: Mode) -> tuple[str, str]:
     word = _RESPONSE_WORDS[response]
     if response is Response.DRY_RUN:
@@ -116,12 +125,24 @@ def _response_words(response: Response, note: str, mode: Mode) -> tuple[str, str
     return word, f": {note}" if note else ""
 
 
-def rows(pollers: Sequence[Poller], rulebook: Rulebook, aborts: Iterable[Abort], now: datetime) -> list[Row]:
-    """A row for each watched run, and for each aborted one that is watched no more; the closest to a limit first."""
-    by_run: dict[RunKey, Abort] = {abort.key: abort for abort in aborts}
+def rows(
+    pollers: Sequence[Poller],
+    rulebook: Rulebook,
+    aborts: Iterable[Abort],
+    now: datetime,
+    earlier: Collection[str] = (),
+) -> list[Row]:
+    """A row for each watched run, and for each aborted one that is watched no more; the closest to a limit first.
+
+    `earlier`: the ids of aborts that others have begun; one of our own of the same run is shown instead.
+    """
+    by_run: dict[RunKey, Abort] = {
+        abort.key: abort for abort in sorted(aborts, key=lambda abort: abort.id not in earlier)
+    }
     every = (watched for poller in pollers for watched in poller.watched.values())
     found = [_row(watched, rulebook, by_run.pop(watched.swept.key, None), now) for watched in every]
     found.extend(_row_of_abort(abort, rulebook) for abort in by_run.values())
+    found = [replace(row, is_earlier=row.abort is not None and row.abort.id in earlier) for row in found]
     return sorted(found, key=_closeness, reverse=True)
 
 
@@ -253,7 +274,7 @@ def _urgency(verdict: Verdict) -> tuple[int, bool, float]:
 
 
 def closing(found: Sequence[Row], *, dry_run: bool) -> str:
-    """What became of the runs, in a line: `would abort 2 of 8 runs (of the others over a limit: 1 held)`."""
+    """What became of the runs, in a line: `would abort 2 of 8 runs; also over a limit: 1 held`."""
     if not found:
         return ""
     deeds = Counter(row.deed for row in found if row.deed)
@@ -261,13 +282,19 @@ def closing(found: Sequence[Row], *, dry_run: bool) -> str:
     many = deeds.pop(main, 0)
     line = f"{main} {many or 'none'} of {counted(len(found), 'run')}"
     if deeds:
-        line += "; over a limit as well: " + ", ".join(f"{deeds[deed]} {deed}" for deed in sorted(deeds))
+        line += "; also over a limit: " + ", ".join(f"{deeds[deed]} {_passive(deed)}" for deed in sorted(deeds))
+    if followed := sum(row.is_earlier for row in found):
+        line += f"; {counted(followed, 'abort')} begun earlier followed up, not counted here"
     return f"dry run: {line}" if dry_run else line
 
 
-def unmatched(coverage: Coverage) -> list[str]:
-    """A line for each entry of the rule files that matches none of the runs there are, but for the umpteenth."""
-    found = coverage.unmatched
+def _passive(deed: str) -> str:
+    return "being aborted" if deed == "aborting" else deed
+
+
+def unmatched(found: Sequence[Entry]) -> list[str]:
+    """A line for each of these entries of the rule files, which match none of the runs there are, but for the
+    umpteenth."""
     lines = [f"{entry} matches none of the active runs" for entry in found[:UNMATCHED_MAX]]
     rest = len(found) - len(lines)
     return [*lines, f"... and {rest} more entries match none"] if rest else lines
@@ -315,6 +342,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "verdict": row.verdict.value if row.verdict else None,
         "response": "".join(row.response),
         "abort": None if row.abort is None else plain_abort(row.abort),
+        "abort_is_earlier": row.is_earlier,
     }
 
 
@@ -322,6 +350,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
     """One abort for scripts: the whole record, times in ISO 8601 UTC."""
     saving = abort.saving
     final = abort.final.usage if abort.final else None
+    has_limit = abort.limit is not None  # one by hand has none, and its figures say nothing
     return {
         "id": abort.id,
         "account": abort.account,
@@ -330,8 +359,8 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "source": abort.source,
         "rule": abort.rule,
         "limit": abort.limit_label,
-        "allowed": abort.limit_value,
-        "used": abort.used_at_detection,
+        "allowed": abort.limit_value if has_limit else None,
+        "used": abort.used_at_detection if has_limit else None,
         "mode": abort.mode.value,
         "outcome": abort.state.value,
         "used_at_request": abort.used_at_request,

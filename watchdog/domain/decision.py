@@ -256,9 +256,13 @@ def describe_use(kind: LimitKind | None, used: float | None, limit: float, platf
     return f"{figure} of {describe(kind, limit, platform)}"
 
 
+#: No run uses as much: a figure from here on is shown by its power of ten.
+_HUGE = 1e12
+
+
 def _dollars(value: float) -> str:
     if value >= 0.1 or value <= 0:
-        return f"${value:.2f}"
+        return f"${value:.4g}" if value >= _HUGE else f"${value:.2f}"
     return f"${value:.4f}" if value >= 0.00005 else "<$0.0001"
 
 
@@ -266,13 +270,15 @@ def _amount(value: float) -> str:
     """Four digits, and never 0 for what is more than nothing."""
     if 0 < value < 0.001:
         return "<0.001"
-    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+    return f"{value:.0f}" if 1000 <= value < _HUGE else f"{value:.4g}"
 
 
 def format_duration(seconds: float) -> str:
     """Seconds in the notation of the rule files: `90` is `1m30s`, `5400` is `1h30m`; the three largest units."""
     if not math.isfinite(seconds):
         return f"{seconds}s"
+    if 0 < seconds < 0.05 and (milliseconds := round(seconds * 1000, 3)):
+        return f"{milliseconds:g}ms"
     if round(seconds, 1) < 10:
         return f"{seconds:.1f}".removesuffix(".0") + "s"
     left = round(seconds)

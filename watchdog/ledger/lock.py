@@ -47,7 +47,11 @@ class LedgerLock:
         end = time.monotonic() + _PATIENCE_S
         while not self._try():
             if time.monotonic() > end:
-                pid = self._holder()[0]
+                pid, role, _ = self._holder()
+                if self._role == COMMAND and role == DAEMON:
+                    raise LedgerError(
+                        f"ledger {self._ledger}: a daemon (pid {pid}) is on duty; use `once --dry-run`, or stop it"
+                    )
                 raise LedgerError(
                     f"ledger {self._ledger}: in use by another budget-watchdog (pid {pid}); stop that one, or give "
                     "this one a ledger of its own"

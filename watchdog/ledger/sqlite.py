@@ -280,7 +280,7 @@ def _version(connection: sqlite3.Connection, where: str) -> str | None:
 def _refuse_unready(found: str | None, where: str) -> None:
     """What is opened for reading is neither made nor migrated."""
     if found is None:
-        raise LedgerError(f"{where}: there is none yet; it is made by `budget-watchdog run`")
+        raise LedgerError(f"{where}: there is none yet; it is made by `run`, `once`, `hold` or `abort`")
     if found != HEAD:
         raise LedgerError(
             f"{where}: written by an older version of budget-watchdog (schema {found}); `budget-watchdog run` brings "

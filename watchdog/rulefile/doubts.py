@@ -14,29 +14,46 @@ LOWEST_FOR_ALL = {LimitKind.MAX_DURATION: 60.0, LimitKind.MAX_COST_USD: 0.05, Li
 _OF_ACCOUNTS = ("platform", "account")
 
 
-def doubtful_limit(selector: Selector, kind: LimitKind, limit: float, action: Action) -> str:
+def doubtful_limit(selector: Selector, kind: LimitKind, limit: float, action: Action, around: Surroundings) -> str:
     """What is doubtful about a limit on these runs, as a sentence; "" if nothing is."""
-    runs = f"every run of {_accounts(selector)}" if is_catch_all(selector) else "every run that it matches"
+    runs = f"every run of {_accounts(selector, around)}" if is_catch_all(selector) else "every run that it matches"
     done = "aborted" if action is Action.ABORT else "reported"
     if limit == 0:
         return f"{kind} 0 allows nothing: {runs} is {done} at the first look; leave the key out if no limit is meant"
+    figure = describe(kind, limit, _only(around.platforms_meant(selector)))
     if is_catch_all(selector) and action is Action.ABORT and limit < LOWEST_FOR_ALL[kind]:
-        return f"{kind} is only {describe(kind, limit)}, and the match leaves nothing out: nearly {runs} is {done}"
+        return f"{kind} is only {figure}, and the match leaves nothing out: nearly {runs} is {done}"
     return ""
+
+
+def doubtful_protection(selector: Selector, around: Surroundings) -> str:
+    """That an entry of protect leaves nothing to abort, as a sentence; "" if it does not."""
+    if not is_catch_all(selector):
+        return ""
+    return f"this protects every run of {_accounts(selector, around)}: none of them is ever aborted"
 
 
 def is_catch_all(selector: Selector) -> bool:
     """Whether it means every run of the accounts that it means."""
-    return all(key in _OF_ACCOUNTS or _is_any(globs) for key, globs in selector.globs.items())
+    return all(key in _OF_ACCOUNTS or _is_any(key, globs) for key, globs in selector.globs.items())
 
 
-def _is_any(globs: Collection[str]) -> bool:
-    return any(glob and not glob.strip("*") for glob in globs)
+def _is_any(key: str, globs: Collection[str]) -> bool:
+    """Whether every text fits: `*`, `?*`; of an Actor, which always has an owner, also `*/*`."""
+    signs = "*?/" if key == "actor" else "*?"
+    return any("*" in glob and glob.count("/") < 2 and not glob.strip(signs) for glob in globs)
 
 
-def _accounts(selector: Selector) -> str:
-    limiting = [globs for key, globs in selector.globs.items() if key in _OF_ACCOUNTS and not _is_any(globs)]
-    return " and ".join(", ".join(globs) for globs in limiting) or "every account"
+def _accounts(selector: Selector, around: Surroundings) -> str:
+    limiting = [globs for key, globs in selector.globs.items() if key in _OF_ACCOUNTS and not _is_any(key, globs)]
+    if limiting:
+        return " and ".join(", ".join(globs) for globs in limiting)
+    owners = sorted({owner for key in selector.globs for owner in around.owners(key)})
+    return "every account" + (f" on {' and '.join(owners)}" if owners else "")
+
+
+def _only(platforms: Collection[str]) -> str:
+    return next(iter(platforms)) if len(platforms) == 1 else ""
 
 
 def uncovered_accounts(rules: Iterable[Rule], around: Surroundings) -> Iterator[str]:

@@ -96,6 +96,10 @@ class Surroundings:
         globs = selector.globs.get("platform", ("*",))
         return {name for name in known if glob_matches(globs, (name,)) and self.has_keys(name, selector)}
 
+    def platforms_meant(self, selector: Selector) -> set[str]:
+        """The platforms of the configured accounts whose runs it can mean; of all platforms if of none."""
+        return {account.platform for account in self.accounts_of(selector)} or self.platforms_of(selector)
+
     def accounts_of(self, selector: Selector) -> list[AccountView]:
         """The configured accounts whose runs it can mean."""
         return [

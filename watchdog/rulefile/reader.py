@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
+from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
 from watchdog.hints import after_unknown, suggestion
-from watchdog.rulefile.doubts import doubtful_limit
+from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
 from watchdog.rulefile.values import (
     MAX_NAME,
     Desk,
     Findings,
+    cut_by_comma,
     name_fault,
     read_bool,
     read_choice,
@@ -59,7 +62,7 @@ class FileReader:
         if self._document.root is None:
             return
         desk = Desk(self._document, findings)
-        table = read_table(self._document.root, "a rule file", FILE_KEYS, desk)
+        table = read_table(self._document.root, "a rule file", FILE_KEYS, desk, self._elsewhere("file"))
         for entry in table.entries if table else ():
             if entry.key in FILE_KEYS:
                 self._section(entry, desk)
@@ -91,12 +94,12 @@ class FileReader:
 
     def _rule(self, node: Node, desk: Desk) -> None:
         before = len(desk.findings.errors)
-        table = read_table(node, "a rule", RULE_KEYS, desk)
+        table = read_table(node, "a rule", RULE_KEYS, desk, self._elsewhere("rule"))
         if table is None:
             return
         name = self._name(table, desk)
         selector = self._selector(table.get("match"), desk, table)
-        limits = _limits(table, desk)
+        limits = self._limits(table, desk)
         resurrect = _optional_bool(table.get("resurrect"), desk)
         never_exceed = _optional_bool(table.get("never_exceed"), desk)
         action = _action(table.get("action"), desk)
@@ -105,11 +108,35 @@ class FileReader:
             desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
-            _warn_of_limits(table, selector, limits, action, desk)
+            self._warn_of_limits(table, selector, limits, action, desk)
             self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
             self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, never_exceed, *place))
+
+    def _elsewhere(self, level: str) -> dict[str, str]:
+        """Where each key belongs that is ours, but not of this level."""
+        of_rule = dict.fromkeys(("name", "never_exceed", "action", "resurrect"), "belongs to the rule itself")
+        own = {
+            "file": {key: "belongs to an entry of rules" for key in RULE_KEYS if key not in FILE_KEYS},
+            "rule": {"protect": "belongs beside rules, at the left margin", "reason": "belongs to an entry of protect"},
+            "exception": {},
+        }.get(level, {key: f"{place}, beside {level}" for key, place in of_rule.items()})
+        of_a_rule = " of a rule" if level in ("file", "exception") else ""
+        limits = dict.fromkeys(LIMIT_KEYS, f"belongs under limits{of_a_rule}")
+        match = dict.fromkeys(self._around.keys, f"belongs under match{' of a rule' if level == 'file' else ''}")
+        return match | limits | own
+
+    def _limits(self, table: Table, desk: Desk) -> dict[LimitKind, float]:
+        entry = table.get("limits")
+        node = entry.value if entry else None
+        if entry is None and any(table.get(key) for key in LIMIT_KEYS):
+            return {}  # which has been told: they stand in the rule itself
+        if node is None or _is_empty(node):
+            desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
+            return {}
+        limits = read_table(node, "limits", LIMIT_KEYS, desk, self._elsewhere("limits"))
+        return _amounts(limits, desk) if limits else {}
 
     def _name(self, table: Table, desk: Desk) -> str | None:
         entry = table.get("name")
@@ -122,11 +149,16 @@ class FileReader:
             if fault is not None:
                 desk.error(entry.value, f"name {fault}")
             return None
+        if name == MANUAL:
+            desk.error(entry.value, f"the name '{MANUAL}' is reserved for aborts by hand; choose another")
+            return None
+        place = f"{self._document.file}:{entry.value.line}:{entry.value.column}"
         first = self._harvest.names.get(name)
-        if first is not None:
+        if first == place:
+            desk.error(table, f"duplicate name: '<<' or an alias takes it in from {first}; write one of its own")
+        elif first is not None:
             desk.error(entry.value, f"duplicate name, first used at {first}")
-        else:
-            self._harvest.names[name] = f"{self._document.file}:{entry.value.line}:{entry.value.column}"
+        self._harvest.names.setdefault(name, place)
         return name
 
     def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
@@ -144,6 +176,14 @@ class FileReader:
         else:
             desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
 
+    def _warn_of_limits(
+        self, table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
+    ) -> None:
+        for kind, limit in limits.items():
+            doubt, entry = doubtful_limit(selector, kind, limit, action, self._around), _limit_entry(table, kind)
+            if doubt and entry is not None:
+                desk.warn(entry.value, doubt)
+
     def _check_resurrect(
         self, entry: Entry | None, selector: Selector, desk: Desk, *, wanted: bool, action: Action
     ) -> None:
@@ -151,36 +191,42 @@ class FileReader:
             return
         if action is Action.NOTIFY:
             desk.warn(entry.value, "resurrect has no effect with action: notify, which aborts nothing")
+        self._warn_of_one_mode(entry.value, selector, desk)
+
+    def _warn_of_one_mode(self, place: Node, selector: Selector, desk: Desk) -> None:
         platforms = self._around.platforms_of(selector)
         if "account" in selector.globs:
-            platforms = {account.platform for account in self._around.accounts_of(selector)} or platforms
+            platforms = self._around.platforms_meant(selector)
         if platforms and all(name in PLATFORMS and not PLATFORMS[name].graceful for name in platforms):
-            desk.warn(
-                entry.value, f"resurrect has no effect on {', '.join(sorted(platforms))}, which has one abort mode"
-            )
+            names = ", ".join(sorted(platforms))
+            desk.warn(place, f"resurrect has no effect: {names} can only abort in one way")
 
     # --- protect and resurrect ---
 
     def _protection(self, node: Node, desk: Desk) -> None:
-        table = read_table(node, "an entry of protect", ("match", "reason"), desk)
+        table = read_table(node, "an entry of protect", ("match", "reason"), desk, self._elsewhere("exception"))
         if table is None:
             return
         selector = self._required_selector(table, desk, "protect every run")
         entry = table.get("reason")
         reason = read_text(entry, desk) if entry else ""
+        if selector is not None and (doubt := doubtful_protection(selector, self._around)):
+            desk.warn(table, doubt)
         if selector is not None and reason is not None:
             self._harvest.protect.append(Protection(selector, reason))
 
     def _resurrection(self, node: Node, desk: Desk) -> None:
-        table = read_table(node, "an entry of resurrect", ("match",), desk)
+        table = read_table(node, "an entry of resurrect", ("match",), desk, self._elsewhere("exception"))
         selector = self._required_selector(table, desk, "mark every run for resurrection") if table else None
-        if selector is not None:
+        if table is not None and selector is not None:
+            self._warn_of_one_mode(table, selector, desk)
             self._harvest.resurrect.append(selector)
 
     def _required_selector(self, table: Table, desk: Desk, effect: str) -> Selector | None:
         entry = table.get("match")
         if entry is None:
-            desk.error(table, "missing key 'match'")
+            if not any(each.key in self._around.keys for each in table.entries):  # that has been told
+                desk.error(table, "missing key 'match'")
             return None
         node = entry.value
         if _is_empty(node):
@@ -199,7 +245,7 @@ class FileReader:
             return None
         before = len(desk.findings.errors)
         known = self._around.keys
-        table = read_table(entry.value, "match", known, desk)
+        table = read_table(entry.value, "match", known, desk, self._elsewhere("match"))
         if table is None:
             return None
         read = {key.key: read_globs(key, desk) for key in table.entries if key.key in known}
@@ -216,8 +262,7 @@ class FileReader:
 
     def _check_spelling(self, table: Table, selector: Selector, desk: Desk) -> None:
         """Refuse values that no run can have; warn about those that are unlikely."""
-        meant = {account.platform for account in self._around.accounts_of(selector)}
-        meant = meant or self._around.platforms_of(selector)
+        meant = self._around.platforms_meant(selector)
         sound = True
         for entry in table.entries:
             nodes, texts = _items(entry.value), selector.globs[entry.key]
@@ -283,42 +328,32 @@ def _is_empty(node: Node) -> bool:
     return (isinstance(node, Scalar) and node.value is None) or (isinstance(node, Table) and not node.entries)
 
 
-def _limits(table: Table, desk: Desk) -> dict[LimitKind, float]:
-    entry = table.get("limits")
-    node = entry.value if entry else None
-    if node is None or _is_empty(node):
-        desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
-        return {}
-    limits = read_table(node, "limits", LIMIT_KEYS, desk)
-    return _amounts(limits, desk) if limits else {}
-
-
 def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
     amounts = {}
+    cut = {each.head for each in cut_by_comma(table).values()}
     for entry in table.entries:
-        if entry.key in LIMIT_KEYS:
-            kind = LimitKind(entry.key)
-            amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
-            if amount == 0 and kind is LimitKind.MAX_DURATION:
-                # On Apify a timeout of 0 means none; here it would end every run.
-                desk.error(entry.value, "max_duration must be longer than 0; leave it out if there is to be no limit")
-            elif amount is not None:
-                amounts[kind] = amount
+        if entry.key not in LIMIT_KEYS or entry.key in cut:
+            continue
+        kind = LimitKind(entry.key)
+        if kind is LimitKind.MAX_DURATION and _is_zero(entry.value):
+            # On Apify a timeout of 0 means none; here it would end every run.
+            written = describe(entry.value).removeprefix("the text ")
+            desk.error(entry.value, f"max_duration: {written} is not 'no limit'; leave the key out for none")
+            continue
+        amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
+        if amount is not None:
+            amounts[kind] = amount
     return amounts
+
+
+def _is_zero(node: Node) -> bool:
+    """Whether it is no time at all, with a unit or without."""
+    return isinstance(node, Scalar) and re.fullmatch(r"[+-]?(0+(\.0*)?(ms|[smhd])?)+", node.raw) is not None
 
 
 def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
     entry = table.get("limits")
     return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
-
-
-def _warn_of_limits(
-    table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
-) -> None:
-    for kind, limit in limits.items():
-        doubt, entry = doubtful_limit(selector, kind, limit, action), _limit_entry(table, kind)
-        if doubt and entry is not None:
-            desk.warn(entry.value, doubt)
 
 
 def _optional_bool(entry: Entry | None, desk: Desk) -> bool:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import translate
 
 from watchdog.document import shown
 from watchdog.domain.glob import fold, glob_matches, is_invisible
@@ -23,7 +24,7 @@ from watchdog.rulefile.reach import PLATFORMS
 _QUOTES = "\"'`´\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 #: Parts of emoji and of Persian or Indian writing: in free text they are no accident, and compared without anyway.
 _JOINERS = "\u200c\u200d\ufe0e\ufe0f"
-_CHOICE = re.compile(r"\[!?\]?[^\]]*\]")
+_CHOICE = re.compile(r"\[(?:!|(?!!))(?:\][^\]]*|[^\]]+)\]")
 _WILD = re.compile(r"[*?]")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _SEPARATOR = re.compile(r"\s*[,;|]\s*")
@@ -35,21 +36,40 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 
 @dataclass(frozen=True, slots=True)
 class Alphabet:
-    """The characters that the values of a key are made of, as a regular expression for one, and in words."""
+    """The characters that the values of a key are made of: a regular expression for one, and a sentence."""
 
     one: str
     words: str
 
 
-_NAMES = Alphabet(r"[A-Za-z0-9._-]", "letters, digits, '.', '_' and '-'")
+_LOOSE = "letters, digits, '-' and '_'"
+_NAMES = "letters, digits, '.', '_' and '-'"
 _ALPHABETS = {
-    "platform": _NAMES,
-    "account": _NAMES,
-    "run_id": Alphabet(r"[A-Za-z0-9_-]", "letters and digits"),
-    "origin": Alphabet(r"[A-Za-z0-9_-]", "letters and '_'"),
-    "actor": Alphabet(r"[A-Za-z0-9._/-]", "letters, digits, '.', '_' and '-', and a '/' between owner and name"),
-    "task": Alphabet(r"[A-Za-z0-9._-]", "letters, digits and '-'"),
+    "platform": Alphabet(r"[A-Za-z0-9._-]", f"a platform's name has only {_NAMES}"),
+    "account": Alphabet(r"[A-Za-z0-9._-]", f"an account's name has only {_NAMES}"),
+    "run_id": Alphabet(r"[A-Za-z0-9_-]", f"a run's id has only {_LOOSE}"),
+    "origin": Alphabet(r"[A-Za-z0-9_-]", f"an origin has only {_LOOSE}"),
+    "actor": Alphabet(r"[A-Za-z0-9._/-]", f"an Actor's name has only {_NAMES}, and a '/' between owner and name"),
+    "task": Alphabet(r"[A-Za-z0-9._-]", f"a task's name has only {_LOOSE}"),
 }
+_ASCII = tuple(map(chr, range(33, 127)))
+#: What makes a text a regular expression, whatever key it stands under: anchors, classes, groups and counts. A name may
+#: hold a '^', a '$' or a '+', so that one of these alone is none.
+_REGEX = re.compile(
+    r"^\^(?=.)|[a-z*+)\]]\$$|\.[*+]|\\[AbBdDsSwWZ.*+?()\[\]/-]|\][+]|\)[+]$|[\])]\{[0-9]"
+    r"|\([^()]*\|[^()]*\)|^\(\?|^(?:re|regex|regexp)[:=]"
+)
+#: `/leads/i`: so do JavaScript, Perl and sed write one.
+_SLASHED = re.compile(r"/(?P<within>[^/]+)/(?P<flags>[dgimsuvxy]*)")
+#: `%leads%`: SQL. `50%` is a name.
+_LIKE = re.compile(r"%[^\W\d_].*|.*[^\W\d_]%", re.DOTALL)
+_VARIABLE = re.compile(r"\$\{[^{}]*\}|\$[A-Za-z_]\w*|\{\{.*\}\}|\$\([^()]*\)")
+#: In free text only what is hardly anything else: a name may end in `$$$` or hold `$money`.
+_SURE_VARIABLE = re.compile(r"\$\{\w+\}|\$[A-Z]+_[A-Z_]+\b|\{\{.*\}\}")
+#: In front of what is left out, in search engines and shells.
+_EXCLUDING = re.compile(r"!(?=\w)|-(?=[^\W\d_])|(?:not|NOT)\s+(?=\S)")
+#: What addresses have in front of the name of an Actor.
+_BEFORE_ACTOR = frozenset({"actors", "acts", "store", "v2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +178,23 @@ def _quotes(value: Value) -> Misspelling | None:
 
 
 def _negation(value: Value) -> Misspelling | None:
-    if not value.text.startswith("!"):
+    found = _EXCLUDING.match(value.text)
+    free = value.alphabet is None
+    if found is None and (free or not value.text.startswith("!")):
         return None
-    why = f"'!' in front of {shown(value.text[1:])} excludes nothing; runs that are exempt go under protect"
+    mark = (found[0] if found else "!").strip()
+    if mark == "-" and value.key in ("account", "platform"):
+        return None  # those names are the user's own
+    rest = shown(value.text[len(mark) :].strip())
+    why = f"'{mark}' in front of {rest} excludes nothing; runs that are exempt go under protect"
+    return Misspelling(why, not free and mark != "-")
+
+
+def _variable(value: Value) -> Misspelling | None:
+    found = (_SURE_VARIABLE if value.alphabet is None else _VARIABLE).search(value.text)
+    if found is None:
+        return None
+    why = f"{shown(value.text)} holds {shown(found[0])}, and variables are not replaced in rule files"
     return Misspelling(why, value.alphabet is not None)
 
 
@@ -197,17 +231,39 @@ def _api_spelling(value: Value) -> Misspelling | None:
 
 
 def _regular_expression(value: Value) -> Misspelling | None:
-    if value.alphabet is None:
-        return None
-    text = value.text
-    has_dot = re.search(r"\.[*+]", text) is not None and value.key in ("run_id", "origin", "task")
-    has_dot = has_dot or (value.key == "actor" and re.search(r"(^|/.*)\.[*+]", text) is not None)
-    if not has_dot and not re.search(r"[\^$\\()+]", value.literal):
+    free, text = value.alphabet is None, value.text
+    slashed = _SLASHED.fullmatch(text) if free else None
+    # A key of a plug-in may be a path.
+    if slashed and (slashed["flags"] or value.key in ("squid", "crawler")):
+        return Misspelling(f"{shown(text)} is no regular expression here", False, (f"*{slashed['within']}*",))
+    if free and len(text.strip("%")) > 1 and _LIKE.fullmatch(text):
+        return Misspelling(f"{shown(text)}: the sign for any text is '*'", False, (text.replace("%", "*"),))
+    if _REGEX.search(_without_dots_of_names(value)) is None:
         return None
     right = re.sub(r"^\^|\$$", "", re.sub(r"\.[*+]", "*", text))
-    is_better = right != text and not re.search(r"[\^$\\()+]", right)
+    is_better = right != text and _REGEX.search(right) is None and not re.search(r"[\\^$()+|]", right)
     why = f"{shown(text)} is read as a glob, not as a regular expression"
-    return Misspelling(why, True, (right,) if is_better else ())
+    return Misspelling(why, not free, (right,) if is_better else ())
+
+
+def _without_dots_of_names(value: Value) -> str:
+    """`john.*` are users, and accounts, that begin with `john.`; no name of an Actor or a task has a dot."""
+    if value.key == "actor":
+        return re.sub(r"^([\w.-]+)\.\*", r"\1*", value.text)
+    return value.text.replace(".*", "*") if value.key in ("account", "platform") else value.text
+
+
+def _empty_choice(value: Value) -> Misspelling | None:
+    """`[z-a]` and `[#]` stand for no character that there can be."""
+    alphabet = value.alphabet
+    if alphabet is None:
+        return None
+    for choice in _CHOICE.findall(value.text):
+        reading = re.compile(translate(choice))
+        if not any(reading.match(char) for char in _ASCII if re.fullmatch(alphabet.one, char)):
+            why = f"no character fits {shown(choice)} in {shown(value.text)}; {alphabet.words}"
+            return Misspelling(why, True)
+    return None
 
 
 def _foreign_character(value: Value) -> Misspelling | None:
@@ -221,9 +277,16 @@ def _foreign_character(value: Value) -> Misspelling | None:
     if strange in "[]":
         return Misspelling(f"a '[' in {shown(value.text)} is never closed, or a ']' never opened", True)
     code = "" if strange.isascii() else f" (U+{ord(strange):04X})"  # it may look just like one that is allowed
-    why = f"{shown(value.text)} holds {shown(strange)}{code}, and {value.key} has only {alphabet.words}"
+    what = _blank_in(value.literal) if strange == " " else f"{shown(strange)}{code}"
+    why = f"{shown(value.text)} holds {what}; {alphabet.words}"
     right = _in_plain_letters(value.text)
+    if value.key == "actor":
+        right = right.replace("\\", "/")
     return Misspelling(why, True, (right,) if right != value.text else ())
+
+
+def _blank_in(text: str) -> str:
+    return "a tab" if "\t" in text.strip() else "a line break" if "\n" in text.strip() else "a blank"
 
 
 def _in_plain_letters(text: str) -> str:
@@ -236,13 +299,15 @@ def _in_plain_letters(text: str) -> str:
 def _parts_of_actor(value: Value) -> Misspelling | None:
     if value.key != "actor" or value.alphabet is None:
         return None
-    text = value.text
-    if text.endswith("/") or text.startswith("/"):
-        right = f"{text}*" if text.endswith("/") else f"*{text}"
-        return Misspelling(f"{shown(text)} lacks the {'name' if text.endswith('/') else 'owner'}", True, (right,))
+    text, parts = value.text, [part for part in value.text.split("/") if part]
     if value.literal.count("/") > 1:
-        right = "/".join(text.split("/")[-2:])
-        return Misspelling(f"{shown(text)} has more parts than owner/name", True, (right,))
+        while len(parts) > 2 and parts[0] in _BEFORE_ACTOR:
+            del parts[0]
+        right = ("/".join(parts[:2]),) if len(parts) >= 2 else ()
+        return Misspelling(f"{shown(text)} has more parts than owner/name", True, right)
+    if text.endswith("/") or text.startswith("/"):
+        right = (f"{text}*" if text.endswith("/") else f"*{text}",)
+        return Misspelling(f"{shown(text)} lacks the {'name' if text.endswith('/') else 'owner'}", True, right)
     return None
 
 
@@ -262,8 +327,8 @@ def _case_of_id(value: Value) -> Misspelling | None:
 def _origin(value: Value) -> Misspelling | None:
     if value.key != "origin":
         return None
-    facts = [PLATFORMS[name] for name in sorted(value.platforms) if name in PLATFORMS]
-    known = tuple(origin for each in facts for origin in each.origins)
+    here = [name for name in sorted(value.platforms) if name in PLATFORMS]
+    known = tuple(origin for name in here for origin in PLATFORMS[name].origins)
     if glob_matches((value.text,), known):
         return None
     folded = [origin for origin in known if glob_matches((value.text.upper(),), (origin.upper(),))]
@@ -272,9 +337,16 @@ def _origin(value: Value) -> Misspelling | None:
         # lobstr's own words are not all known, so only on Apify there is no doubt.
         return Misspelling(f"{shown(value.text)}: upper and lower case count", value.platforms == {"apify"}, right)
     hint = suggestion(value.text, known)
-    if not hint and (len(facts) < len(value.platforms) or not facts):
+    if not hint and (len(here) < len(value.platforms) or not here):
         return None  # a plug-in's words are its own
-    return Misspelling(f"{shown(value.text)} is no origin that is known{hint or ': ' + ', '.join(known)}", False)
+    what = f"{shown(value.text)} is not an origin on {' or '.join(here)}"
+    return Misspelling(f"{what}{hint or '; known: ' + _origins_of(here)}", False)
+
+
+def _origins_of(platforms: Sequence[str]) -> str:
+    if len(platforms) == 1:
+        return ", ".join(PLATFORMS[platforms[0]].origins)
+    return "; ".join(f"on {name} {', '.join(PLATFORMS[name].origins)}" for name in platforms)
 
 
 def _unlikely_id(value: Value) -> Misspelling | None:
@@ -300,15 +372,9 @@ def _capitals(value: Value) -> Misspelling | None:
     return Misspelling(why, False, (text.lower(),))
 
 
-def _open_bracket(value: Value) -> Misspelling | None:
-    if value.alphabet is not None or "[" not in value.literal:
-        return None
-    return Misspelling(f"the '[' in {shown(value.text)} is never closed, so it stands for itself", False)
-
-
 _TRAPS: tuple[Callable[[Value], Misspelling | None], ...] = (
-    _invisible, _link, _quotes, _negation, _braces, _several, _api_spelling, _regular_expression, _foreign_character,
-    _parts_of_actor, _case_of_id, _origin, _unlikely_id, _capitals, _open_bracket,
+    _invisible, _link, _quotes, _negation, _variable, _braces, _several, _api_spelling, _regular_expression,
+    _empty_choice, _foreign_character, _parts_of_actor, _case_of_id, _origin, _unlikely_id, _capitals,
 )  # fmt: skip
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from watchdog.document import (
     Document,
@@ -26,6 +28,7 @@ from watchdog.errors import Problem
 from watchdog.hints import suggestion
 
 MAX_NAME = 128
+_WITH_COMMA = re.compile(r"([0-9]+),([0-9]+)")
 MAX_GLOB = 512
 
 
@@ -52,15 +55,48 @@ class Desk:
         self.findings.warnings.append(self.document.problem(place, self.label + message))
 
 
-def read_table(node: Node, what: str, keys: Collection[str], desk: Desk) -> Table | None:
-    """The node as a table that has no other keys than these."""
+def read_table(
+    node: Node, what: str, keys: Collection[str], desk: Desk, elsewhere: Mapping[str, str] | None = None
+) -> Table | None:
+    """The node as a table that has no other keys than these. `elsewhere`: where keys of another level belong."""
     if not isinstance(node, Table):
         desk.error(node, f"{what} must be a table of keys ({', '.join(keys)}), not {describe(node)}")
         return None
+    cut = cut_by_comma(node)
     for entry in node.entries:
-        if entry.key not in keys:
-            desk.error(entry, unknown_key(entry.key, keys))
+        if entry.key in cut:
+            desk.error(entry, cut[entry.key].cure)
+        elif entry.key not in keys:
+            place = (elsewhere or {}).get(entry.key)
+            desk.error(entry, f"key {shown(entry.key)} {place}" if place else unknown_key(entry.key, keys))
     return node
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A number that a comma has cut in two, in `{max_cost_usd: 5,00}`: the key that has its beginning, and what to
+    write."""
+
+    head: str
+    cure: str
+
+
+_TAIL = re.compile(r"([0-9]+)((?:ms|[smhd])?)")
+
+
+def cut_by_comma(table: Table) -> dict[str, Cut]:
+    """The keys of a table that are no keys but the ends of numbers."""
+    found = {}
+    for before, entry in pairwise(table.entries):
+        head, tail = before.value, _TAIL.fullmatch(entry.key)
+        is_bare = isinstance(entry.value, Scalar) and entry.value.value is None
+        if tail is None or not is_bare or not isinstance(head, Scalar) or not head.raw.isdecimal():
+            continue
+        said = f"write {head.raw}.{tail[0]}"
+        if len(tail[1]) == 3 and not tail[2]:
+            said = f"write {head.raw}{tail[1]}, or {head.raw}.{tail[1]} if a fraction is meant"
+        found[entry.key] = Cut(before.key, f"{before.key}: {said}; a comma separates keys here")
+    return found
 
 
 def name_fault(text: str) -> str | None:
@@ -121,6 +157,10 @@ def _number_fault(node: Node) -> str | None:
     value = node.value if isinstance(node, Scalar) else None
     if isinstance(value, str) and isinstance(resolve(value), int | float) and not isinstance(resolve(value), bool):
         return f"must be a number without quotes, not {describe(node)}"
+    if isinstance(value, str) and (found := _WITH_COMMA.fullmatch(value)):
+        whole, fraction = found.groups()
+        either = f"{whole}{fraction}, or {whole}.{fraction} if a fraction is meant" if len(fraction) == 3 else ""
+        return f"must be a number with a point: write {either or f'{whole}.{fraction}'}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"must be a number such as 5 or 0.25, not {describe(node)}"
     if not math.isfinite(value):

@@ -256,8 +256,9 @@ def _of_abort(abort: Abort) -> dict[str, object]:
         "source": abort.source,
         "rule": abort.rule,
         "limit": abort.limit_label,
-        "used": _rounded(abort.used_at_detection),
-        "limit_value": _rounded(abort.limit_value),
+        # One by hand has no limit, and its figures say nothing.
+        "used": _rounded(None if abort.limit is None else abort.used_at_detection),
+        "limit_value": _rounded(None if abort.limit is None else abort.limit_value),
         "mode": abort.mode,
         "requests": abort.requests,
     }

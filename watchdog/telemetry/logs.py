@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import traceback
+from asyncio import CancelledError
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -52,6 +53,7 @@ def configure_logging(
     number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level
     handler = _Handler(stream, outlet)
     handler.setFormatter(_formatter(_renderer(log_format, stream), redactor, with_traceback=number <= logging.DEBUG))
+    handler.addFilter(_is_no_job_broken_off)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     if outlet is not None:
@@ -64,6 +66,12 @@ def configure_logging(
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     return redactor
+
+
+def _is_no_job_broken_off(record: logging.LogRecord) -> bool:
+    """Jobs that are broken off at the end are no errors, though the scheduler calls them so."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return not (record.name.startswith("apscheduler") and kind is not None and issubclass(kind, CancelledError))
 
 
 def _quieten(level: int) -> None:
