@@ -127,6 +127,7 @@ class Watched:
     verdicts: tuple[Verdict, ...] = ()
     decision: Decision | None = None
     told: set[Told] | None = None
+    told_unsure: LimitsOfSource | None = None
     generation: int = 0
     edition: int = 0
     written: tuple[RunState, Usage, float] | None = None
