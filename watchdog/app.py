@@ -25,7 +25,7 @@ from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
-from watchdog.ledger.rescue import take_in_rescues, write_rescue
+from watchdog.ledger.rescue import reserve_room, take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.net import Net, Token
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
@@ -35,6 +35,7 @@ from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Chore, Daemon, Service
 from watchdog.runtime.desk import Desk
 from watchdog.runtime.enforcer import Enforcer, Reconsider
+from watchdog.runtime.owners import AGAIN_S, Owners
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
@@ -102,6 +103,7 @@ class App:
     accounts: tuple[AccountInfo, ...]
     rulebook: Rulebook
     tokens: Tokens
+    owners: Owners
     reloader: Reloader = field(init=False)
     coverage: Coverage = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
@@ -135,7 +137,14 @@ class App:
         health = _Health(self.reloader)
         services: list[Service] = [*self._web(health), *self._watch()] if listen else []
         daemon = health.daemon = Daemon(
-            self.pollers, self.enforcer, self.clock, self.observer, services, self._chores(), self.reload
+            self.pollers,
+            self.enforcer,
+            self.clock,
+            self.observer,
+            services,
+            self._chores(),
+            self.reload,
+            self.owners.refuse_twins,
         )
         return daemon
 
@@ -168,6 +177,7 @@ class App:
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
             Chore("ledger: pruning", PRUNE_S, self._prune),
             Chore("which rules match", MATCHES_S, self.cover),
+            Chore("owners of tokens", AGAIN_S, self.owners.ask_again),
             Chore("garbage collection", collector.COLLECT_S, self._collect),
         )
 
@@ -319,6 +329,10 @@ def build(
     rulebook = Rulebook(loaded.rules, settings.dry_run)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
     infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    places = {
+        account.name: (account.platform, (account.base_url or specs[account.platform].base_url).rstrip("/"))
+        for account in settings.accounts
+    }
     turn = asyncio.Lock()
     pollers = [
         Poller(
@@ -349,6 +363,7 @@ def build(
         accounts=tuple(infos.values()),
         rulebook=rulebook,
         tokens=tokens,
+        owners=Owners(platforms, places, enforcer, observer),
     )
 
 
@@ -381,7 +396,7 @@ async def opened(
     try:
         if warning:
             app.observer.notice(Trouble(warning, level="error"))
-        for sentence in await take_in_rescues(ledger.path, ledger.store) if ledger.path else ():
+        for sentence in await _prepare_rescue(ledger, app.ledger, environ):
             app.observer.notice(Trouble(sentence))
         app.metrics.restore(await app.ledger.aborts())
         # Read once, what people have decided stays known whatever becomes of the disk.
@@ -390,9 +405,24 @@ async def opened(
     finally:
         await app.net.aclose()
         path, now = ledger.path, app.clock.now()
-        await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now))
+        await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))
         if ledger.lock is not None:
             ledger.lock.release()
+
+
+async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:
+    """Take in what was rescued at the last end, and reserve the room for the next; what people should know of it."""
+    if opened.path is None:
+        return []
+    said = await take_in_rescues(opened.path, opened.store, ledger.save, environ)
+    try:
+        reserve_room(opened.path)
+    except OSError as error:
+        said.append(
+            f"no room could be reserved beside {opened.path} for records that cannot be written before the end "
+            f"({error.strerror or error}); free some space"
+        )
+    return said
 
 
 def _open_ledger(settings: Settings, environ: Mapping[str, str], role: str) -> tuple[OpenLedger, str]:

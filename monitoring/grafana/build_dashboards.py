@@ -93,6 +93,20 @@ def gained(over: str, by: str, name: str, *matchers: str) -> str:
     return f"sum by ({by}) (increase({series(name, *matchers)}[{over}]))"
 
 
+def booked(over: str, by: str, name: str, *matchers: str) -> str:
+    """What a counter that continues from the ledger gained. VictoriaMetrics takes the small first value of a new series
+    (a pod that was replaced) for a gain: so never more than the highest less the lowest value."""
+    counter = series(name, *matchers)
+    between = f"max_over_time({counter}[{over}]) - min_over_time({counter}[{over}])"
+    return f"sum by ({by}) (increase({counter}[{over}]) <= {between} or {between})"
+
+
+def saved(over: str, by: str, unit: str, *matchers: str) -> str:
+    """What was saved in this unit (usd, credits), less what was taken back of it."""
+    gross, back = (booked(over, by, f"saved_{unit}_{word}", *matchers) for word in ("total", "taken_back_total"))
+    return f"{gross} - {back}"
+
+
 def rate(by: str, name: str, *matchers: str) -> str:
     """Per second, by these labels."""
     return f"sum by ({by}) (rate({series(name, *matchers)}[$__rate_interval]))"
@@ -260,7 +274,7 @@ def now_row() -> build.Row:
             "Runs stopped",
             "Runs that broke a limit within the range and are proven to have been stopped.",
             units.Short,
-            Ask(gained(RANGE, "account", "aborts_total", *WHERE, "rule", 'outcome="confirmed"'), "{{account}}"),
+            Ask(booked(RANGE, "account", "aborts_total", *WHERE, "rule", 'outcome="confirmed"'), "{{account}}"),
             decimals=0,
         ),
         figures(
@@ -321,7 +335,7 @@ def now_row() -> build.Row:
             "Aborts that came to an end: `confirmed` is proven to have stopped, `already_finished` ended by itself, "
             "`failed` was refused, or the platform no longer knows the run.",
             units.Short,
-            Ask(gained(LAST, "outcome", "aborts_total", *WHERE, "rule"), "{{outcome}}"),
+            Ask(booked(LAST, "outcome", "aborts_total", *WHERE, "rule"), "{{outcome}}"),
             size=(12, 8),
         ),
     )
@@ -330,16 +344,18 @@ def now_row() -> build.Row:
 
 def money_row() -> build.Row:
     """What it was good for, over the range: estimates by their basis, and how precisely runs were stopped."""
-    usd, metered = "saved_usd_total", "saved_credits_total"
     cut = (*WHERE, "rule")
+    estimated, bound = (*cut, 'basis!="cap"'), (*cut, 'basis="cap"')
     none = "nothing was stopped"
     panels = (
         figures(
             "US dollars saved",
-            "What stopped runs did not cost, within the range. An estimate, by its basis: `progress` is the best, "
-            "`cap` an upper bound. Do not add them up without a thought (docs/savings.md).",
+            "What stopped runs did not cost, within the range: estimated by their own progress and by the history of "
+            "their source, less what was taken back (docs/savings.md). `at most` comes on top, from runs of which only "
+            "the platform's own stop is known: a bound, no estimate.",
             units.Dollars,
-            Ask(f"{gained(RANGE, 'basis', usd, *cut)} > 0", "{{basis}}"),
+            Ask(f"sum({saved(RANGE, 'account', 'usd', *estimated)}) > 0", "estimated"),
+            Ask(f"sum({saved(RANGE, 'account', 'usd', *bound)}) > 0", "at most"),
             size=(8, 4),
             decimals=2,
             none="nothing was saved",
@@ -349,7 +365,7 @@ def money_row() -> build.Row:
             "The same in what each platform meters: lobstr credits, Apify compute units. Not to be compared across "
             "platforms.",
             units.Short,
-            Ask(f"{gained(RANGE, 'platform, basis', metered, *cut)} > 0", "{{platform}} {{basis}}"),
+            Ask(f"{saved(RANGE, 'platform', 'credits', *estimated)} > 0", "{{platform}}"),
             size=(8, 4),
             decimals=2,
             none="nothing was saved",
@@ -368,30 +384,33 @@ def money_row() -> build.Row:
         ),
         gauges(
             "US dollars saved by rule",
-            "Which rules pay, within the range, by the basis of the estimate.",
+            "Which rules pay, within the range, by the basis of the estimate. Without `cap`, which is only a bound.",
             units.Dollars,
-            Ask(f"{gained(RANGE, 'rule, basis', usd, *cut)} > 0", "{{rule}} {{basis}}"),
+            Ask(f"{saved(RANGE, 'rule, basis', 'usd', *estimated)} > 0", "{{rule}} {{basis}}"),
             none="nothing was saved",
         ),
         gauges(
             "Credits saved by rule",
-            "Which rules pay, in lobstr credits and Apify compute units. Compare within one platform only.",
+            "Which rules pay, in lobstr credits and Apify compute units, without `cap`. Compare within one platform "
+            "only.",
             units.Short,
-            Ask(f"{gained(RANGE, 'platform, rule, basis', metered, *cut)} > 0", "{{platform}} {{rule}} {{basis}}"),
+            Ask(
+                f"{saved(RANGE, 'platform, rule, basis', 'credits', *estimated)} > 0", "{{platform}} {{rule}} {{basis}}"
+            ),
             none="nothing was saved",
         ),
         bars(
             "US dollars saved over time",
-            "When it was saved, by the basis of the estimate. Booked when the stop is proven and the figures have "
-            "settled.",
+            "When it was saved, by the basis of the estimate, without `cap`. Booked when the stop is proven and the "
+            "figures have settled.",
             units.Dollars,
-            Ask(gained(LAST, "basis", usd, *cut), "{{basis}}"),
+            Ask(booked(LAST, "basis", "saved_usd_total", *estimated), "{{basis}}"),
         ),
         listing(
             "Aborts",
             "Aborts that ended within the range. mode is the one in force at the end; `failed` runs may be spending.",
             units.Short,
-            Ask(f"{gained(RANGE, 'rule, limit, mode, outcome', 'aborts_total', *cut)} > 0.5"),
+            Ask(f"{booked(RANGE, 'rule, limit, mode, outcome', 'aborts_total', *cut)} > 0.5"),
             ("rule", "limit", "mode", "outcome"),
             "aborts",
             none,
@@ -407,9 +426,9 @@ def money_row() -> build.Row:
         ),
         bars(
             "Credits saved over time",
-            "When it was saved, in lobstr credits and Apify compute units.",
+            "When it was saved, in lobstr credits and Apify compute units, without `cap`.",
             units.Short,
-            Ask(gained(LAST, "platform, basis", metered, *cut), "{{platform}} {{basis}}"),
+            Ask(booked(LAST, "platform, basis", "saved_credits_total", *estimated), "{{platform}} {{basis}}"),
         ),
     )
     return _row("Money", panels)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import AbortState, Basis, Saving
+from watchdog.domain.run import replace
 
 
 def test_newest_first_as_a_table(desk: Any, make: Any) -> None:
@@ -26,7 +27,32 @@ def test_newest_first_as_a_table(desk: Any, make: Any) -> None:
     assert "2026-11-22 03:00:00" in lines[2]
     assert "$1.50 of $1.00" in lines[2]
     assert "$2.50 (history)" in lines[2]
-    assert lines[-1].split() == ["cap", "history", "1", "0.00", "2.50"]
+    assert lines[-2].split() == ["cap", "history", "1", "0.00", "2.50"]
+    assert lines[-1].strip() == "$2.50 saved by estimate"
+
+
+def test_a_bound_is_told_as_at_most_and_is_in_no_sum(desk: Any, make: Any) -> None:
+    bound = make("b", 3600, 786.98)
+    desk.save(make("a", 0, 2.5), replace(bound, saving=replace(bound.saving, basis=Basis.CAP)))
+    lines = [" ".join(line.split()) for line in desk("history").out.splitlines()]
+    assert "at most $786.98 (cap)" in lines[1]
+    assert "$2.50 (history)" in lines[2]
+    assert "cap cap 1 at most 0.00 at most 786.98" in lines
+    assert lines[-1] == "$2.50 saved by estimate; at most $786.98 more, by the platform's own stop"
+    assert not [line for line in lines if "789.48" in line]
+    plain = desk("history", "--json").json
+    assert [(each["basis"], each["usd"]) for each in plain["saved"]] == [("cap", 786.98), ("history", 2.5)]
+    assert [each["basis"] for each in plain["aborts"]] == ["cap", "history"]
+
+
+def test_credits_of_two_platforms_are_not_added_up(desk: Any, make: Any) -> None:
+    saving = Saving(Basis.PROGRESS, credits=3.0, usd=1.0)
+    records = [
+        replace(make(name, at, 1.0), platform=name, saving=saving) for at, name in enumerate(("apify", "lobstr"))
+    ]
+    desk.save(*records)
+    last = desk("history").out.splitlines()[-1].strip()
+    assert last == "$2.00, 3 compute units, 3 credits saved by estimate"
 
 
 def test_an_empty_ledger(desk: Any) -> None:

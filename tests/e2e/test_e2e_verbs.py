@@ -261,6 +261,20 @@ def test_check_online(site: Any, dead_url: str) -> None:
     assert outcomes == {"main": True, "growth": False}
 
 
+def test_two_tokens_of_one_user_are_refused_like_one_token_twice(site: Any) -> None:
+    run = site.apify.start_run(curve=lambda ran_s: 3.0)
+    site.apify.other_tokens.add("another-token-of-the-user")
+    twin = f"  - {{name: twin, platform: apify, token_env: A2, base_url: '{site.sim.url}'}}"
+    path = site.configure()
+    site.write(path.name, path.read_text().replace("\nlisten:", f"\n{twin}\nlisten:"))
+    for verb in (["check", "--online"], ["check", "--online", "--json"], ["once"], ["run"]):
+        done = site.call(*verb, A2="another-token-of-the-user")
+        assert done.returncode == 2
+        assert "accounts 'main' and 'twin' have tokens of the same apify user" in done.stderr
+    assert site.call("check", A2="another-token-of-the-user").returncode == 0, "which only the platform can tell"
+    assert run.truth().abort_requests == 0
+
+
 # ---- demo and help
 
 

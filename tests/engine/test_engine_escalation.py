@@ -18,11 +18,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Breach, Decision, Mode, Response, Verdict, VerdictKind
-from watchdog.domain.rule import Rule, Selector
+from watchdog.domain.rule import Rule, RuleSet, Selector
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
 from watchdog.engine import escalation
-from watchdog.engine.escalation import GONE_MAX, REFUSALS_MAX, Do, Pace, Pursuit
-from watchdog.errors import Gone, PlatformError, RateLimited, Refused, ServerFault, Unreachable
+from watchdog.engine.escalation import (
+    DENIED_MAX_S,
+    FOLLOW_S,
+    GONE_MAX,
+    GONE_S,
+    REFUSALS_MAX,
+    SETTLING_LOOK_MAX_S,
+    UNKNOWN_MAX_S,
+    Do,
+    Pace,
+    Pursuit,
+)
+from watchdog.engine.evaluate import Evaluator, decide
+from watchdog.engine.grounds import ASKED_FOR, STAND, Ground, Grounds, grounds_of
+from watchdog.errors import CredentialsRefused, Gone, PlatformError, RateLimited, Refused, ServerFault, Unreachable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PACE = Pace()
@@ -41,9 +54,20 @@ SEEN = Snapshot(
 )
 
 
+RULE = Rule("cap", Selector(), {LimitKind.MAX_COST_USD: 5.0})
+RULES = RuleSet((RULE,))
+FALLEN = Grounds(Ground.FALLEN, "$1.00 of $5.00")
+UNKNOWN = Grounds(Ground.UNKNOWN, "its cost_usd")
+
+
+def judged(abort: Abort, seen: Snapshot) -> Grounds:
+    """How the reason stands by this look, as the daemon judges it."""
+    verdicts = Evaluator(RULES).verdicts(seen)
+    return grounds_of(abort, seen, verdicts, decide(seen, verdicts, RULES, modes=frozenset(Mode), overdue=True))
+
+
 def opened(mode: Mode = Mode.IMMEDIATE, before: Snapshot = SEEN) -> Abort:
-    rule = Rule("cap", Selector(), {LimitKind.MAX_COST_USD: 5.0})
-    verdict = Verdict(rule, LimitKind.MAX_COST_USD, 5.0, 6.0, VerdictKind.BREACH)
+    verdict = Verdict(RULE, LimitKind.MAX_COST_USD, 5.0, 6.0, VerdictKind.BREACH)
     breach = Breach(verdict, Response.ABORT)
     return escalation.open_abort(Decision(before, (breach,), breach, mode), "a1", NOON, NOON)
 
@@ -52,7 +76,10 @@ def opened(mode: Mode = Mode.IMMEDIATE, before: Snapshot = SEEN) -> Abort:
 
 _LOST = ("lost", "lost after effect")
 _IGNORED = ("ignored", "claimed")
-_NO_EFFECT = ("lost", "never sent", "429", "429 now", "refused", "404")
+_NO_EFFECT = ("lost", "never sent", "429", "429 now", "refused", "404", "denied", "404?")
+#: What a look shows of the cost, against a limit of 5.
+_SHOWN = {"over": 6.0, "within": 1.0, "lacking": None}
+_WAIT_S = 40.0
 
 
 @dataclass
@@ -65,10 +92,12 @@ class Post:
 
 @dataclass
 class World:
-    """A platform with one run. `posts` and `looks` name the fault of each call in turn; then it behaves."""
+    """A platform with one run. `posts` and `looks` name the fault of each call in turn, `shows` the figure of each look
+    that shows the run active; then it behaves."""
 
     post_faults: list[str] = field(default_factory=list)
     look_faults: list[str] = field(default_factory=list)
+    shows: list[str] = field(default_factory=list)
     shows_aborting: bool = True
     uploads_s: float = 0.0
     says_why: bool = True
@@ -80,6 +109,8 @@ class World:
     now: float = 0.0
     posts: list[Post] = field(default_factory=list)
     looks: list[tuple[float, bool]] = field(default_factory=list)
+    seen: list[tuple[float, Snapshot]] = field(default_factory=list)
+    not_before: float = 0.0
 
     def datetime(self) -> datetime:
         return NOON + timedelta(seconds=self.now)
@@ -129,15 +160,18 @@ class World:
     # Calls
 
     def post(self, mode: Mode) -> Snapshot:
+        assert self.now >= self.not_before, "the platform asked to be left alone"
         fault = self.post_faults.pop(0) if self.post_faults else ""
         if not fault and self.is_over and self.uploads_s:
             fault = "404"
         effective = fault not in _NO_EFFECT and fault not in _IGNORED and not self.is_over
         self.posts.append(Post(self.now, mode, effective, fault))
         if fault in _LOST:
-            raise (
-                ServerFault("HTTP 502", status=502) if len(self.posts) % 2 else Unreachable("time-out", maybe_done=True)
-            )
+            raise (self._overloaded() if len(self.posts) % 2 else Unreachable("time-out", maybe_done=True))
+        if fault == "denied":
+            raise CredentialsRefused("HTTP 403", status=403)
+        if fault == "404?":
+            raise Gone("HTTP 404", status=404, maybe_denied=True)
         if fault == "never sent":
             raise Unreachable("connection refused", maybe_done=False)
         if fault.startswith("429"):
@@ -148,14 +182,33 @@ class World:
             raise Gone("HTTP 404", status=404)
         return replace(SEEN, state=RunState.ABORTED, status="ABORTED") if fault == "claimed" else self.show()
 
+    def _overloaded(self) -> ServerFault:
+        """Every other one says for how long."""
+        if len(self.posts) % 4 == 1:
+            return ServerFault("HTTP 502", status=502)
+        self.not_before = self.now + _WAIT_S
+        return ServerFault("HTTP 503", status=503, retry_after=_WAIT_S)
+
     def look(self) -> Snapshot:
+        assert self.now >= self.not_before, "the platform asked to be left alone"
         fault = self.look_faults.pop(0) if self.look_faults else ""
         if fault == "404":
             raise Gone("HTTP 404", status=404)
+        if fault == "404?":
+            raise Gone("HTTP 404", status=404, maybe_denied=True)
+        if fault == "denied":
+            raise CredentialsRefused("HTTP 401", status=401)
+        if fault == "503":
+            self.not_before = self.now + _WAIT_S
+            raise ServerFault("HTTP 503", status=503, retry_after=_WAIT_S)
         if fault:
             raise ServerFault("HTTP 500", status=500)
         seen = self.show()
+        if seen.state.is_active:
+            figure = _SHOWN[self.shows.pop(0) if self.shows else "over"]
+            seen = replace(seen, usage=Usage(cost_usd=figure))
         self.looks.append((self.now, seen.state.is_active))
+        self.seen.append((self.now, seen))
         return seen
 
 
@@ -189,7 +242,7 @@ class Driver:
         self.moments = 0
         self.unsent: list[float] = []
         self.asked: list[int] = []
-        self.gone = 0
+        self.gone: list[float] = []
         self.closed_at: float | None = None
 
     def now(self) -> datetime:
@@ -203,6 +256,7 @@ class Driver:
                 following = self._step(pursuit, until_s)
             except Crash:
                 self.world.now += self.down_s
+                self.world.not_before = 0.0  # another process was not told
                 pursuit = escalation.begin(self.stored, self.now(), resumed=True)
                 continue
             if following is None:
@@ -242,6 +296,9 @@ class Driver:
         assert abort.requests == len(world.posts) + 1 + len(self.unsent)
         if world.posts or self.unsent:
             assert world.looks[-1] == (world.now, True), "looked again right before"
+            _, seen = world.seen[-1]
+            over = (seen.usage.cost_usd or 0.0) >= 5.0
+            assert over or seen.state is RunState.ABORTING, "the newest look shows that it is to be stopped"
         try:
             seen = world.post(abort.mode)
             after = escalation.answered(pursuit, seen, self.now(), pace)
@@ -249,7 +306,7 @@ class Driver:
             after = escalation.postponed(pursuit, self.now(), error.retry_after or 0.0)
         except Gone:
             after = escalation.no_longer_abortable(pursuit, self.now(), pace)
-        except Refused as error:
+        except (Refused, CredentialsRefused) as error:
             after = escalation.refused(pursuit, error, self.now(), pace)
         except PlatformError as error:
             after = escalation.unanswered(pursuit, error, self.now(), pace)
@@ -264,12 +321,13 @@ class Driver:
             assert self.world.now >= self.closed_at + self.pace.settle_s - 1e-3, "figures have settled"
         try:
             seen = self.world.look()
-        except Gone:
-            self.gone += 1
-            return escalation.not_found(pursuit, self.now(), self.pace)
-        except PlatformError:
-            return escalation.look_failed(pursuit, self.now(), self.pace)
-        return escalation.looked(pursuit, seen, self.now(), self.pace)
+        except PlatformError as error:
+            if isinstance(error, Gone) and not escalation.is_denied(error):
+                self.gone.append(self.world.now)
+                return escalation.not_found(pursuit, self.now(), self.pace)
+            return escalation.look_failed(pursuit, self.now(), self.pace, error)
+        grounds = judged(pursuit.abort, seen) if escalation.is_in_question(pursuit, seen) else STAND
+        return escalation.looked(pursuit, seen, self.now(), self.pace, grounds)
 
     def _check(self, abort: Abort) -> None:
         """What must hold of the record whenever it is stored."""
@@ -295,8 +353,15 @@ class Driver:
         elif abort.state is AbortState.ALREADY_FINISHED:
             assert world.is_over
             assert not world.stopped_by_us
+        elif abort.state is AbortState.WITHDRAWN:
+            shown = [(at, seen.usage.cost_usd) for at, seen in world.seen if seen.state.is_active]
+            lacking = next((at for at, figure in reversed(shown) if figure is not None), 0.0)
+            assert shown[-1][1] == 1.0 or (shown[-1][1] is None and world.now - lacking >= UNKNOWN_MAX_S)
+            assert not world.stopped_by_us
+            assert world.stops_at == min(float("inf"), world.others_abort_at + world.graceful_takes_s), "ours may yet"
         else:
-            assert abort.refusals >= REFUSALS_MAX or self.gone >= GONE_MAX
+            gone = len(self.gone) >= GONE_MAX and self.gone[-1] - self.gone[-GONE_MAX] >= 0
+            assert abort.refusals >= REFUSALS_MAX or (gone and world.now - self.gone[0] >= GONE_S)
 
 
 def check_requests(driver: Driver, mode: Mode) -> None:
@@ -321,9 +386,10 @@ def check_requests(driver: Driver, mode: Mode) -> None:
 
 
 _POST_FAULTS = st.sampled_from(
-    ["", "lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed"]
+    ["", "lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed", "denied", "404?"]
 )
-_LOOK_FAULTS = st.sampled_from(["", "", "500"])
+_LOOK_FAULTS = st.sampled_from(["", "", "500", "503", "denied", "404?"])
+_SHOWS = st.sampled_from(["over", "over", "within", "lacking"])
 _NEVER = st.just(float("inf"))
 
 
@@ -335,6 +401,7 @@ def worlds(draw: st.DrawFn, *, hostile: bool) -> World:
     return World(
         post_faults=draw(posts),
         look_faults=draw(looks),
+        shows=draw(st.lists(_SHOWS, max_size=10)),
         shows_aborting=like_apify,
         uploads_s=0.0 if like_apify else draw(st.sampled_from([0.0, 4.0, 120.0])),
         says_why=draw(st.booleans()),
@@ -344,6 +411,12 @@ def worlds(draw: st.DrawFn, *, hostile: bool) -> World:
         ends_at=draw(_NEVER | st.floats(0, 200)),
         others_abort_at=draw(_NEVER | st.floats(0, 100)) if like_apify else float("inf"),
     )
+
+
+def copied(world: World) -> World:
+    """The same world before anything has happened in it."""
+    faults = {"post_faults": [*world.post_faults], "look_faults": [*world.look_faults], "shows": [*world.shows]}
+    return replace(world, **faults, posts=[], looks=[], seen=[], not_before=0.0)
 
 
 _MODES = st.sampled_from(Mode)
@@ -358,7 +431,7 @@ def test_it_ends_with_true_books_once_the_platform_behaves(
     driver = Driver(world, mode, crashes=lambda moment: moment in crashes, down_s=down_s)
     abort = driver.run()
     assert abort.is_complete
-    assert world.is_over
+    assert world.is_over or abort.state is AbortState.WITHDRAWN
     assert abort.state is not AbortState.FAILED
     check_requests(driver, mode)
 
@@ -371,7 +444,7 @@ def test_only_refusals_or_a_lost_run_end_it_while_the_run_can_spend(
     driver = Driver(world, mode, crashes=lambda moment: moment in crashes)
     abort = driver.run()
     assert abort.is_complete
-    assert world.is_over or abort.state is AbortState.FAILED
+    assert world.is_over or abort.state in (AbortState.FAILED, AbortState.WITHDRAWN)
     check_requests(driver, mode)
 
 
@@ -384,14 +457,14 @@ def test_it_is_interrupted_after_every_single_step(world: World, mode: Mode, dow
     in which no process lives for longer than three moments."""
 
     def fresh() -> World:
-        return replace(world, post_faults=[*world.post_faults], look_faults=[*world.look_faults], posts=[], looks=[])
+        return copied(world)
 
     smooth = Driver(fresh(), mode)
     smooth.run()
     for moment in [*range(1, smooth.moments + 1), *(-asked for asked in smooth.asked)]:
         driver = Driver(fresh(), mode, crashes=moment.__eq__, down_s=down_s)
         assert driver.run().is_complete
-        assert driver.stored.state in (AbortState.CONFIRMED, AbortState.ALREADY_FINISHED)
+        assert driver.stored.state is not AbortState.FAILED
         check_requests(driver, mode)
     often = Driver(fresh(), mode, crashes=lambda moment: moment % 3 == 0, down_s=down_s, always_sends=True)
     assert often.run().is_complete
@@ -410,27 +483,28 @@ def test_a_clock_that_is_set_back_holds_nothing_up(
     world: World, mode: Mode, moment: int, back_s: float, crash: bool
 ) -> None:
     def took(shift: tuple[int, float] | None) -> float:
-        copy = replace(world, post_faults=[*world.post_faults], look_faults=[*world.look_faults], posts=[], looks=[])
+        copy = copied(world)
         driver = Driver(copy, mode, shift=shift, crashes=lambda each: crash and each == moment)
         assert driver.run().is_complete
         return copy.now
 
     # One more patience, of whatever length it had grown to, is all that may be lost.
-    assert took((moment, -back_s)) <= took(None) + 2 * PACE.retry_max_s
+    assert took((moment, -back_s)) <= took(None) + 2 * PACE.retry_max_s + UNKNOWN_MAX_S
 
 
 # A platform that misbehaves for ever
 
 
 @pytest.mark.parametrize(
-    "fault", ["lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed"]
+    "fault",
+    ["lost", "lost after effect", "never sent", "429", "429 now", "404", "ignored", "claimed", "denied", "404?"],
 )
 @pytest.mark.parametrize("mode", Mode)
 def test_it_is_never_given_up_and_asks_at_growing_distance(fault: str, mode: Mode) -> None:
     world = World(post_faults=[fault] * 10_000, stubborn=10_000)
     assert Driver(world, mode).run(until_s=4 * 3600.0, steps=10_000).state.is_open
     first_hour = sum(post.at < 3600 for post in world.posts)
-    assert 8 <= first_hour <= (400 if fault.startswith("429") else 30)
+    assert 8 <= first_hour <= {"429": 400, "429 now": 400, "denied": 70}.get(fault, 30)
     assert first_hour < len(world.posts) <= first_hour * 4
     gaps = [later.at - earlier.at for earlier, later in pairwise(world.posts[1:])]
     assert min(gaps) >= PACE.look_first_s
@@ -480,7 +554,41 @@ def life(mode: Mode = Mode.IMMEDIATE, **details: Any) -> tuple[World, Abort]:
         (Mode.IMMEDIATE, {"post_faults": ["429"]}, [Mode.IMMEDIATE] * 2, AbortState.CONFIRMED),
         (Mode.IMMEDIATE, {"post_faults": ["refused"] * 2}, [Mode.IMMEDIATE] * 3, AbortState.CONFIRMED),
         (Mode.IMMEDIATE, {"post_faults": ["refused"] * 3}, [Mode.IMMEDIATE] * 3, AbortState.FAILED),
-        (Mode.IMMEDIATE, {"post_faults": ["404"], "look_faults": ["404"] * 3}, [Mode.IMMEDIATE], AbortState.FAILED),
+        (Mode.IMMEDIATE, {"post_faults": ["denied"] * 5}, [Mode.IMMEDIATE] * 6, AbortState.CONFIRMED),
+        (Mode.IMMEDIATE, {"post_faults": ["404"], "look_faults": ["404"] * 20}, [Mode.IMMEDIATE], AbortState.FAILED),
+        (
+            Mode.IMMEDIATE,
+            {"post_faults": ["404"], "look_faults": ["404"] * 5},
+            [Mode.IMMEDIATE] * 2,
+            AbortState.CONFIRMED,
+        ),
+        (
+            Mode.IMMEDIATE,
+            {"post_faults": ["404?"], "look_faults": ["404?"] * 50},
+            [Mode.IMMEDIATE] * 2,
+            AbortState.CONFIRMED,
+        ),
+        (Mode.IMMEDIATE, {"post_faults": ["lost"], "shows": ["within"] * 99}, [Mode.IMMEDIATE], AbortState.WITHDRAWN),
+        (Mode.IMMEDIATE, {"post_faults": ["429"], "shows": ["within"]}, [Mode.IMMEDIATE], AbortState.WITHDRAWN),
+        (
+            Mode.IMMEDIATE,
+            {"post_faults": ["ignored"], "shows": ["within"] * 99},
+            [Mode.IMMEDIATE],
+            AbortState.WITHDRAWN,
+        ),
+        (Mode.IMMEDIATE, {"post_faults": ["429"], "shows": ["lacking"] * 99}, [Mode.IMMEDIATE], AbortState.WITHDRAWN),
+        (
+            Mode.IMMEDIATE,
+            {"post_faults": ["429"], "shows": ["lacking"] * 9},
+            [Mode.IMMEDIATE] * 2,
+            AbortState.CONFIRMED,
+        ),
+        (
+            Mode.GRACEFUL,
+            {"stubborn": 1, "shows": ["within"] * 99},
+            [Mode.GRACEFUL, Mode.IMMEDIATE],
+            AbortState.CONFIRMED,
+        ),
     ],
 )
 def test_a_life(mode: Mode, details: dict[str, Any], modes: list[Mode], state: AbortState) -> None:
@@ -570,8 +678,36 @@ def test_a_run_resurrected_meanwhile_was_stopped_and_is_not_killed_by_the_old_re
     assert (
         escalation.looked(asked(error=ServerFault("")), again, later, PACE).abort.state is AbortState.ALREADY_FINISHED
     )
-    for unknown in (replace(SEEN, resurrect_count=None), SEEN):
-        assert escalation.looked(asked(), unknown, later, PACE).abort.state is AbortState.REQUESTED
+    assert escalation.looked(asked(), SEEN, later, PACE).abort.state is AbortState.REQUESTED
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, None), (None, 1)])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_run_that_may_have_been_resurrected_is_not_asked_again(before: int, after: int, mode: Mode) -> None:
+    """The count that would tell lacks in one of both looks; it is left to the watch if that stays so."""
+    pursuit = escalation.requesting(escalation.begin(opened(mode, replace(SEEN, resurrect_count=before)), NOON), NOON)
+    pursuit = escalation.answered(pursuit, SEEN, NOON, PACE)
+    again, now = replace(SEEN, resurrect_count=after), NOON
+    asked_for = escalation.looked(pursuit, again, NOON + timedelta(hours=1), PACE, ASKED_FOR)
+    assert escalation.next_step(asked_for, NOON + timedelta(hours=1), PACE).do is Do.REQUEST
+    for _ in range(100):
+        if not pursuit.abort.state.is_open:
+            break
+        step = escalation.next_step(pursuit, now, PACE)
+        assert step.do is Do.LOOK
+        now = step.at
+        pursuit = escalation.looked(pursuit, again, now, PACE)
+    assert pursuit.abort.state is AbortState.WITHDRAWN
+    assert now - NOON >= timedelta(seconds=UNKNOWN_MAX_S)
+    never = escalation.answered(
+        escalation.requesting(escalation.begin(opened(mode, replace(SEEN, resurrect_count=None)), NOON), NOON),
+        SEEN,
+        NOON,
+        PACE,
+    )
+    later = NOON + timedelta(hours=1)
+    asking = escalation.looked(never, replace(SEEN, resurrect_count=None), later, PACE)
+    assert escalation.next_step(asking, later, PACE).do is Do.REQUEST, "a platform that never tells the count"
 
 
 def test_what_a_resurrected_run_uses_later_is_not_in_the_books_of_the_old_abort() -> None:
@@ -592,6 +728,40 @@ def test_settling_does_not_go_by_the_platforms_clock(skew: int) -> None:
     assert escalation.next_step(closed, NOON, PACE).at == NOON + timedelta(seconds=PACE.settle_s)
 
 
+def test_figures_that_the_platform_calls_not_final_are_waited_for_at_growing_distance_and_for_a_day() -> None:
+    over = replace(SEEN, state=RunState.ABORTED, settling=True)
+    pursuit, now, looks = escalation.looked(asked(), over, NOON, PACE), NOON, 0
+    pauses = []
+    while not pursuit.abort.is_complete:
+        step = escalation.next_step(pursuit, now, PACE)
+        pauses.append((step.at - now).total_seconds())
+        now, looks = step.at, looks + 1
+        # Every third look fails, which is no reason to give up.
+        pursuit = (
+            escalation.look_failed(pursuit, now, PACE)
+            if looks % 3 == 0 and now - NOON < timedelta(days=1)
+            else escalation.looked(pursuit, replace(over, usage=Usage(cost_usd=6.0 + looks)), now, PACE)
+        )
+    assert pauses == sorted(pauses)
+    assert max(pauses) == SETTLING_LOOK_MAX_S
+    assert timedelta(days=1) <= now - NOON < timedelta(days=1, hours=3)
+    assert looks < 50
+    assert pursuit.abort.final is not None
+    assert pursuit.abort.final.usage.cost_usd is not None
+    assert pursuit.abort.final.usage.cost_usd > 6.0
+
+
+def test_final_figures_end_the_wait_and_so_does_a_run_that_goes_on() -> None:
+    over = replace(SEEN, state=RunState.ABORTED, settling=True)
+    waiting = escalation.looked(escalation.looked(asked(), over, NOON, PACE), over, NOON, PACE)
+    assert not waiting.abort.is_complete
+    final = replace(over, settling=False, usage=Usage(cost_usd=9.0))
+    assert escalation.looked(waiting, final, NOON, PACE).abort.final == final
+    assert escalation.looked(waiting, final, NOON, PACE).abort.is_complete
+    again = escalation.looked(waiting, replace(SEEN, resurrect_count=1), NOON, PACE).abort
+    assert (again.is_complete, again.final) == (True, over)
+
+
 def test_figures_that_cannot_be_had_or_a_run_that_is_gone_still_complete_the_record() -> None:
     over = replace(SEEN, state=RunState.ABORTED)
     closed = escalation.looked(asked(), over, NOON, PACE)
@@ -604,16 +774,58 @@ def test_figures_that_cannot_be_had_or_a_run_that_is_gone_still_complete_the_rec
     assert (gone.abort.state, gone.abort.final) == (AbortState.CONFIRMED, over)
 
 
-def test_a_decision_can_be_taken_back_until_a_request_has_had_an_effect() -> None:
+def test_the_newest_look_takes_a_decision_back_unless_the_run_is_being_stopped() -> None:
+    aborting = replace(SEEN, state=RunState.ABORTING)
+    by_hand = escalation.begin(escalation.open_by_hand(SEEN, Mode.IMMEDIATE, "", "a2", NOON), NOON)
     fresh = escalation.begin(opened(), NOON)
-    assert escalation.is_undone(fresh)
-    assert escalation.is_undone(asked(error=ServerFault("HTTP 502", status=502)))
-    assert not escalation.is_undone(asked())
-    by_hand = escalation.open_by_hand(SEEN, Mode.IMMEDIATE, "", "a2", NOON)
-    assert not escalation.is_undone(escalation.begin(by_hand, NOON))
-    back = escalation.withdrawn(fresh, NOON, "protected meanwhile")
-    assert (back.abort.state, back.abort.history[-1].note) == (AbortState.WITHDRAWN, "protected meanwhile")
-    assert not escalation.is_undone(back)
+    for pursuit in (fresh, asked(error=ServerFault("HTTP 502", status=502)), asked()):
+        assert escalation.is_in_question(pursuit, SEEN)
+        assert not escalation.is_in_question(pursuit, aborting)
+    assert not escalation.is_in_question(by_hand, SEEN)
+    back = escalation.looked(fresh, SEEN, NOON, PACE, FALLEN)
+    assert (back.abort.state, back.abort.history[-1].note) == (AbortState.WITHDRAWN, FALLEN.why)
+    assert not escalation.is_in_question(back, SEEN)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(None, FOLLOW_S), (ServerFault("HTTP 502", status=502), PACE.slack_s)], ids=["200", "502"]
+)
+def test_a_request_that_may_yet_work_is_followed_before_the_decision_is_taken_back(
+    error: PlatformError | None, seconds: float
+) -> None:
+    pursuit, now = asked(Mode.IMMEDIATE, error), NOON
+    for _ in range(100):
+        if not pursuit.abort.state.is_open:
+            break
+        now = escalation.next_step(pursuit, now, PACE).at
+        pursuit = escalation.looked(pursuit, SEEN, now, PACE, FALLEN)
+    assert (pursuit.abort.state, pursuit.abort.requests) == (AbortState.WITHDRAWN, 1)
+    assert timedelta(seconds=seconds) <= now - NOON <= timedelta(seconds=seconds + PACE.look_max_s)
+    stopped = escalation.looked(asked(Mode.IMMEDIATE, error), replace(SEEN, state=RunState.ABORTED), NOON, PACE)
+    assert stopped.abort.state is AbortState.CONFIRMED
+
+
+def test_a_look_that_lacks_the_figure_asks_nothing_and_counts_anew_once_it_is_there() -> None:
+    pursuit = escalation.looked(escalation.begin(opened(), NOON, resumed=True), SEEN, NOON, PACE, UNKNOWN)
+    assert pursuit.unknown_since == NOON
+    assert escalation.next_step(pursuit, NOON, PACE).do is Do.LOOK
+    later = NOON + timedelta(seconds=UNKNOWN_MAX_S - 1)
+    known = escalation.looked(pursuit, SEEN, later, PACE, STAND)
+    assert known.unknown_since is None
+    assert escalation.next_step(known, later, PACE).do is Do.REQUEST
+    for back_s in (0, 3600):
+        set_back = escalation.looked(pursuit, SEEN, NOON - timedelta(seconds=back_s), PACE, UNKNOWN)
+        assert set_back.abort.state.is_open
+
+
+def test_looks_that_are_denied_come_at_growing_distance() -> None:
+    pursuit, now, gaps = escalation.begin(opened(), NOON, resumed=True), NOON, []
+    for _ in range(20):
+        pursuit = escalation.look_failed(pursuit, now, PACE, CredentialsRefused("HTTP 401", status=401))
+        gaps.append((escalation.next_step(pursuit, now, PACE).at - now).total_seconds())
+        now = escalation.next_step(pursuit, now, PACE).at
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (PACE.look_first_s, DENIED_MAX_S)
 
 
 def test_the_record_of_a_decision_holds_its_reason() -> None:

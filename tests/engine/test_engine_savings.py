@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.domain.decision import Basis
-from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
-from watchdog.engine.savings import HISTORY_MIN, PROGRESS_FLOOR, estimate, share_done
+from watchdog.domain.decision import Basis, Saving
+from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.engine.savings import HISTORY_MIN, PROGRESS_FLOOR, estimate, settle, share_done
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -175,3 +175,94 @@ def test_a_saving_is_finite_never_negative_and_adds_up(
         assert used is not None
         assert math.isfinite(saved)
         assert saved == max(0.0, projected - used)
+
+
+# ---- a run that is aborted more than once
+
+
+def saved(basis: Basis, projected: float, usd: float) -> Saving:
+    return Saving(basis, Usage(cost_usd=projected), usd=usd)
+
+
+def settled(latest: Saving, used: float, *earlier: Saving) -> list[float | None]:
+    """What stands in the end, oldest first."""
+    newest, kept = settle(latest, Usage(cost_usd=used), earlier)
+    return [each.usd for each in (*kept, newest)]
+
+
+def test_a_run_capped_at_10_dollars_saves_no_more_than_10_dollars() -> None:
+    first = saved(Basis.CAP, 10.0, 8.9)
+    assert settled(saved(Basis.CAP, 10.0, 8.87), 1.13, first) == [pytest.approx(8.87), 0.0]
+
+
+def test_what_is_not_booked_yet_goes_to_the_latest_abort() -> None:
+    assert settled(saved(Basis.HISTORY, 12.0, 9.0), 3.0, saved(Basis.HISTORY, 8.0, 6.0)) == [6.0, 3.0]
+
+
+def test_what_the_run_used_after_all_is_taken_back_of_the_newest_first() -> None:
+    earlier = [saved(Basis.HISTORY, 10.0, 5.0), saved(Basis.HISTORY, 10.0, 2.0)]
+    assert settled(saved(Basis.HISTORY, 10.0, 4.0), 6.0, *earlier) == [4.0, 0.0, 0.0]
+    assert settled(Saving(), 4.0, *earlier) == [5.0, 1.0, None]
+    assert settled(Saving(), 11.0, *earlier) == [0.0, 0.0, None]
+
+
+def test_a_believable_estimate_takes_the_place_of_a_bound() -> None:
+    assert settled(saved(Basis.PROGRESS, 4.0, 1.0), 3.0, saved(Basis.CAP, 100.0, 98.0)) == [0.0, 1.0]
+    assert settled(saved(Basis.CAP, 10.0, 7.0), 3.0, saved(Basis.PROGRESS, 6.0, 4.0)) == [4.0, 3.0]
+
+
+def test_what_was_booked_at_first_is_kept_in_the_record() -> None:
+    _, (once,) = settle(Saving(), Usage(cost_usd=4.0), [saved(Basis.HISTORY, 10.0, 8.0)])
+    _, (twice,) = settle(Saving(), Usage(cost_usd=7.0), [once])
+    assert [(each.usd, each.booked_usd) for each in (once, twice)] == [(6.0, 8.0), (3.0, 8.0)]
+
+
+def test_nothing_changes_where_the_use_is_not_known() -> None:
+    earlier = (saved(Basis.HISTORY, 10.0, 8.0),)
+    assert settle(Saving(), Usage(), earlier) == (Saving(), earlier)
+
+
+_AMOUNT = st.floats(0, 1e6)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[Saving, Usage]]:
+    """A run that is aborted, resurrected and aborted again: estimates for the whole of it, and what it had used by
+    then, which only rises."""
+    used = sorted(draw(st.lists(st.tuples(_AMOUNT, _AMOUNT), min_size=1, max_size=6)))
+    ends, most = [], 0.0
+    for cost, credits_used in used:
+        most = max(most, credits_used)
+        basis = draw(st.none() | st.sampled_from(Basis))
+        usage = Usage(credits=draw(st.sampled_from([None, most])), cost_usd=cost)
+        projected = Usage(draw(st.none() | _AMOUNT), draw(st.none() | _AMOUNT)) if basis else Usage()
+        amounts = [
+            None if whole is None or now is None else max(0.0, whole - now)
+            for whole, now in ((projected.credits, usage.credits), (projected.cost_usd, usage.cost_usd))
+        ]
+        ends.append((Saving(basis, projected, *amounts), usage))
+    return ends
+
+
+@settings(max_examples=500)
+@given(ends=lives())
+def test_all_aborts_of_a_run_save_no_more_than_it_could_have_cost_minus_what_it_used(
+    ends: list[tuple[Saving, Usage]],
+) -> None:
+    booked: tuple[Saving, ...] = ()
+    for latest, used in ends:
+        newest, kept = settle(latest, used, booked)
+        assert settle(latest, used, kept)[1] == kept, "settled once more after a crash, nothing else is taken back"
+        for before, after in zip(booked, kept, strict=True):
+            assert 0 <= (after.usd or 0.0) <= (before.usd or 0.0)
+            assert 0 <= (after.credits or 0.0) <= (before.credits or 0.0)
+        booked = (*kept, newest)
+        for kind in (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD):
+            known = [each.projected.of(kind) for each in booked if each.projected.of(kind) is not None]
+            total = sum((each.credits if kind is LimitKind.MAX_CREDITS else each.usd) or 0.0 for each in booked)
+            now = used.of(kind)
+            if known and now is not None:
+                assert total <= max(0.0, (known[-1] or 0.0) - now) + 1e-6
+            for each in booked:
+                amount = each.credits if kind is LimitKind.MAX_CREDITS else each.usd
+                assert amount is None or amount >= 0

@@ -233,7 +233,7 @@ class LivePrometheus:
 @pytest.fixture(scope="session")
 def monitoring() -> SimpleNamespace:
     """The helpers of this file, for tests that start processes of their own."""
-    return SimpleNamespace(skip=skip, need=need, wait_for=wait_for, get=get, running=running)
+    return SimpleNamespace(skip=skip, need=need, wait_for=wait_for, get=get, running=running, free_port=free_port)
 
 
 @pytest.fixture(scope="session")

@@ -270,6 +270,37 @@ async def test_states(shelf: Any, connect: Any, reply: Any, status: str, more: d
     assert (await connect("lobstr", shelf.url).inspect("run-squid000")).state is state
 
 
+_EMAILS = {"status": "running", "progress": "20%", "verified_emails": 2, "total_emails": 10, "is_done": False}
+
+
+@pytest.mark.parametrize(
+    ("status", "verification", "settling"),
+    [
+        ("done", _EMAILS, True),
+        ("aborted", _EMAILS, True),
+        ("running", _EMAILS, False),
+        ("done", {**_EMAILS, "is_done": True}, False),
+        ("done", {"is_done": False}, False),
+        ("done", {**_EMAILS, "status": None}, True),
+        ("done", {**_EMAILS, "status": None, "total_emails": 0}, False),
+        ("done", {**_EMAILS, "total_emails": 0}, True),
+        ("done", {"status": "DONE", "total_emails": 10}, False),
+        ("done", {"status": "pending"}, True),
+        ("done", None, False),
+        ("done", {}, False),
+        ("done", "none", False),
+        ("done", 7, False),
+        ("uploading", None, True),
+        ("uploading", {**_EMAILS, "is_done": True}, True),
+    ],
+)
+async def test_figures_are_final_when_the_verification_of_addresses_is_done(
+    shelf: Any, connect: Any, reply: Any, status: str, verification: Any, settling: bool
+) -> None:
+    shelf.handler = lambda asked: reply(run_of("squid000", status=status, email_verification=verification))
+    assert (await connect("lobstr", shelf.url).inspect("run-squid000")).settling is settling
+
+
 @pytest.mark.parametrize(
     ("credit_used", "usd_per_credit", "cost"),
     [(10, 0.002, 0.02), (0, 0.002, 0), (10, None, None), (None, 0.002, None), ("10", 0.002, None), (10, 0.0, 0)],

@@ -34,7 +34,7 @@ async def test_a_list_that_shows_too_little_for_good_hides_no_run(world: Any) ->
 
 async def test_a_run_half_way_to_its_limit_is_looked_at_now_and_then(world: Any) -> None:
     async with world(COST) as w:
-        run, far = w.apify.start_run(curve=lambda ran_s: 3.0), w.apify.start_run(curve=lambda ran_s: 0.1)
+        run, far = (w.apify.start_run(curve=lambda ran_s, used=used: used, started_ago=6000) for used in (3.0, 0.1))
         await w.start()
         await w.pass_time(1000)
         assert 2 <= w.requests("run", run) <= 12

@@ -8,7 +8,6 @@ import pytest
 
 from watchdog.domain.decision import AbortState, Mode
 from watchdog.domain.notice import AbortTrouble
-from watchdog.domain.override import Override, OverrideKind
 from watchdog.ledger.memory import MemoryLedger
 
 pytestmark = pytest.mark.anyio
@@ -164,19 +163,6 @@ async def test_a_projection_falls_with_the_figure_that_it_rested_on(world: Any) 
         assert run.abort_requests == 1
         assert len(await w.aborts()) == 1
         w.audited = False
-
-
-async def test_a_hold_counts_before_a_repeat_of_an_accepted_request_too(world: Any) -> None:
-    async with world(COST) as w:
-        w.ledger = MemoryLedger()
-        run = w.apify.start_run(curve=lambda ran_s: 9.0)
-        w.fault("abort_ignored", "abort", run_id=run.id)
-        await w.start()
-        await w.until(lambda: run.abort_requests == 1, "the first request")
-        await w.app.ledger.add_override(Override("h", OverrideKind.HOLD, w.clock.now(), run_id=run.id, reason="mine"))
-        abort = await until_state(w, run, AbortState.WITHDRAWN)
-        assert "held" in abort.history[-1].note
-        assert run.abort_requests == 1
 
 
 async def test_a_run_that_may_be_resurrected_is_not_stopped_immediately_for_its_first_life(world: Any) -> None:

@@ -83,7 +83,11 @@ def test_the_template_is_the_unit_with_the_instance_in_its_paths() -> None:
         ("/etc/budget-watchdog/", "/etc/budget-watchdog/%i/"),
         (":budget-watchdog.", ":budget-watchdog.%i."),
     ]
-    own = {"StateDirectory": "budget-watchdog-%i", "ConfigurationDirectory": "budget-watchdog/%i"}
+    own = {
+        "StateDirectory": "budget-watchdog-%i",
+        "RuntimeDirectory": "budget-watchdog-%i",
+        "ConfigurationDirectory": "budget-watchdog/%i",
+    }
 
     def of_instance(key: str, value: str) -> str:
         for before, after in by_instance:

@@ -24,10 +24,11 @@ from watchdog.domain.notice import (
     RequestDone,
     RulesRejected,
     SavingBooked,
+    SavingTakenBack,
     Trouble,
 )
 from watchdog.domain.rule import Action, Protection, RuleSet, Selector
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState
+from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, replace
 from watchdog.engine.coverage import Coverage
 from watchdog.telemetry.metrics import MANUAL, Metrics, outcome_word
 
@@ -122,7 +123,7 @@ class TestBornAtZero:
     def test_graceful_only_where_it_can_happen(self, metrics, make):
         both = (make.apify, make.lobstr)
         metrics.notice(make.loaded(make.rule("hard"), make.rule("soft", resurrect=True), accounts=both))
-        modes = {(s["rule"], s["account"], s["mode"]) for s in series(metrics, "aborts_total")}
+        modes = {(s["rule"], s["account"], s["mode"]) for s in series(metrics, "aborts_total") if s["rule"] != MANUAL}
         assert modes == {
             ("hard", "apify-main", "immediate"),
             ("soft", "apify-main", "immediate"),
@@ -143,7 +144,8 @@ class TestBornAtZero:
     def test_a_rule_that_only_notifies_aborts_and_saves_nothing(self, metrics, make):
         metrics.notice(make.loaded(make.rule(action=Action.NOTIFY)))
         assert [s["response"] for s in series(metrics, "breaches_total")] == ["notify"]
-        assert series(metrics, "aborts_total") == series(metrics, "saved_usd_total") == []
+        born = [*series(metrics, "aborts_total"), *series(metrics, "saved_usd_total")]
+        assert {s["rule"] for s in born} == {MANUAL}
 
     def test_nothing_for_accounts_that_the_rule_cannot_match(self, metrics, make):
         rule = make.rule(selector=Selector({"account": ("lobstr-*",)}))
@@ -154,10 +156,30 @@ class TestBornAtZero:
         metrics.notice(make.loaded(make.rule(), protect=(Protection(Selector({"run_id": ("x",)})),)))
         assert value(metrics, "breaches_total", **LIMIT, response="protected") == 0
 
+    def test_an_abort_by_hand_has_its_zeros_from_the_start(self, metrics, make):
+        """It may be refused before the next scrape."""
+        metrics.notice(make.loaded(accounts=(make.apify, make.lobstr)))
+        found = {
+            (s["account"], s["limit"], s["mode"], s["outcome"])
+            for s in series(metrics, "aborts_total")
+            if s["rule"] == MANUAL
+        }
+        ends = ("confirmed", "already_finished", "failed")
+        assert found == {
+            *(("apify-main", "none", mode, end) for mode in ("graceful", "immediate") for end in ends),
+            *(("lobstr-growth", "none", "immediate", end) for end in ends),
+        }
+        before = set(metrics.render()[0].decode().splitlines())
+        refused = make.closed(rule=MANUAL, state=AbortState.FAILED, limit=None)
+        metrics.notice(AbortChanged(refused, AbortState.REQUESTED))
+        lines = [line for line in metrics.render()[0].decode().splitlines() if line.endswith(" 1.0")]
+        changed = [line for line in lines if line not in before]
+        assert [line.rsplit(" ", 1)[0] + " 0.0" in before for line in changed] == [True], changed
+
     def test_an_abort_that_no_rule_foretold_shows_its_zero_first(self, metrics, make):
-        abort = make.opened(rule=MANUAL)
+        abort = make.opened(rule="gone")
         metrics.notice(AbortChanged(abort, None))
-        labels = LIMIT | {"rule": MANUAL, "mode": "immediate", "outcome": "confirmed"}
+        labels = LIMIT | {"rule": "gone", "mode": "immediate", "outcome": "confirmed"}
         assert value(metrics, "aborts_total", **labels) == 0
 
 
@@ -264,6 +286,26 @@ class TestRestore:
         assert value(metrics, "aborts_total", **LIMIT, mode="immediate", outcome="confirmed") == 1
         assert value(metrics, "saved_usd_total", **RULE, basis="progress") == 3
         assert value(metrics, "aborts_unconfirmed", **WHERE) == 0
+
+    def test_what_was_taken_back_is_counted_beside_and_comes_back_exactly(self, metrics, make):
+        def left(usd):
+            booked = make.booked(usd=0.1 + 0.2)
+            return replace(booked, saving=replace(booked.saving, usd=usd, booked_usd=booked.saving.usd))
+
+        metrics.notice(AbortChanged(make.closed(), None))
+        metrics.notice(SavingBooked(make.booked(usd=0.1 + 0.2)))
+        for usd in (0.2, 0.1, 0.1):
+            metrics.notice(SavingTakenBack(left(usd)))
+        assert value(metrics, "saved_usd_total", **RULE, basis="progress") == 0.1 + 0.2
+        assert value(metrics, "saved_usd_taken_back_total", **RULE, basis="progress") == pytest.approx(0.2)
+        restored = Metrics()
+        restored.restore([left(0.1)])
+        restored.restore([left(0.1)])
+
+        def of_savings(of):
+            return [line for line in self.of_aborts(of) if "saved" in line]
+
+        assert of_savings(restored) == of_savings(metrics)
 
     def test_a_stop_whose_figures_are_not_settled_is_booked_later(self, metrics, make):
         metrics.restore([make.closed()])
@@ -402,7 +444,7 @@ class TestExposition:
         metrics.notice(make.loaded(make.rule(name)))
         text = metrics.render()[0].decode()
         rules = {s.labels["rule"] for f in parse_text(text) for s in f.samples if "rule" in s.labels}
-        assert rules == {name}
+        assert rules == {name, MANUAL}
 
     def test_no_created_series_and_no_run_ids(self, metrics, make):
         populate(metrics, make)

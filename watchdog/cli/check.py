@@ -36,7 +36,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
     Nothing is written, and no run is aborted. With --online each account is asked for its active runs once.
 
     Exit code 0 if all is in order, 2 if not; with --online 1 if a platform cannot be reached and 2 if it refuses a
-    token.
+    token, or if two accounts have tokens of the same user.
     """
     loaded = load(config, rules)
     place, state, doubts = _ledger(loaded, config)
@@ -46,7 +46,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
         specs=known_platforms(),
         ledger=place,
         ledger_state=state,
-        warnings=[*loaded.settings.warnings, *map(str, loaded.rules.warnings), *doubts],
+        warnings=[*loaded.settings.warnings, *map(str, loaded.rules.warnings), *doubts, *seen.doubts],
         tried=seen.outcomes,
         runs=len(seen.runs) if online else None,
         unmatched=seen.coverage.unmatched if seen.coverage else (),
@@ -86,6 +86,7 @@ class _Seen:
 
     outcomes: dict[str, str | PlatformError] = field(default_factory=dict)
     runs: list[Snapshot] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
 
 
@@ -94,6 +95,7 @@ async def _look(loaded: Loaded) -> _Seen:
     app = build(loaded.settings, loaded=loaded.rules)
     seen = _Seen()
     try:
+        seen.doubts = await app.owners.refuse_twins()
         names = list(app.platforms)
         outcomes = await asyncio.gather(*(_try(app.platforms[name], seen.runs) for name in names))
     finally:

@@ -20,6 +20,7 @@ from watchdog.app import App, opened
 from watchdog.cli import view
 from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
+from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted, escaped
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
 from watchdog.domain.notice import (
@@ -114,8 +115,7 @@ async def _demo(rules: LoadedRules, for_s: float, address: str) -> int:
 def _tell_totals(out: Console, aborts: Sequence[Abort]) -> None:
     """What the ledger holds with all the demos before: the counters of the metrics continue from there."""
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
-    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
-    out.print(f"With the demos before, this ledger holds {counted(stopped, 'stopped run')} and ${usd:.2f} saved.")
+    out.print(f"With the demos before, this ledger holds {counted(stopped, 'stopped run')}: {saved_in_all(aborts)}.")
 
 
 def _settings(url: str, ledger: str) -> Settings:
@@ -257,7 +257,7 @@ def _line(notice: Notice) -> str:
         case AbortChanged(abort=abort, before=before):
             return _abort_line(abort, before)
         case SavingBooked(abort=abort):
-            return f"saved     {abort.run_id}  {_saved(abort)}"
+            return f"saved     {abort.run_id}  {saved(abort) or 'nothing that can be estimated'}"
         case AbortTrouble(abort=abort, message=message):
             return f"trouble   {abort.run_id}  {message}"
         case PollFailed(error=error):
@@ -277,18 +277,6 @@ def _abort_line(abort: Abort, before: AbortState | None) -> str:
     return f"{abort.state.value.replace('_', ' '):<9} {abort.run_id}  {abort.history[-1].note}"
 
 
-def _saved(abort: Abort) -> str:
-    saving = abort.saving
-    if saving is None or saving.basis is None:
-        return "nothing that can be estimated"
-    parts = []
-    if saving.usd is not None:
-        parts.append(f"${saving.usd:.2f}")
-    if saving.credits is not None:
-        parts.append(describe(LimitKind.MAX_CREDITS, saving.credits, abort.platform))
-    return f"{' and '.join(parts)} (by {saving.basis})"
-
-
 def _summary(out: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], stories: Sequence[Story]) -> int:
     """The daemon's books beside the platforms' own, run by run."""
     by_run = {abort.run_id: abort for abort in aborts}
@@ -305,11 +293,10 @@ def _summary(out: Console, aborts: Sequence[Abort], truths: Sequence[RunTruth], 
     titles = ("run", "what it is", "daemon", "platform", "used (platform)", "saved (estimate)", "saved (truth)")
     out.print(Records(titles, rows), crop=False)
     stopped = sum(abort.state is AbortState.CONFIRMED for abort in aborts)
-    usd = sum(abort.saving.usd or 0.0 for abort in aborts if abort.saving)
     recorded = sum(truth.aborted_by_api for truth in truths)
     out.print(
         f"\n{counted(stopped, 'run')} stopped (the platforms recorded {recorded}), "
-        f"{len(stories) - len(aborts)} left alone, ${usd:.2f} saved by estimate.",
+        f"{len(stories) - len(aborts)} left alone: {saved_in_all(aborts)}.",
         soft_wrap=True,
     )
     for fault in wrong:
@@ -324,7 +311,7 @@ def _row(story: Story, abort: Abort | None, truth: RunTruth, daemon: str, fault:
         Whole(daemon, "red" if fault else ""),
         Whole(truth.status.lower()),
         Whole(_used(truth)),
-        Whole(_saved(abort) if abort else "-"),
+        Whole((saved(abort) or "nothing that can be estimated") if abort else "-"),
         Whole(_truly_saved(truth) if abort else "-"),
     ]
 

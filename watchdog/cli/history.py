@@ -16,12 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with_ledger
+from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console, escaped
 from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
-from watchdog.domain.decision import Abort, AbortState, describe, describe_use
+from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import LimitKind
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
@@ -76,6 +76,8 @@ def command(
     as_csv: bool,
 ) -> None:
     """Show the aborts in the ledger, newest first, with totals of what they saved by rule and basis.
+
+    Savings by `cap` are no estimates but bounds ("at most"): they are in no sum of what was saved.
 
     It reads the ledger's file, so it works while the daemon runs and needs no token.
     """
@@ -143,9 +145,10 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
     for title in ("rule", "basis", "aborts", "credits", "USD"):
         totals.add_column(title)
     for row in _totals(aborts):
-        amounts = (f"{row['credits']:.2f}", f"{row['usd']:.2f}")
+        at_most = "at most " if row["basis"] == Basis.CAP else ""
+        amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)
-    return Group(grid, Text(""), totals) if totals.rows else grid
+    return Group(grid, Text(""), totals, Text(saved_in_all(aborts))) if totals.rows else grid
 
 
 def _cells(abort: Abort) -> list[Cell]:
@@ -157,22 +160,10 @@ def _cells(abort: Abort) -> list[Cell]:
         Name(escaped(abort.rule)),
         Whole(describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)),
         _outcome(abort),
-        Whole(_saved(abort)),
+        Whole(saved(abort) or "-"),
     ]
 
 
 def _outcome(abort: Abort) -> Cell:
     style = {AbortState.CONFIRMED: "green", AbortState.FAILED: "red"}.get(abort.state, "yellow")
     return Words(abort.state.value.replace("_", " "), f" ({abort.mode})", style)
-
-
-def _saved(abort: Abort) -> str:
-    saving = abort.saving
-    if saving is None or saving.basis is None:
-        return "-"
-    parts = []
-    if saving.usd is not None:
-        parts.append(f"${saving.usd:.2f}")
-    if saving.credits is not None:
-        parts.append(describe(LimitKind.MAX_CREDITS, saving.credits, abort.platform))
-    return f"{', '.join(parts)} ({saving.basis})" if parts else "-"

@@ -75,6 +75,7 @@ async def _once(
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
     async with opened(settings, loaded.rules, observers=observers, learned=redactor.add) as app:
         app.announce()
+        await app.owners.refuse_twins()
         for override in overrides:
             await app.ledger.add_override(override)
         await app.rulebook.refresh(app.ledger, app.clock.now())

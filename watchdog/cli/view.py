@@ -343,12 +343,19 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "reason": abort.reason,
         "saved_credits": saving.credits if saving else None,
         "saved_usd": saving.usd if saving else None,
+        "booked_credits": _booked(saving.booked_credits, saving.credits) if saving else None,
+        "booked_usd": _booked(saving.booked_usd, saving.usd) if saving else None,
         "basis": saving.basis.value if saving and saving.basis else None,
         "basis_note": saving.note if saving else None,
         "projected_credits": saving.projected.credits if saving else None,
         "projected_usd": saving.projected.cost_usd if saving else None,
         "history": [{"state": step.state.value, "at": _iso(step.at), "note": step.note} for step in abort.history],
     }
+
+
+def _booked(at_first: float | None, stands: float | None) -> float | None:
+    """What was booked before anything was taken back."""
+    return stands if at_first is None else at_first
 
 
 def _figures(

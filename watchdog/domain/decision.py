@@ -10,6 +10,9 @@ from enum import StrEnum
 from watchdog.domain.rule import Action, Rule
 from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage, replace
 
+#: How metrics and tables call the limit of an abort by hand.
+NO_LIMIT = "none"
+
 
 class VerdictKind(StrEnum):
     """How a run stands to one limit of one rule."""
@@ -93,8 +96,8 @@ class Decision:
 
 
 class AbortState(StrEnum):
-    """Where an abort is: intended → requested → confirmed | already_finished | failed; or withdrawn, if the rules or
-    people no longer want it before any request had an effect."""
+    """Where an abort is: intended → requested → confirmed | already_finished | failed; or withdrawn, if by the
+    newest look the figures, the rules or people no longer want it and nothing that was asked had an effect."""
 
     INTENDED = "intended"
     REQUESTED = "requested"
@@ -116,12 +119,20 @@ class Basis(StrEnum):
     HISTORY = "history"
     CAP = "cap"
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it says no more than "at most": most runs end long before the platform itself would stop them, so it
+        belongs into no sum that people are to believe."""
+        return self is Basis.CAP
+
 
 @dataclass(frozen=True, slots=True)
 class Saving:
     """What a run would have used without the abort, and what was saved; `None` where nothing can be said.
 
-    `note` holds the figures that the projection was made from, so that it can be checked by hand.
+    `note` holds the figures that the projection was made from, so that it can be checked by hand. `booked_credits` and
+    `booked_usd` are what was booked at first, where some of it was taken back since: the run was resurrected and used
+    it all the same. `credits` and `usd` are what stands; None in `booked_...`: nothing was taken back.
     """
 
     basis: Basis | None = None
@@ -129,6 +140,8 @@ class Saving:
     credits: float | None = None
     usd: float | None = None
     note: str = ""
+    booked_credits: float | None = None
+    booked_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +198,7 @@ class Abort:
     @property
     def limit_label(self) -> str:
         """The limit as a label of metrics."""
-        return self.limit.value if self.limit is not None else "none"
+        return self.limit.value if self.limit is not None else NO_LIMIT
 
     @property
     def key(self) -> RunKey:

@@ -170,6 +170,14 @@ class SavingBooked:
 
 
 @dataclass(frozen=True, slots=True)
+class SavingTakenBack:
+    """A part of what this abort had saved (`saving.booked_usd` and `booked_credits`) counts no more: its run was
+    resurrected, and used it all the same."""
+
+    abort: Abort
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerState:
     """The ledger cannot be written (`error` says why), or can be again (None). `pending`: records waiting in memory."""
 
@@ -227,6 +235,7 @@ Notice = (
     | AbortChanged
     | AbortTrouble
     | SavingBooked
+    | SavingTakenBack
     | LedgerState
     | RequestDone
     | AdminCalled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
@@ -101,6 +101,16 @@ class Platform(Protocol):
         ...
 
 
+@runtime_checkable
+class Owned(Protocol):
+    """A `Platform` that can tell whose token it has. Apart from it, since an adapter may lack this."""
+
+    async def owner(self) -> str | None:
+        """Who the token belongs to: the same for two tokens that see the same runs. None: the platform does not say.
+        May raise a `PlatformError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AbortFilter:
     """Which records are wanted: opened from `since` on and before `until` (UTC); None: any."""
@@ -110,6 +120,7 @@ class AbortFilter:
     account: str | None = None
     rule: str | None = None
     outcome: str | None = None
+    run_id: str | None = None
 
 
 class Ledger(Protocol):

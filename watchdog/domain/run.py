@@ -171,7 +171,8 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     reason to abort; `most` is one to look. `status` is the platform's own word for `state`. `seen_at` is UTC by our
     clock. `burn_cap_per_s` holds, per kind, a rate that usage provably cannot exceed (Apify compute units: memory).
     `cost_basis` says where the cost comes from (None: the platform's own figure, or no cost known). `seen_running_s`
-    are the seconds of running time that passed before our eyes.
+    are the seconds of running time that passed before our eyes. `settling`: the run is over, and the platform itself
+    says that its figures may still change.
     """
 
     account: str
@@ -194,6 +195,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     end_reason: str | None = None
     cost_basis: CostBasis | None = None
     seen_running_s: float = 0.0
+    settling: bool = False
 
     @property
     def key(self) -> RunKey:

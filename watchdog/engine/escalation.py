@@ -43,6 +43,10 @@ UNKNOWN_MAX_S = 300.0
 FOLLOW_S = 60.0
 #: Longest pause while access to the run is denied, in seconds: somebody is mending the token.
 DENIED_MAX_S = 60.0
+#: Figures that the platform itself calls not final are waited for so long after the proof of the stop, and looked at so
+#: often at least, in seconds.
+SETTLING_MAX_S = 86_400.0
+SETTLING_LOOK_MAX_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,10 @@ class Pursuit:
     """An abort being carried out: the record, and what only matters while the process lives.
 
     `due` is the earliest time of the next step, set at `since`; `looks` counts looks since the last request that may
-    have arrived; `gone` counts "no such run" answers in a row, the first of them at `gone_since`; `must_look`: the
-    next step is a look; `yielded_at`: since when somebody else's abort of the run is given its time; `asked_before`:
-    when the request before the last one was sent; `unknown_since`: since when looks do not tell whether the run is
-    still to be stopped.
+    have arrived, `settling_looks` those that showed figures not final yet; `gone` counts "no such run" answers in a
+    row, the first of them at `gone_since`; `must_look`: the next step is a look; `yielded_at`: since when somebody
+    else's abort of the run is given its time; `asked_before`: when the request before the last one was sent;
+    `unknown_since`: since when looks do not tell whether the run is still to be stopped.
     """
 
     abort: Abort
@@ -99,6 +103,7 @@ class Pursuit:
     asked_before: datetime | None = None
     gone_since: datetime | None = None
     unknown_since: datetime | None = None
+    settling_looks: int = 0
 
 
 def open_abort(
@@ -319,7 +324,10 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
     if not abort.state.is_open:
         is_its_own = not (seen.state.is_active or _is_another_end(abort.final, seen))
         final = _with_longest(seen, abort.final) if is_its_own else abort.final
-        return replace(pursuit, abort=replace(abort, final=final, settled=True))
+        seen_so_far = replace(pursuit, abort=replace(abort, final=final))
+        if is_its_own and awaits_figures(seen_so_far, now):
+            return _settle_later(seen_so_far, now, pace)
+        return give_up_settling(seen_so_far)
     pursuit = replace(pursuit, abort=abort, looks=pursuit.looks + 1, gone=0)
     if seen.state.is_active and not _was_resurrected(abort, seen):
         return _still_active(pursuit, seen, now, pace, grounds)
@@ -354,6 +362,24 @@ def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
     abort = pursuit.abort
     untouched = seen.state.is_active and seen.state is not RunState.ABORTING
     return untouched and abort.state.is_open and abort.rule != MANUAL and not _was_resurrected(abort, seen)
+
+
+def awaits_figures(pursuit: Pursuit, now: datetime) -> bool:
+    """Whether the stop is proven and the platform has said that its figures are not final; it is believed for a day."""
+    abort = pursuit.abort
+    if abort.state.is_open or abort.final is None or not abort.final.settling:
+        return False
+    return now < abort.history[-1].at + timedelta(seconds=SETTLING_MAX_S)
+
+
+def settling_pause_s(looks: int, pace: Pace) -> float:
+    """Seconds to the next look at figures that were not final at so many looks."""
+    return _growing(pace.settle_s, looks, SETTLING_LOOK_MAX_S)
+
+
+def _settle_later(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+    pause_s = settling_pause_s(pursuit.settling_looks, pace)
+    return _pause(replace(pursuit, settling_looks=pursuit.settling_looks + 1), now, pause_s, must_look=True)
 
 
 def _was_resurrected(abort: Abort, seen: Snapshot) -> bool:
@@ -409,7 +435,8 @@ def _fallen(pursuit: Pursuit, now: datetime, pace: Pace, why: str) -> Pursuit:
     that may have arrived may still stop the run."""
     pursuit, abort = replace(pursuit, unknown_since=None), pursuit.abort
     if abort.may_have_arrived and abort.requested_at is not None:
-        follow_s = FOLLOW_S if _took_effect(pursuit) else pace.slack_s
+        follow_s = pace.slack_s + (pace.window_s if abort.mode is Mode.GRACEFUL else 0.0)
+        follow_s = max(follow_s, FOLLOW_S) if _took_effect(pursuit) else follow_s
         until = abort.requested_at + timedelta(seconds=follow_s)
         if now < until:
             return _look_by(pursuit, now, until, pace)
@@ -468,6 +495,8 @@ def _look_by(pursuit: Pursuit, now: datetime, latest: datetime, pace: Pace) -> P
 
 def look_failed(pursuit: Pursuit, now: datetime, pace: Pace, error: PlatformError | None = None) -> Pursuit:
     """The run could not be looked at this time."""
+    if awaits_figures(pursuit, now):
+        return _settle_later(pursuit, now, pace)
     most_s = DENIED_MAX_S if error is not None and is_denied(error) else pace.look_max_s
     pause_s = _growing(pace.look_first_s, pursuit.looks, most_s)
     after = _pause(replace(pursuit, looks=pursuit.looks + 1), now, pause_s, must_look=True)

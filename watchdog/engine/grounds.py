@@ -14,7 +14,7 @@ from enum import Enum
 
 from watchdog.domain.decision import Abort, Decision, Response, Verdict, VerdictKind, describe
 from watchdog.domain.rule import Action
-from watchdog.domain.run import Snapshot
+from watchdog.domain.run import LimitKind, Snapshot
 from watchdog.engine.evaluate import AppliedLimit, Margin
 
 
@@ -41,9 +41,16 @@ ASKED_FOR = Grounds(Ground.STANDS, "asked for by hand")
 
 def grounds_of(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict], decision: Decision | None) -> Grounds:
     """How the reason of `abort` stands by the newest look: `verdicts` and `decision` are those of this look alone, by
-    the rules and overrides of now."""
+    the rules and overrides of now. An abort that the platform has accepted goes on whatever becomes of its rule: then
+    only the figure counts, against the limit of then."""
     if decision is not None and decision.abort is not None:
         return STAND
+    if abort.effective_requests and abort.limit is not None:
+        used = seen.usage.of(abort.limit)
+        if used is None:
+            return Grounds(Ground.UNKNOWN, _words(abort.limit))
+        if used >= abort.limit_value or margin_stands(abort, seen):
+            return STAND
     obstacle = _obstacle(decision)
     if obstacle is not None:
         return obstacle
@@ -67,13 +74,19 @@ def _obstacle(decision: Decision | None) -> Grounds | None:
 def _lacking(before: Snapshot, seen: Snapshot, verdict: Verdict) -> str:
     """What this look lacks for the verdict though the one decided on had it; "" if it lacks nothing, or what was
     unknown then too, so that the decision cannot have rested on it."""
-    if verdict.verdict is not VerdictKind.UNKNOWN or verdict.rule.action is Action.NOTIFY:
+    kind, most = verdict.kind, seen.most.of(verdict.kind)
+    is_vague = most is not None and most >= verdict.limit
+    if verdict.rule.action is Action.NOTIFY or not (verdict.verdict is VerdictKind.UNKNOWN or is_vague):
         return ""
-    if verdict.why_unknown == "usage":
-        return "" if before.usage.of(verdict.kind) is None else f"its {verdict.kind.value.removeprefix('max_')}"
+    if verdict.why_unknown != "source":
+        return "" if before.usage.of(kind) is None else _words(kind)
     if seen.source.unresolved - before.source.unresolved:
         return "its names"
     return "its origin" if seen.origin is None and before.origin is not None else ""
+
+
+def _words(kind: LimitKind) -> str:
+    return f"its {kind.value.removeprefix('max_')}"
 
 
 def _why_fallen(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict]) -> str:
@@ -86,13 +99,17 @@ def _why_fallen(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict]) -> st
     return "the rules in force no longer want it stopped"
 
 
+def margin_stands(abort: Abort, seen: Snapshot) -> bool:
+    """Whether it was decided by a projection, and the figure that this rested on has not gone back since."""
+    used = seen.usage.of(abort.limit) if abort.limit is not None else None
+    return abort.projected is not None and used is not None and used >= (abort.used_at_request or 0.0)
+
+
 def margin_of(abort: Abort, seen: Snapshot) -> Margin:
     """What an abort that was decided by a projection took the run to use still: the forecast of then holds on, unless
     the figure that it rested on has gone back since."""
-    used_then = abort.used_at_request or 0.0
-    margin = (abort.projected or 0.0) - used_then
-    used_now = seen.usage.of(abort.limit) if abort.limit is not None else None
-    stands = abort.projected is not None and used_now is not None and used_now >= used_then
+    margin = (abort.projected or 0.0) - (abort.used_at_request or 0.0)
+    stands = margin_stands(abort, seen)
 
     def of(applied: AppliedLimit) -> float:
         is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)

@@ -205,4 +205,5 @@ def fits(abort: Abort, wanted: AbortFilter) -> bool:
         and wanted.account in (None, abort.account)
         and wanted.rule in (None, abort.rule)
         and wanted.outcome in (None, abort.state.value)
+        and wanted.run_id in (None, abort.run_id)
     )

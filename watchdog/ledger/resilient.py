@@ -43,8 +43,8 @@ class _Pausing(LedgerError):
     """Not tried, so soon after a slow failure."""
 
 
-#: Puts records somewhere safe, and says where; OSError if it cannot.
-Rescue = Callable[[Sequence[Abort]], object]
+#: Puts records somewhere safe, and says where each is, by its id; OSError if it can put none.
+Rescue = Callable[[Sequence[Abort]], Mapping[str, object]]
 
 
 class _Backlog(Generic[K, T]):
@@ -386,13 +386,15 @@ class ResilientLedger:
             await self._patiently(self._inner.close, insist=True)
 
     def _tell_of_leftovers(self, rescue: Rescue | None) -> None:
-        fate = "is lost with the end of the process"
+        lost, places = "is lost with the end of the process", dict[str, object]()
         if rescue is not None:
             try:
-                fate = f"waits in {rescue(list(self._aborts.items.values()))}; the next start takes it in"
+                places.update(rescue(list(self._aborts.items.values())))
             except OSError as error:
-                fate += f" ({error})"
+                lost += f" ({error})"
         for abort in self._aborts.items.values():
+            place = places.get(abort.id)
+            fate = lost if place is None else f"waits in {place}; the next start takes it in"
             text = f"the record of this abort ({abort.id}, {abort.state}) could not be written and {fate}"
             self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id, level="error"))
 

@@ -444,7 +444,13 @@ def _conditions(wanted: AbortFilter) -> list[sa.ColumnElement[bool]]:
         conditions.append(table.opened_at >= as_text(wanted.since))
     if wanted.until is not None:
         conditions.append(table.opened_at < as_text(wanted.until))
-    for column, value in ((table.account, wanted.account), (table.rule, wanted.rule), (table.state, wanted.outcome)):
+    asked = (
+        (table.account, wanted.account),
+        (table.rule, wanted.rule),
+        (table.state, wanted.outcome),
+        (table.run_id, wanted.run_id),
+    )
+    for column, value in asked:
         if value is not None:
             conditions.append(column == value)
     return conditions

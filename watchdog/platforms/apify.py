@@ -490,6 +490,14 @@ class Apify:
         skew_s = self._session.platform_skew_s
         return None if skew_s is None else max(0.0, (received - started).total_seconds() + skew_s)
 
+    # Whose token it is
+
+    async def owner(self) -> str | None:
+        """The id of the token's user (`GET /v2/users/me`); tokens of one organisation have the same."""
+        call = Call("GET", "/v2/users/me", endpoint="me", family="me", attempts=1)
+        answered, _ = await self._session.get(call, _OwnerAnswer)
+        return text(answered.data.id)
+
 
 def _metered(
     run: _RunShort, stats: Mapping[str, object], rate: float | None, resurrections: int | None
@@ -514,6 +522,14 @@ def _metered(
         elif duration_s is None and credits_used is not None:
             duration_s = credits_used / rate
     return credits_used, duration_s
+
+
+class _Owner(msgspec.Struct):
+    id: Any = None
+
+
+class _OwnerAnswer(msgspec.Struct):
+    data: _Owner
 
 
 def _state(status: str) -> RunState:

@@ -100,6 +100,7 @@ class _Run(msgspec.Struct):
     credit_used: Any = None
     origin: Any = None
     done_reason: Any = None
+    email_verification: Any = None
     total_results: Any = None
 
 
@@ -408,6 +409,7 @@ class Lobstr:
             end_reason=None if _state(run).is_active else text(run.done_reason),
             most=Usage(duration_s=most_s),
             cost_basis=CostBasis.CREDITS if known else None,
+            settling=_is_settling(run),
         )
 
     def _running_time(self, run: _Run, received: datetime) -> tuple[float | None, float]:
@@ -428,6 +430,42 @@ class Lobstr:
             return reported, math.inf
         elapsed_s = max(0.0, elapsed_s)
         return None if reported is None else min(reported, elapsed_s), elapsed_s
+
+    async def owner(self) -> str | None:
+        """The e-mail address of the token's user (`GET /v1/me`), which is all that tells one from another there."""
+        call = Call("GET", "/v1/me", endpoint="me", family="me", attempts=1)
+        profile, _ = await self._session.get(call, _Profile)
+        address = text(profile.email)
+        return None if address is None else address.strip().casefold() or None
+
+
+#: Words for a verification that is under way or about to begin.
+_VERIFYING = frozenset({"pending", "queued", "waiting", "started", "running", "processing", "in_progress"})
+_VERIFIED = frozenset(
+    {"done", "completed", "finished", "success", "succeeded", "error", "failed", "aborted", "cancelled"}
+)
+
+
+def _is_settling(run: _Run) -> bool:
+    """Whether the credits of a run that is over may still rise: the e-mail addresses that it found are verified after
+    `done`, and every one is billed. A run that is `uploading` has not come to that yet."""
+    state = _state(run)
+    if state.is_active:
+        return False
+    return state is RunState.STOPPED or _is_verifying(part(run.email_verification))
+
+
+def _is_verifying(verification: Mapping[str, object]) -> bool:
+    """By `{status, progress, verified_emails, total_emails, is_done}`, of which anything may be missing. Without any
+    address there is nothing to wait for, unless the status says so."""
+    is_done, status = verification.get("is_done"), (text(verification.get("status")) or "").lower()
+    if is_done is True or (is_done is not False and status in _VERIFIED):
+        return False
+    return status in _VERIFYING or bool(count(verification.get("total_emails")))
+
+
+class _Profile(msgspec.Struct):
+    email: Any = None
 
 
 def _state(run: _Run) -> RunState:

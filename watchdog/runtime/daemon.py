@@ -60,7 +60,7 @@ class Chore:
 
 
 async def _nothing() -> None:
-    """There is nothing to reload."""
+    """There is nothing to do."""
 
 
 class Daemon:
@@ -75,8 +75,11 @@ class Daemon:
         services: Sequence[Service] = (),
         chores: Sequence[Chore] = (),
         reload: Callable[[], Awaitable[object]] = _nothing,
+        first: Callable[[], Awaitable[object]] = _nothing,
     ) -> None:
+        """`first` is done before anything else, and may refuse the start by raising ConfigurationError."""
         self._reload = reload
+        self._first = first
         self._observer = observer
         self._chores = chores
         self._pollers = pollers
@@ -127,6 +130,7 @@ class Daemon:
             await self._stop.wait()
 
     async def _begin(self) -> None:
+        await self._first()
         await self._enforcer.resume()
         for chore in self._chores:
             self._scheduler.add_job(

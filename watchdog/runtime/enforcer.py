@@ -19,8 +19,8 @@ from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.forecast import Latency
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
-from watchdog.engine.savings import estimate
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
+from watchdog.runtime.books import Books
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
 SETTLE_TRIES = 5
@@ -50,6 +50,7 @@ class _CoolDown:
 
 Reconsider = Callable[[Abort, Snapshot], Awaitable[Grounds]]
 Prove = Callable[[Snapshot], Snapshot]
+Tell = Callable[[Abort], Awaitable[None]]
 
 
 async def _always(abort: Abort, seen: Snapshot) -> Grounds:
@@ -77,15 +78,18 @@ class Enforcer:
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
         self._grounds: Reconsider = _always
-        self._when_closed: dict[str, Callable[[Abort], Awaitable[None]]] = {}
+        self._when_closed: dict[str, Tell] = {}
+        self._when_settled: dict[str, Tell] = {}
         self._prove: dict[str, Prove] = {}
+        self._first_of: dict[str, str] = {}
+        self.books = Books(ledger, observer, self._first_of)
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
-    def when_closed(self, account: str, tell: Callable[[Abort], Awaitable[None]]) -> None:
-        """Tell of each abort on this account that is closed: nothing more is asked under its record, though its figures
-        may still have to settle."""
-        self._when_closed[account] = tell
+    def when_closed(self, account: str, closed: Tell, settled: Tell) -> None:
+        """Tell of each abort on this account that is closed, so that nothing more is asked under its record; and of
+        each whose figures have settled since."""
+        self._when_closed[account], self._when_settled[account] = closed, settled
 
     def complete_with(self, account: str, prove: Prove) -> None:
         """Complete each look at a run of this account by what is proven of it though the look does not show it: lower
@@ -98,10 +102,31 @@ class Enforcer:
         window_s = self._platforms[account].traits.graceful_window_s if mode is Mode.GRACEFUL else 0.0
         return self._request_s[account].high + self._stop_s[account].high + window_s
 
+    def unite(self, account: str, first: str) -> None:
+        """Take the runs of this account for those of another one: their tokens are of one owner. Both are watched, but
+        a run is aborted once, and booked on the first."""
+        self._first_of[account] = first
+
     def is_busy_with(self, key: RunKey) -> bool:
         """Whether an abort of this run is going on, or has just failed and rests before the next."""
+        return any(self._is_busy_with(each) for each in self._names_of(key))
+
+    def _is_busy_with(self, key: RunKey) -> bool:
         cooling = self._cooling.get(key)
         return key in self._tasks or (cooling is not None and cooling.until_s > self._clock.monotonic())
+
+    def _names_of(self, key: RunKey) -> tuple[RunKey, ...]:
+        """The run under the name of every account that shows it."""
+        if not self._first_of:
+            return (key,)
+        account, run_id = key
+        first = self._first_of.get(account, account)
+        others = (name for name, of in self._first_of.items() if of == first)
+        return tuple((name, run_id) for name in (first, *others))
+
+    def _as_of_first(self, run: Snapshot) -> Snapshot:
+        first = self._first_of.get(run.account)
+        return run if first is None else replace(run, account=first)
 
     @property
     def open_aborts(self) -> list[Abort]:
@@ -117,6 +142,7 @@ class Enforcer:
         """Take a decision to abort on; False if the run is being aborted already."""
         if self.is_busy_with(decision.snapshot.key):
             return False
+        decision = replace(decision, snapshot=self._as_of_first(decision.snapshot))
         now = self._clock.now()
         left_open = self._current.get(decision.snapshot.key)
         if left_open is not None:
@@ -129,8 +155,9 @@ class Enforcer:
 
     def submit_by_hand(self, run: Snapshot, mode: Mode, reason: str) -> str | None:
         """Take an abort on that somebody asked for; the id of its record, or None if one is going on already."""
-        if run.key in self._tasks or run.key in self._current:
-            self._asked_for.add(run.key)
+        run = self._as_of_first(run)
+        if going_on := [key for key in self._names_of(run.key) if key in self._tasks or key in self._current]:
+            self._asked_for.update(going_on)
             return None
         now = self._clock.now()
         abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
@@ -237,12 +264,14 @@ class Enforcer:
             self._cool_down(abort.key)
         else:
             self._cooling.pop(abort.key, None)
-        if (tell := self._when_closed.get(abort.account)) is not None:
+        await self._pass_on(self._when_closed, abort)
+
+    async def _pass_on(self, who: Mapping[str, Tell], abort: Abort) -> None:
+        if (tell := who.get(abort.account)) is not None:
             try:
                 await tell(abort)
             except Exception as error:  # noqa: BLE001  # whoever is told must not keep the figures from settling
-                text = f"internal error: {error!r}; its figures settle all the same"
-                self._observer.notice(AbortTrouble(abort, text))
+                self._observer.notice(AbortTrouble(abort, f"internal error: {error!r}; its record is in order"))
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
@@ -328,7 +357,7 @@ class Enforcer:
         """Store what changed in the record since it was last stored, then tell of it."""
         before, after = self._stored[pursuit.abort.id], pursuit.abort
         if after.settled and not before.settled:
-            after = await self._with_saving(after)
+            after = await self.books.book(after)
         if after != before:
             await self._store(after)
             self._tell(before, after)
@@ -337,6 +366,8 @@ class Enforcer:
             self._explain(after)
         if before.state.is_open and not after.state.is_open:
             await self._closed(after)
+        elif after.settled and not before.settled:
+            await self._pass_on(self._when_settled, after)
         return replace(pursuit, abort=after)
 
     def _measure_stop(self, abort: Abort) -> None:
@@ -344,16 +375,6 @@ class Enforcer:
         if abort.mode is Mode.IMMEDIATE and abort.stopped_at is not None and abort.requested_at is not None:
             seconds = (abort.stopped_at - abort.requested_at).total_seconds()
             self._stop_s[abort.account].took(min(STOP_MAX_S, max(0.0, seconds)))
-
-    async def _with_saving(self, abort: Abort) -> Abort:
-        final = abort.final or abort.before
-        history: list[Usage] = []
-        try:
-            history = await self._ledger.finished_usages(abort.before.source.id)
-        except LedgerError as error:
-            # An estimate without the history of the source is better than a record that never closes.
-            self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))
-        return replace(abort, saving=estimate(abort.before, final, history))
 
     async def _store(self, abort: Abort) -> None:
         self._stored[abort.id] = abort

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
@@ -33,7 +34,7 @@ from watchdog.engine.cadence import (
     sweep_is_cheaper,
 )
 from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
-from watchdog.engine.forecast import Latency, projected_final
+from watchdog.engine.forecast import Burn, Latency, projected_final
 from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
@@ -42,6 +43,7 @@ from watchdog.runtime.enforcer import Enforcer, pace_for
 from watchdog.runtime.histories import HISTORY_MIN, Histories
 from watchdog.runtime.looks import Looks, looks_at_once
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.settling import Settling
 from watchdog.runtime.tally import Tally
 from watchdog.runtime.watched import (
     Calm,
@@ -146,11 +148,12 @@ class Poller:
         self._interval_s = interval_s
         self._requests_per_minute = requests_per_minute
         self._histories = Histories(ledger)
+        self._settling = Settling(platform, clock)
         self._looks = Looks(self._inspect, looks_at_once(requests_per_minute))
         self._audits = Audits(requests_per_minute)
         self._look_s = Latency(LOOK_FIRST_S)
         self._haste = {known: haste(requests_per_minute, known=known) for known in (True, False)}
-        enforcer.when_closed(info.name, self._abort_closed)
+        enforcer.when_closed(info.name, self._abort_closed, self._abort_settled)
         enforcer.complete_with(info.name, self.prove)
         self._failures = 0
         self._not_before = 0.0
@@ -165,6 +168,7 @@ class Poller:
         self._early_sweep: asyncio.Task[None] | None = None
         self._tally = Tally()
         self._unknown_statuses: set[str] = set()
+        self._stopped: dict[str, dict[LimitKind, Burn]] = {}
 
     @property
     def interval_s(self) -> float:
@@ -606,6 +610,7 @@ class Poller:
     def cancel(self) -> None:
         """Stop inspecting."""
         self._looks.cancel()
+        self._settling.cancel()
         if self._early_sweep is not None:
             self._early_sweep.cancel()
 
@@ -720,23 +725,36 @@ class Poller:
         return tuple(self._rulebook.evaluator.verdicts(snapshot, margin))
 
     async def _ended(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
-        known, by_itself = watched.over, seen.state in _NATURAL_ENDS
+        known = watched.over
+        self._note_end(watched)
+        if inspected:
+            self._observer.notice(InspectionDone(self.info, seen))
+        if known:
+            return
+        await self._book_end(watched, seen, inspected=inspected)
+        if seen.settling and inspected:
+            self._settling.follow(seen, partial(self._book_end, watched))
+
+    async def _book_end(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
+        """Remember what a run that is over has used; the latest figures count."""
+        by_itself = seen.state in _NATURAL_ENDS
+        if inspected:
+            await self._enforcer.books.correct(seen)
+        await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
+        if by_itself:
+            await self._ledger.add_finished(seen)
+
+    def _note_end(self, watched: Watched) -> None:
+        """It was seen to be over."""
         if watched.missing:
-            self._forget(seen.run_id)
+            self._forget(watched.swept.run_id)
         else:
             # The list still has it, and may for a while; or it has it again, resurrected, which only a look can tell:
             # it is over until one says otherwise.
             pause_s = min(LOOK_AGAIN_S, LISTED_FIRST_S * 2 ** min(watched.over_looks, 10))
             watched.over, watched.inspected, watched.not_before = True, None, self._clock.monotonic() + pause_s
             watched.over_looks, watched.calm = watched.over_looks + 1, None
-            self.agenda.drop(seen.run_id)
-        if inspected:
-            self._observer.notice(InspectionDone(self.info, seen))
-        if known:
-            return
-        await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
-        if by_itself:
-            await self._ledger.add_finished(seen)
+            self.agenda.drop(watched.swept.run_id)
 
     async def _abort_closed(self, abort: Abort) -> None:
         """An abort is closed. If the run is over, that needs no look of its own; if not (the abort was taken back,
@@ -745,9 +763,19 @@ class Poller:
         if watched is None or watched.over:
             return
         if seen is not None and not seen.state.is_active:
-            await self._ended(watched, seen, inspected=False)
+            if abort.is_complete:
+                await self._ended(watched, seen, inspected=False)
+            else:
+                self._stopped[abort.id] = watched.burns or {}
+                self._note_end(watched)
         else:
             self.agenda.set(abort.run_id, self._clock.monotonic())
+
+    async def _abort_settled(self, abort: Abort) -> None:
+        """What the run has used in the end makes history."""
+        burns = self._stopped.pop(abort.id, None)
+        if burns is not None and abort.final is not None:
+            await self._histories.add(abort.final, by_itself=False, burns=burns)
 
     def _forget(self, run_id: str) -> None:
         watched = self.watched.pop(run_id, None)

@@ -108,6 +108,8 @@ class Account(Generic[R]):
     def __init__(self, token: str, index: int, clock: SimClock, lock: threading.RLock, seed: int) -> None:
         self.index = index
         self.token = token
+        self.other_tokens: set[str] = set()
+        """More tokens of the same user: they see the same runs."""
         self.clock = clock
         self.lock = lock
         self.random = random.Random(f"{seed}/{index}")

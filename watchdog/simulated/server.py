@@ -186,7 +186,7 @@ class SimulatedPlatforms:
         return format_datetime(now, usegmt=True)
 
     def _account(self, platform: PlatformName, token: str) -> ApifyAccount | LobstrAccount | None:
-        same = (a for a in self._accounts if a.platform == platform and a.token == token)
+        same = (a for a in self._accounts if a.platform == platform and token in {a.token, *a.other_tokens})
         return next(same, None)
 
     async def _answer(self, request: Request) -> Answer:

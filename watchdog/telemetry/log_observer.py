@@ -25,6 +25,7 @@ from watchdog.domain.notice import (
     RulesLoaded,
     RulesRejected,
     SavingBooked,
+    SavingTakenBack,
     SweepDone,
     TokenRenewed,
     Trigger,
@@ -88,6 +89,8 @@ class LogObserver:
                 self._log.error("abort meets trouble", **_of_abort(notice.abort), error=notice.message)
             case SavingBooked():
                 self._log.info("saving booked", **_of_abort(notice.abort), **_of_saving(notice.abort))
+            case SavingTakenBack():
+                self._log.info("saving taken back", **_of_abort(notice.abort), **_of_saving(notice.abort))
             case RulesLoaded():
                 self._tell_rules(notice)
             case RulesRejected():

@@ -20,7 +20,7 @@ from typing import assert_never
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from watchdog import __version__
-from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Response
+from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Mode, Response
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -37,6 +37,7 @@ from watchdog.domain.notice import (
     RulesLoaded,
     RulesRejected,
     SavingBooked,
+    SavingTakenBack,
     SweepDone,
     TokenRenewed,
     Trigger,
@@ -97,6 +98,7 @@ class Metrics:
         self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._taken_back: dict[tuple[str, Counter], Fraction] = {}
         self._make_abort_families()
         self._make_run_families()
         self._make_own_families(version)
@@ -117,6 +119,7 @@ class Metrics:
             self._count_abort(abort)
             if abort.is_complete and (abort.state is AbortState.CONFIRMED or abort.saving is not None):
                 self._count_saving(abort)
+                self._count_taken_back(abort)
 
     def show_pending(self, records: int) -> None:
         """How many records of aborts wait to be written, between the notices of a change."""
@@ -171,11 +174,23 @@ class Metrics:
         )
         self._saved_credits = self._counter(
             "saved_credits_total",
-            "Credits (compute units on Apify) that aborted runs did not use, estimated.",
+            "Credits (compute units on Apify) that aborted runs did not use, estimated; by basis cap: at most.",
             *(*where, "rule", "basis"),
         )
         self._saved_usd = self._counter(
-            "saved_usd_total", "US dollars that aborted runs did not cost, estimated.", *where, "rule", "basis"
+            "saved_usd_total",
+            "US dollars that aborted runs did not cost, estimated; by basis cap: at most.",
+            *(*where, "rule", "basis"),
+        )
+        self._taken_back_credits = self._counter(
+            "saved_credits_taken_back_total",
+            "Saved credits that count no more: the run was resurrected and used them all the same.",
+            *(*where, "rule", "basis"),
+        )
+        self._taken_back_usd = self._counter(
+            "saved_usd_taken_back_total",
+            "Saved US dollars that count no more: the run was resurrected and cost them all the same.",
+            *(*where, "rule", "basis"),
         )
         self._overshoot = self._histogram(
             "overshoot_ratio",
@@ -287,6 +302,8 @@ class Metrics:
                 self._count_abort(notice.abort)
             case SavingBooked():
                 self._count_saving(notice.abort)
+            case SavingTakenBack():
+                self._count_taken_back(notice.abort)
             case RulesLoaded():
                 self._load_rules(notice)
             case RulesRejected():
@@ -403,6 +420,9 @@ class Metrics:
             family.born((account.name,))
         for of_place in (self._aborts_unconfirmed, self._overshoot, self._abort_seconds):
             of_place.born(where)
+        # Somebody may ask for an abort at any time, and it may be refused before the next scrape.
+        self._bear_outcomes((*where, MANUAL, NO_LIMIT), account.modes)
+        self._bear_savings((*where, MANUAL))
 
     def _bear_counters(self, reach: Reach) -> None:
         where = (reach.account.platform, reach.account.name, reach.rule.name)
@@ -422,14 +442,16 @@ class Metrics:
         for basis in Basis:
             self._saved_credits.born((*labels, basis))
             self._saved_usd.born((*labels, basis))
+            self._taken_back_credits.born((*labels, basis))
+            self._taken_back_usd.born((*labels, basis))
 
     # ---- records of aborts
 
     def _count_abort(self, abort: Abort) -> None:
         where = (abort.platform, abort.account)
         rule = (*where, abort.rule)
-        # Also for what no loaded rule foretold (an abort by hand, a rule that is gone): an abort takes long enough
-        # for a scrape to see its zero first.
+        # Also for what no loaded rule foretold (a rule that is gone): an abort takes long enough, as a rule, for a
+        # scrape to see its zero first.
         self._bear_outcomes((*rule, abort.limit_label), {abort.asked_mode, abort.mode})
         self._bear_savings(rule)
         if abort.rule != MANUAL and self._first_time(abort, "breach"):
@@ -459,8 +481,24 @@ class Metrics:
         if saving is None or saving.basis is None:
             return
         labels = (abort.platform, abort.account, abort.rule, saving.basis)
-        _add_known(self._saved_credits, labels, saving.credits)
-        _add_known(self._saved_usd, labels, saving.usd)
+        _add_known(self._saved_credits, labels, _booked(saving.booked_credits, saving.credits))
+        _add_known(self._saved_usd, labels, _booked(saving.booked_usd, saving.usd))
+
+    def _count_taken_back(self, abort: Abort) -> None:
+        """Count what was taken back of this record since it was counted last."""
+        saving = abort.saving
+        if saving is None or saving.basis is None:
+            return
+        labels = (abort.platform, abort.account, abort.rule, saving.basis)
+        for counter, booked, stands in (
+            (self._taken_back_credits, saving.booked_credits, saving.credits),
+            (self._taken_back_usd, saving.booked_usd, saving.usd),
+        ):
+            if booked is None or stands is None or not math.isfinite(booked - stands):
+                continue
+            now, key = Fraction(booked) - Fraction(stands), (abort.id, counter)
+            counter.add(labels, max(Fraction(0), now - self._taken_back.get(key, Fraction(0))))
+            self._taken_back[key] = now
 
     def _first_time(self, abort: Abort, fact: str) -> bool:
         """Whether this fact of this record has not been counted yet; from now on it has."""
@@ -493,6 +531,11 @@ def _overshoot(abort: Abort) -> float | None:
     if used is None or abort.limit_value <= 0:
         return None
     return used / abort.limit_value - 1
+
+
+def _booked(at_first: float | None, now: float | None) -> float | None:
+    """What was counted once: a counter cannot go down, and must come back from the ledger at the value it had."""
+    return now if at_first is None else at_first
 
 
 def _add_known(counter: Counter, labels: tuple[str, ...], amount: float | None) -> None:
