@@ -20,7 +20,7 @@ from watchdog.domain.ports import Clock, Ledger, Observer, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
 from watchdog.engine.grounds import Grounds, grounds_of, margin_of
-from watchdog.errors import ConfigurationError, StartupError
+from watchdog.errors import ConfigurationError, LedgerError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
 from watchdog.ledger.memory import MemoryLedger
@@ -398,7 +398,7 @@ async def opened(
             app.observer.notice(Trouble(warning, level="error"))
         for sentence in await _prepare_rescue(ledger, app.ledger, environ):
             app.observer.notice(Trouble(sentence))
-        app.metrics.restore(await app.ledger.aborts())
+        await _continue_counters(app)
         # Read once, what people have decided stays known whatever becomes of the disk.
         await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
@@ -408,6 +408,17 @@ async def opened(
         await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))
         if ledger.lock is not None:
             ledger.lock.release()
+
+
+async def _continue_counters(app: App) -> None:
+    """From the sums over all that is done, and from what is open: never by reading years of records."""
+    unfinished = await app.ledger.open_aborts()
+    try:
+        app.metrics.continue_from(await app.ledger.sums())
+    except LedgerError as error:
+        # Runs are guarded all the same: it is only counters that begin anew.
+        app.observer.notice(Trouble(f"the counters of aborts begin at zero: {error}", level="error"))
+    app.metrics.restore(unfinished)
 
 
 async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:

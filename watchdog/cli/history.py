@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import indent
 
 import click
 from rich.console import Group, RenderableType
@@ -22,10 +23,16 @@ from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import replace
+from watchdog.ledger.opening import LedgerStore
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
 _FORMULA = frozenset("=+-@＝＋－＠")
+#: A table has at most so many rows, unless --limit asks for more.
+TABLE_MAX = 1_000
+#: How the JSON begins, if there are any.
+OPENING = '{\n  "aborts": [\n'
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -83,34 +90,66 @@ def command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    wanted = AbortFilter(since, until, account, rule, outcome)
+    wanted = AbortFilter(since, until, account, rule, outcome, newest=limit)
     path = ledger_path(config, address)
-    found = with_ledger(path, lambda opened: opened.store.aborts(wanted), read_only=True)
-    newest = list(reversed(found))[:limit]
-    if as_json:
-        click.echo(json.dumps({"aborts": [plain_abort(abort) for abort in newest], "saved": _totals(newest)}, indent=2))
-    elif as_csv:
-        click.echo(_as_csv(newest), nl=False)
-    else:
-        nothing = "no aborts" if wanted == AbortFilter() else "no aborts that fit"
-        console().print(_as_table(newest) if newest else Text(nothing), crop=False)
+    if as_json or as_csv:
+        with_ledger(path, lambda opened: _write_out(opened.store, wanted, as_json=as_json), read_only=True)
+        return
+    at_once = replace(wanted, newest=limit or TABLE_MAX + 1)
+    newest = list(reversed(with_ledger(path, lambda opened: opened.store.aborts(at_once), read_only=True)))
+    if not newest:
+        console().print(Text("no aborts" if wanted == AbortFilter(newest=limit) else "no aborts that fit"))
+        return
+    shown_at_most = newest[: limit or TABLE_MAX]
+    console().print(_as_table(shown_at_most), crop=False)
+    if len(shown_at_most) < len(newest):
+        text = f"these are the newest {TABLE_MAX:,} and what they saved; --limit, --since, --json and --csv show more"
+        console().print(Text(text))
 
 
-def _totals(aborts: Sequence[Abort]) -> list[dict[str, object]]:
-    """Sums of what was saved by rule and basis; `none` where nothing could be estimated."""
-    sums: dict[tuple[str, str], list[float]] = {}
-    for abort in aborts:
-        if abort.saving is None:
+async def _write_out(store: LedgerStore, wanted: AbortFilter, *, as_json: bool) -> None:
+    """A portion at a time: years of records need not fit into memory."""
+    if not as_json:
+        click.echo(_as_csv([], heading=True), nl=False)
+    totals = _Totals()
+    before, empty = "", True
+    async for portion in store.newest_first(wanted):
+        if not as_json:
+            click.echo(_as_csv(portion), nl=False)
             continue
+        for abort in portion:
+            totals.add(abort)
+            click.echo(f"{before or OPENING}{indent(json.dumps(plain_abort(abort), indent=2), '    ')}", nl=False)
+            before, empty = ",\n", False
+    if as_json:
+        listed = '{\n  "aborts": []' if empty else "\n  ]"
+        click.echo(f'{listed},\n  "saved": {indent(json.dumps(totals.rows(), indent=2), "  ").lstrip()}\n}}')
+
+
+class _Totals:
+    """Sums of what was saved by rule and basis; `none` where nothing could be estimated."""
+
+    def __init__(self, aborts: Iterable[Abort] = ()) -> None:
+        self._sums: dict[tuple[str, str], list[float]] = {}
+        for abort in aborts:
+            self.add(abort)
+
+    def add(self, abort: Abort) -> None:
+        """Count one more."""
+        if abort.saving is None:
+            return
         key = (abort.rule, abort.saving.basis.value if abort.saving.basis else "none")
-        entry = sums.setdefault(key, [0, 0.0, 0.0])
+        entry = self._sums.setdefault(key, [0, 0.0, 0.0])
         entry[0] += 1
         entry[1] += abort.saving.credits or 0.0
         entry[2] += abort.saving.usd or 0.0
-    return [
-        {"rule": rule, "basis": basis, "aborts": int(count), "credits": credits_saved, "usd": usd}
-        for (rule, basis), (count, credits_saved, usd) in sorted(sums.items())
-    ]
+
+    def rows(self) -> list[dict[str, object]]:
+        """One for each, sorted."""
+        return [
+            {"rule": rule, "basis": basis, "aborts": int(count), "credits": credits_saved, "usd": usd}
+            for (rule, basis), (count, credits_saved, usd) in sorted(self._sums.items())
+        ]
 
 
 _COLUMNS = (
@@ -119,10 +158,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _as_csv(aborts: Sequence[Abort]) -> str:
+def _as_csv(aborts: Sequence[Abort], *, heading: bool = False) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    if heading:
+        writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in plain_abort(abort).items()} for abort in aborts)
     return out.getvalue()
 
@@ -144,7 +184,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
     totals = Table(title="saved", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for title in ("rule", "basis", "aborts", "credits", "USD"):
         totals.add_column(title)
-    for row in _totals(aborts):
+    for row in _Totals(aborts).rows():
         at_most = "at most " if row["basis"] == Basis.CAP else ""
         amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Verdict
+from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Saving, Verdict
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.rule_changes import RuleChanges
 from watchdog.domain.run import LimitKind, RunState, Snapshot
@@ -172,9 +172,10 @@ class SavingBooked:
 @dataclass(frozen=True, slots=True)
 class SavingTakenBack:
     """A part of what this abort had saved (`saving.booked_usd` and `booked_credits`) counts no more: its run was
-    resurrected, and used it all the same."""
+    resurrected, and used it all the same. `before` is what its saving was until now."""
 
     abort: Abort
+    before: Saving
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.sums import AbortGroup, AbortSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ class Owned(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AbortFilter:
-    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any."""
+    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any. `newest`: of these only so
+    many, the newest."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -121,6 +123,8 @@ class AbortFilter:
     rule: str | None = None
     outcome: str | None = None
     run_id: str | None = None
+    abort_id: str | None = None
+    newest: int | None = None
 
 
 class Ledger(Protocol):
@@ -137,6 +141,10 @@ class Ledger(Protocol):
 
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """The records wanted (None: all), oldest first."""
+        ...
+
+    async def sums(self) -> Mapping[AbortGroup, AbortSums]:
+        """What all aborts add up to that nothing is left to do about, however many they are."""
         ...
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:

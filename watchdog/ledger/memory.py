@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
+from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 
 V = TypeVar("V")
 
@@ -78,7 +79,17 @@ class MemoryLedger:
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """Records that fit, oldest first."""
         fitting = [abort for abort in self._aborts.values() if wanted is None or fits(abort, wanted)]
-        return sorted(fitting, key=age)
+        newest = None if wanted is None else wanted.newest
+        return sorted(fitting, key=age)[0 if newest is None else -newest :]
+
+    async def newest_first(self, wanted: AbortFilter) -> AsyncIterator[list[Abort]]:
+        """Records that fit, newest first."""
+        if found := await self.aborts(wanted):
+            yield found[::-1]
+
+    async def sums(self) -> dict[AbortGroup, AbortSums]:
+        """What all complete aborts add up to."""
+        return sum_up(self._aborts.values())
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep the last known usage of these runs."""
@@ -148,6 +159,10 @@ class MemoryLedger:
         order = self._orders.get(order_id)
         return order.answer if order else None
 
+    async def check(self, *, repair: bool = False) -> list[str]:
+        """There is nothing that could differ."""
+        return []
+
     async def prune(self, before: datetime) -> int:
         """Forget runs, finished runs, burn rates, overrides and orders older than this."""
         runs = {key for key, run in self._runs.items() if run.seen_at < before}
@@ -205,5 +220,6 @@ def fits(abort: Abort, wanted: AbortFilter) -> bool:
         and wanted.account in (None, abort.account)
         and wanted.rule in (None, abort.rule)
         and wanted.outcome in (None, abort.state.value)
+        and wanted.abort_id in (None, abort.id)
         and wanted.run_id in (None, abort.run_id)
     )

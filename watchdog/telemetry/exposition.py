@@ -8,7 +8,8 @@ one block of text per family, renewed only after a change. Sums can be exact (se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -174,6 +175,15 @@ class Histogram(Family):
         counts, total = self._observed[labels]
         at = next((i for i, bound in enumerate(self._bounds) if value <= bound), len(self._bounds))
         self._keep(labels, _Observed((*counts[:at], counts[at] + 1, *counts[at + 1 :]), total + value))
+
+    def add(self, labels: Labels, counts: Mapping[float, int], total: Amount) -> None:
+        """Add observations that were counted elsewhere: how many by their bucket (infinity: beyond all), and their sum.
+        A bound that is not one of this histogram counts for the next one."""
+        self.born(labels)
+        observed, kept = list(self._observed[labels].counts), self._observed[labels]
+        for bound, count in counts.items():
+            observed[bisect_left(self._bounds, bound)] += count
+        self._keep(labels, _Observed(tuple(observed), kept.total + total))
 
     def samples(self) -> Iterator[Sample]:
         for labels, observed in self._observed.items():

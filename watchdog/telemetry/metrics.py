@@ -9,7 +9,6 @@ after a restart at the very value it had.
 from __future__ import annotations
 
 import logging
-import math
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -20,7 +19,7 @@ from typing import assert_never
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from watchdog import __version__
-from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Mode, Response
+from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Response, Saving
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -45,6 +44,7 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.domain.sums import ABORT_SECONDS_BOUNDS, OVERSHOOT_BOUNDS, AbortGroup, AbortSums, taken_back
 from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import (
     BadAnswer,
@@ -63,8 +63,8 @@ PREFIX = "budget_watchdog_"
 #: The `rule` of an abort that a person asked for: no rule was broken, so it is no breach.
 MANUAL = "manual"
 
-OVERSHOOT_BOUNDS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-ABORT_SECONDS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 45, 60, 120, 300, 600)
+#: So many complete records are remembered, so that each is counted once.
+_FINISHED_MAX = 10_000
 LOOK_DELAY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 REQUEST_SECONDS_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -97,8 +97,8 @@ class Metrics:
         self._ratio_keys: frozenset[tuple[str, LimitKind]] = frozenset()
         self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
-        self._seen: set[tuple[str, str]] = set()
-        self._taken_back: dict[tuple[str, Counter], Fraction] = {}
+        self._seen: dict[str, set[str]] = {}
+        self._finished: dict[str, None] = {}
         self._make_abort_families()
         self._make_run_families()
         self._make_own_families(version)
@@ -113,13 +113,38 @@ class Metrics:
             self._observer_errors.add(())
             _log.exception("metrics could not take a notice of kind %s", type(notice).__name__)
 
+    def continue_from(self, sums: Mapping[AbortGroup, AbortSums]) -> None:
+        """Continue the counters from what complete aborts add up to: once, before anything else is counted."""
+        for group, summed in sums.items():
+            where, rule = (group.platform, group.account), (group.platform, group.account, group.rule)
+            self._bear_outcomes((*rule, group.limit), {group.asked_mode, group.mode})
+            self._bear_savings(rule)
+            self._aborts_unconfirmed.born(where)
+            if group.rule != MANUAL:
+                self._breaches.add((*rule, group.limit, Response.ABORT), summed.aborts)
+            if group.state in _CLOSED:
+                self._aborts.add((*rule, group.limit, group.mode, group.state), summed.aborts)
+            self._abort_seconds.add(where, summed.seconds.counts, summed.seconds.total)
+            self._overshoot.add(where, summed.overshoot.counts, summed.overshoot.total)
+            if group.basis:
+                self._add_savings((*rule, group.basis), summed)
+
+    def _add_savings(self, labels: tuple[str, str, str, str], summed: AbortSums) -> None:
+        for counter, amount in (
+            (self._saved_credits, summed.saved_credits),
+            (self._saved_usd, summed.saved_usd),
+            (self._taken_back_credits, summed.taken_back_credits),
+            (self._taken_back_usd, summed.taken_back_usd),
+        ):
+            if amount:
+                counter.add(labels, amount)
+
     def restore(self, aborts: Iterable[Abort]) -> None:
-        """Continue the counters from the ledger's records (all of them, open ones too). Doing so twice is harmless."""
+        """Continue the counters from records that are not in the sums yet. Doing so twice is harmless."""
         for abort in aborts:
             self._count_abort(abort)
             if abort.is_complete and (abort.state is AbortState.CONFIRMED or abort.saving is not None):
                 self._count_saving(abort)
-                self._count_taken_back(abort)
 
     def show_pending(self, records: int) -> None:
         """How many records of aborts wait to be written, between the notices of a change."""
@@ -303,7 +328,7 @@ class Metrics:
             case SavingBooked():
                 self._count_saving(notice.abort)
             case SavingTakenBack():
-                self._count_taken_back(notice.abort)
+                self._count_taken_back(notice.abort, notice.before)
             case RulesLoaded():
                 self._load_rules(notice)
             case RulesRejected():
@@ -433,7 +458,7 @@ class Metrics:
         if reach.modes:
             self._bear_savings(where)
 
-    def _bear_outcomes(self, labels: tuple[str, str, str, str], modes: Iterable[Mode]) -> None:
+    def _bear_outcomes(self, labels: tuple[str, str, str, str], modes: Iterable[str]) -> None:
         for mode in modes:
             for outcome in _CLOSED:
                 self._aborts.born((*labels, mode, outcome))
@@ -460,8 +485,8 @@ class Metrics:
         # One that was withdrawn came to nothing, which is no outcome of an abort.
         if abort.state in _CLOSED and self._first_time(abort, "outcome"):
             self._aborts.add((*rule, abort.limit_label, abort.mode, abort.state))
-            if abort.state is AbortState.CONFIRMED:
-                self._observe(self._abort_seconds, where, _seconds_to_proof(abort))
+            seconds = AbortSums.of(abort).seconds
+            self._abort_seconds.add(where, seconds.counts, seconds.total)
 
     def _follow_unconfirmed(self, abort: Abort) -> None:
         where = (abort.platform, abort.account)
@@ -475,69 +500,37 @@ class Metrics:
     def _count_saving(self, abort: Abort) -> None:
         if not self._first_time(abort, "saving"):
             return
+        summed = AbortSums.of(abort)
         if abort.state is AbortState.CONFIRMED:
-            self._observe(self._overshoot, (abort.platform, abort.account), _overshoot(abort))
-        saving = abort.saving
-        if saving is None or saving.basis is None:
-            return
-        labels = (abort.platform, abort.account, abort.rule, saving.basis)
-        _add_known(self._saved_credits, labels, _booked(saving.booked_credits, saving.credits))
-        _add_known(self._saved_usd, labels, _booked(saving.booked_usd, saving.usd))
+            self._overshoot.add((abort.platform, abort.account), summed.overshoot.counts, summed.overshoot.total)
+        if abort.saving is not None and abort.saving.basis is not None:
+            self._add_savings((abort.platform, abort.account, abort.rule, abort.saving.basis), summed)
 
-    def _count_taken_back(self, abort: Abort) -> None:
-        """Count what was taken back of this record since it was counted last."""
+    def _count_taken_back(self, abort: Abort, before: Saving) -> None:
+        """Count what was taken back of this record since."""
         saving = abort.saving
         if saving is None or saving.basis is None:
             return
         labels = (abort.platform, abort.account, abort.rule, saving.basis)
-        for counter, booked, stands in (
-            (self._taken_back_credits, saving.booked_credits, saving.credits),
-            (self._taken_back_usd, saving.booked_usd, saving.usd),
-        ):
-            if booked is None or stands is None or not math.isfinite(booked - stands):
-                continue
-            now, key = Fraction(booked) - Fraction(stands), (abort.id, counter)
-            counter.add(labels, max(Fraction(0), now - self._taken_back.get(key, Fraction(0))))
-            self._taken_back[key] = now
+        now, then = taken_back(saving), taken_back(before)
+        for counter, after, counted in zip((self._taken_back_credits, self._taken_back_usd), now, then, strict=True):
+            counter.add(labels, max(Fraction(0), after - counted))
 
     def _first_time(self, abort: Abort, fact: str) -> bool:
-        """Whether this fact of this record has not been counted yet; from now on it has."""
-        key = (abort.id, fact)
-        if key in self._seen:
+        """Whether this fact of this record has not been counted yet; from now on it has. Of records that are complete
+        only the latest are remembered: nothing more comes of them."""
+        facts = self._seen.setdefault(abort.id, set())
+        if fact in facts:
             return False
-        self._seen.add(key)
+        facts.add(fact)
+        if abort.is_complete:
+            self._finished[abort.id] = None
+            if len(self._finished) > _FINISHED_MAX:
+                oldest = next(iter(self._finished))
+                del self._finished[oldest], self._seen[oldest]
         return True
-
-    @staticmethod
-    def _observe(histogram: Histogram, labels: tuple[str, str], value: float | None) -> None:
-        if value is not None and math.isfinite(value):
-            histogram.observe(labels, Fraction(max(0.0, value)))
 
 
 def outcome_word(error: WatchdogError) -> str:
     """The `outcome` label of `polls_total` for an error: one word per class of error, `error` for any other."""
     return next(word for kind, word in _OUTCOMES.items() if isinstance(error, kind))
-
-
-def _seconds_to_proof(abort: Abort) -> float | None:
-    proven = next((step.at for step in abort.history if step.state is AbortState.CONFIRMED), abort.stopped_at)
-    return None if proven is None else (proven - abort.detected_at).total_seconds()
-
-
-def _overshoot(abort: Abort) -> float | None:
-    if abort.final is None or abort.limit is None:
-        return None
-    used = abort.final.usage.of(abort.limit)
-    if used is None or abort.limit_value <= 0:
-        return None
-    return used / abort.limit_value - 1
-
-
-def _booked(at_first: float | None, now: float | None) -> float | None:
-    """What was counted once: a counter cannot go down, and must come back from the ledger at the value it had."""
-    return now if at_first is None else at_first
-
-
-def _add_known(counter: Counter, labels: tuple[str, ...], amount: float | None) -> None:
-    if amount is not None and math.isfinite(amount) and amount > 0:
-        counter.add(labels, Fraction(amount))
