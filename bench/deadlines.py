@@ -137,7 +137,7 @@ class Watcher:
             reached = gate.arm(task.crossing, Stopwatch())
             daemon = app.daemon(listen=False)
             app.announce()
-            running = asyncio.create_task(daemon.run(handle_signals=False, close_s=0.1))
+            running = asyncio.create_task(daemon.run(close_s=0.1))
             ends: set[asyncio.Future[Any]] = {running, reached}
             await asyncio.wait(ends, timeout=until_s - time.time(), return_when=asyncio.FIRST_COMPLETED)
             daemon.stop()

@@ -239,7 +239,7 @@ class Daemon:
             settings = settings_for(task.url, [task.token], folder, task.rules, listen="127.0.0.1:0")
             app = await stack.enter_async_context(opened(settings, observers=[LogObserver()]))
             daemon = app.daemon()
-            running = asyncio.create_task(daemon.run(handle_signals=False, close_s=0.1))
+            running = asyncio.create_task(daemon.run(close_s=0.1))
             end = time.monotonic() + 30
             while app.pollers[0].last_success_s is None and time.monotonic() < end:
                 await asyncio.sleep(0.05)

@@ -9,11 +9,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import islice
 
 from starlette.types import ASGIApp
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
@@ -39,6 +41,7 @@ from watchdog.runtime.owners import AGAIN_S, Owners
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.sentry import Sentry
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
 from watchdog.tokens import Learn, Tokens, learn_nothing
@@ -47,15 +50,18 @@ from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, 
 _log = logging.getLogger("budget_watchdog.app")
 
 
-#: How often, in seconds: orders are looked for, records in memory tried again, usage of runs written, old rows pruned,
-#: and which rules match any run.
+#: How often, in seconds: orders and pauses are looked for, records in memory tried again, usage of runs written, old
+#: rows pruned, and which rules match any run.
 ORDERS_S = 2.0
+ARMING_S = 2.0
 FLUSH_S = 10.0
 RUNS_S = 60.0
 PRUNE_S = 3600.0
 MATCHES_S = 15.0
 #: So many runs at a time are compared with the rules: a few milliseconds.
 MATCHES_AT_A_TIME = 2_000
+#: After the wall clock was set forward nothing is pruned by it for so long, in seconds: it may be set right again.
+DOUBT_S = 86400.0
 
 
 def refuse_clash() -> None:
@@ -104,6 +110,7 @@ class App:
     rulebook: Rulebook
     tokens: Tokens
     owners: Owners
+    sentry: Sentry
     reloader: Reloader = field(init=False)
     coverage: Coverage = field(init=False)
     tls: ssl.SSLContext | None = field(default=None, init=False)
@@ -142,7 +149,7 @@ class App:
             self.clock,
             self.observer,
             services,
-            self._chores(),
+            self._chores(health),
             self.reload,
             self.owners.refuse_twins,
         )
@@ -169,13 +176,14 @@ class App:
             yield f"{self.settings.file} has changed, and the settings are only read at the start: restart to use it"
         self.seen_settings = digest
 
-    def _chores(self) -> tuple[Chore, ...]:
+    def _chores(self, health: _Health) -> tuple[Chore, ...]:
         desk = Desk(self.platforms, self.enforcer, self.ledger, self.clock)
         return (
             Chore("orders", ORDERS_S, desk.serve),
+            Chore("armed or not", ARMING_S, self.sentry.look),
             Chore("ledger: what waits in memory", FLUSH_S, self._flush),
             Chore("ledger: usage of runs", RUNS_S, self._save_runs),
-            Chore("ledger: pruning", PRUNE_S, self._prune),
+            Chore("ledger: pruning", PRUNE_S, partial(self._prune, health)),
             Chore("which rules match", MATCHES_S, self.cover),
             Chore("owners of tokens", AGAIN_S, self.owners.ask_again),
             Chore("garbage collection", collector.COLLECT_S, self._collect),
@@ -206,7 +214,9 @@ class App:
         changed = [run for poller in self.pollers for run in poller.changed_runs()]
         await self.ledger.save_runs(changed)
 
-    async def _prune(self) -> None:
+    async def _prune(self, health: _Health) -> None:
+        if health.daemon is not None and health.daemon.was_set_forward_within(DOUBT_S):
+            return
         await self.ledger.prune(self.clock.now() - self.settings.retention)
 
     def _watch(self) -> list[RuleWatch]:
@@ -278,6 +288,9 @@ class _Health:
     def alive(self) -> bool:
         return self.daemon is None or self.daemon.stuck() is None
 
+    def arming(self) -> dict[str, Arming]:
+        return self.daemon.arming() if self.daemon else {}
+
     def readiness(self) -> list[Check]:
         """Rules are always in order: while the files on disk are rejected, the last good ones guard all the same."""
         found = self.daemon.readiness() if self.daemon else []
@@ -326,7 +339,7 @@ def build(
         for account in settings.accounts
     }
     enforcer = Enforcer(platforms, ledger, observer, clock)
-    rulebook = Rulebook(loaded.rules, settings.dry_run)
+    rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
     infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
     places = {
@@ -364,6 +377,7 @@ def build(
         rulebook=rulebook,
         tokens=tokens,
         owners=Owners(platforms, places, enforcer, observer),
+        sentry=Sentry(tuple(infos.values()), rulebook, ledger, observer, clock),
     )
 
 

@@ -7,6 +7,8 @@ it (`exit_code`: 1 failed, 2 bad usage or configuration).
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -158,3 +160,23 @@ class Gone(PlatformError):
     ) -> None:
         super().__init__(message, account=account, status=status, kind=kind, retry_after=retry_after)
         self.maybe_denied = maybe_denied
+
+
+_ADVICE = {
+    errno.EACCES: "give this user the permission, or use another path",
+    errno.EPERM: "give this user the permission, or use another path",
+    errno.EROFS: "the file system is read-only; use another path",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room: the quota is used up",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.ENOENT: "create it, or use another path",
+}
+
+
+def of_system(error: OSError) -> str:
+    """What the operating system refused, in a sentence: where, why, what to do."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{where}{reason}" + (f"; {advice}" if advice else "")

@@ -456,6 +456,15 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('ledger_pending_records')})", "{{instance}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
+        ),
+        figures(
+            "Armed",
+            "Whether breaches on the account lead to aborts. If not, it is a dry run, or somebody has paused it.",
+            units.NoUnit,
+            Ask(f"min by (account) ({series('armed', 'account')})", "{{account}}"),
+            steps=ONE_IS_GOOD,
+            words={"0": "NOT ARMED", "1": "armed"},
         ),
         figures(
             "Rules in force",
@@ -463,6 +472,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (instance) ({series('rules')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
+            size=(3, 4),
         ),
         figures(
             "Last loading of rules",
@@ -471,6 +481,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             Ask(f"min by (instance) ({series('reload_success')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
             words={"0": "REJECTED", "1": "accepted"},
+            size=(3, 4),
         ),
         figures(
             "Runs with unknown usage",
@@ -486,6 +497,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             units.Short,
             Ask(f"sum by (account) ({series('unreadable_items', 'account')})", "{{account}}"),
             steps=ANY_IS_BAD,
+            size=(3, 4),
         ),
     )
 

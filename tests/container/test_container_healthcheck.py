@@ -19,7 +19,12 @@ import pytest
 
 from watchdog.cli import healthcheck
 
-READY = {"ready": True, "checks": [{"name": "account main", "ok": True, "detail": "swept 1 s ago"}]}
+READY = {
+    "ready": True,
+    "armed": False,
+    "arming": "dry run",
+    "checks": [{"name": "account main", "ok": True, "detail": "swept 1 s ago"}],
+}
 NOT_READY = {
     "ready": False,
     "checks": [
@@ -83,10 +88,10 @@ def check(folder: Path, *arguments: str, **environ: str) -> subprocess.Completed
 
 
 def test_alive_is_0_and_says_what_was_asked(tmp_path: Path) -> None:
-    with serving({"/healthz": (200, "ok"), "/readyz": (503, json.dumps(NOT_READY))}) as port:
+    with serving({"/healthz": (200, "ok: paused until noon?"), "/readyz": (503, json.dumps(NOT_READY))}) as port:
         done = check(tmp_path, BUDGET_WATCHDOG_LISTEN=f"127.0.0.1:{port}")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"http://127.0.0.1:{port}/healthz answered 200\n"
+    assert done.stdout == f"http://127.0.0.1:{port}/healthz answered 200: paused until noon?\n"
 
 
 def test_not_alive_is_1(tmp_path: Path) -> None:
@@ -103,7 +108,8 @@ def test_ready_names_what_does_not_hold(tmp_path: Path) -> None:
     # No line and no control sequence of a page gets out.
     assert done.stderr.endswith("/readyz answered 503: account main: credentials refused [31m\n")
     with serving({"/healthz": (503, ""), "/readyz": (200, json.dumps(READY))}) as port:
-        assert check(tmp_path, "--ready", BUDGET_WATCHDOG_LISTEN=f"127.0.0.1:{port}").returncode == 0
+        done = check(tmp_path, "--ready", BUDGET_WATCHDOG_LISTEN=f"127.0.0.1:{port}")
+        assert (done.returncode, done.stdout) == (0, f"http://127.0.0.1:{port}/readyz answered 200: dry run\n")
 
 
 def test_every_address_is_asked_at_loopback(tmp_path: Path) -> None:

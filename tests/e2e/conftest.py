@@ -201,6 +201,23 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, platforms)
 
 
+@pytest.fixture(scope="session", name="wait_for")
+def fixture_wait_for() -> Callable[..., Any]:
+    """`wait_for` for tests in other files."""
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def faketime() -> str:
+    """The library that lets a process see another wall clock."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    if found:
+        return str(found[0])
+    if os.environ.get("BW_TEST_REQUIRE_ALL"):
+        pytest.fail("required by BW_TEST_REQUIRE_ALL: libfaketime is not installed")
+    pytest.skip("libfaketime is not installed")
+
+
 @pytest.fixture(scope="session")
 def dead_url() -> str:
     """Where nobody listens."""

@@ -31,7 +31,7 @@ def test_the_whole_loop(site: Any) -> None:
     told = site.apify.start_run(curve=lambda ran_s: 0.5)
     with site.daemon() as daemon:
         daemon.wait_until_ready()
-        assert daemon.get("/healthz") == (200, "ok")
+        assert daemon.get("/healthz") == (200, "ok: armed")
         eventually(lambda: daemon.counted("aborts_total", outcome="confirmed") == 2, "two stops")
         assert daemon.counted("breaches_total", response="abort") == 2
         assert daemon.counted("breaches_total", response="notify", rule="tell") == 2  # `over` broke it too

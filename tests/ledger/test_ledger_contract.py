@@ -256,6 +256,18 @@ async def test_an_override_ends_by_itself_at_its_time(store: Ledger, make: Any) 
     assert await store.end_overrides([OverrideKind.HOLD], "r", make.at(10)) == 0
 
 
+async def test_the_end_of_an_override_can_be_moved(store: Ledger, make: Any) -> None:
+    holds = [Override(key, OverrideKind.HOLD, make.t0, key, until=make.at(10)) for key in ("moved", "other", "ended")]
+    lasting = Override("lasting", OverrideKind.PROTECT, make.t0, "p")
+    for override in (*holds, lasting):
+        await store.add_override(override)
+    await store.end_overrides([OverrideKind.HOLD], "ended", make.at(1))
+    for key in ("moved", "ended", "lasting", "nowhere"):
+        await store.move_override(key, make.at(99))
+    assert await store.overrides(make.at(50)) == [lasting, replace(holds[0], until=make.at(99))]
+    assert {each.id for each in await store.overrides(make.at(9))} == {"lasting", "moved", "other"}
+
+
 async def test_ending_overrides_ends_those_of_one_run_and_these_kinds(store: Ledger, make: Any) -> None:
     for number, (kind, run_id) in enumerate(
         [

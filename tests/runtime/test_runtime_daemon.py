@@ -341,7 +341,7 @@ async def test_a_stop_cuts_a_hanging_start_short(world: Any) -> None:
         w.fault("hang", "*")
         w.build()
         daemon = w.app.daemon(listen=False)
-        running = asyncio.create_task(daemon.run(handle_signals=False))
+        running = asyncio.create_task(daemon.run())
         await w.until(lambda: bool(w.sim.requests), "the first request")
         started = time.monotonic()
         daemon.stop()
@@ -430,3 +430,21 @@ async def test_a_hanging_inspection_is_given_up_and_made_again(world: Any) -> No
         await w.start()
         await w.until_booked(run)
         assert w.counted("polls", kind="inspection", outcome="unreachable") >= 1
+
+
+async def test_what_is_ended_on_purpose_is_not_stuck(world: Any) -> None:
+    """While open aborts get their last seconds the looks have ended; systemd must not take that for a hang."""
+    async with world(CAP) as w:
+        run = w.apify.start_run(usd_per_hour=3600)
+        w.fault("abort_stuck", "abort")
+        await w.start()
+        await w.until(lambda: bool(w.requests("abort", run)), "the abort")
+        w.daemon.stop()
+        seen: list[str | None] = []
+
+        def has_ended() -> bool:
+            seen.append(w.daemon.stuck())
+            return bool(w.told(Trouble, run))
+
+        await w.until(has_ended, "the end of the open abort")
+        assert set(seen) == {None}

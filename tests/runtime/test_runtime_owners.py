@@ -35,7 +35,7 @@ async def test_two_tokens_of_one_user_are_refused_before_anything_is_done(world:
         w.apify.start_run(usd_per_hour=3600, started_ago=60)
         with_second(w, platform)
         with pytest.raises(ConfigurationError, match=f"^accounts '{platform}' and 'second' have tokens of the same"):
-            await w.build().daemon(listen=False).run(handle_signals=False)
+            await w.build().daemon(listen=False).run()
         assert {record.endpoint for record in w.sim.requests} == {"me"}
         assert await w.aborts() == []
 

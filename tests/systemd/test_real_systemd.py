@@ -158,7 +158,9 @@ def test_by_the_docs_it_starts_tells_how_it_stands_and_acts_when_told_to(
     over, within = site.run_at(60.0), site.run_at(0.5)
     shown = site.follow(commands("Start"))
     assert re.search(r"Active: active \(running\)", shown.stdout)
-    assert re.search(r'Status: "watching 2 runs on 1 account; no aborts under way; last sweep \d+ s ago"', shown.stdout)
+    assert re.search(
+        r'Status: "dry run; watching 2 runs on 1 account; no aborts under way; last sweep \d+ s ago"', shown.stdout
+    )
     assert '"ready":true' in site.follow(commands("Start", 1)).stdout.replace(" ", "")
     eventually(lambda: site.pages.counted("budget_watchdog_breaches_total", response="dry_run") == 1, "the breach")
     assert over.id in site.follow(commands("Start", 2)).stdout
@@ -195,7 +197,7 @@ def test_the_status_stays_fresh_and_pings_keep_it_alive(service: Site, eventuall
     assert [found[key] for key in same] == [before[key] for key in same]
     assert found["WatchdogUSec"] == "3s"
     seen = re.fullmatch(
-        r"watching \d+ runs? on 1 account; no aborts under way; last sweep (\d+) s ago", found["StatusText"]
+        r"armed; watching \d+ runs? on 1 account; no aborts under way; last sweep (\d+) s ago", found["StatusText"]
     )
     assert seen is not None, found["StatusText"]
     assert 3 <= int(seen[1]) <= 8

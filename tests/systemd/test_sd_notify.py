@@ -29,7 +29,7 @@ from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import Fault, SimulatedPlatforms
 
 PATIENCE_S = 10.0
-STATUS = "STATUS=watching 2 runs on 1 account; no aborts under way; last sweep 0 s ago"
+STATUS = "STATUS=armed; watching 2 runs on 1 account; no aborts under way; last sweep 0 s ago"
 #: What the watchdog allows in these tests, in seconds.
 WATCHDOG_S = 0.4
 
@@ -315,7 +315,7 @@ class World:
         self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
         self.daemon = self.app.daemon(listen=False)
         self.systemd = Systemd(self.manager.environ(WATCHDOG_USEC=str(int(WATCHDOG_S * 1e6))))
-        self.running = asyncio.create_task(self.daemon.run(handle_signals=False, close_s=0.1, systemd=self.systemd))
+        self.running = asyncio.create_task(self.daemon.run(close_s=0.1, systemd=self.systemd))
 
     async def stop(self) -> None:
         self.daemon.stop()
@@ -367,7 +367,7 @@ def test_ready_after_the_first_sweep_and_a_life_until_the_end(run: Any) -> None:
         await asyncio.sleep(0.4)
         assert world.manager.count("READY=1") == 0
         assert world.manager.messages[0][0] == (
-            "STATUS=starting: watching 0 runs on 1 account; no aborts under way; no sweep yet"
+            "STATUS=starting: armed; watching 0 runs on 1 account; no aborts under way; no sweep yet"
         )
         assert world.manager.messages[0][-1] == "EXTEND_TIMEOUT_USEC=30000000"
         late.remove()
@@ -479,7 +479,7 @@ def test_a_scheduler_that_has_stopped_ends_the_pings(run: Any, monkeypatch: pyte
         await world.until_ready()
         await asyncio.sleep(2.5)
         assert world.daemon.stuck() is None
-        scheduler = world.daemon._scheduler
+        scheduler = world.daemon._ticker._scheduler
         if dead == "scheduler":
             scheduler.pause()
         else:
@@ -505,4 +505,4 @@ def test_vitals_go_by_the_monotonic_clock_with_patience() -> None:
         assert vitals.stuck() == "part: no sign of life for 41 s"
         vitals.beat("part")
         assert vitals.stuck() is None
-        assert vitals.status() == "watching 0 runs on 0 accounts; no aborts under way; no sweep yet"
+        assert vitals.status() == "armed; watching 0 runs on 0 accounts; no aborts under way; no sweep yet"

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Admission
 from watchdog.errors import StartupError
 from watchdog.web import Check, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
@@ -36,6 +37,9 @@ class Site:
 
     def alive(self) -> bool:
         return True
+
+    def arming(self) -> dict[str, Arming]:
+        return {}
 
     def readiness(self) -> list[Check]:
         return []

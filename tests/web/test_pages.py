@@ -7,6 +7,7 @@ import contextlib
 import httpx
 import pytest
 
+from watchdog.domain.arming import Arming
 from watchdog.web import Check, Gate, WebServer, bind, create_app
 
 pytestmark = pytest.mark.anyio
@@ -16,9 +17,13 @@ class FakeHealth:
     def __init__(self, *checks, alive=True):
         self.checks = checks
         self.is_alive = alive
+        self.armings = {"apify-main": Arming(), "other": Arming()}
 
     def alive(self):
         return self.is_alive
+
+    def arming(self):
+        return self.armings
 
     def readiness(self):
         return self.checks
@@ -51,7 +56,10 @@ async def test_healthz():
     health = FakeHealth()
     async with client_of(health) as client:
         answer = await client.get("/healthz")
-        assert (answer.status_code, answer.text) == (200, "ok")
+        assert (answer.status_code, answer.text) == (200, "ok: armed")
+        health.armings = dict.fromkeys(health.armings, Arming(dry_run=True))
+        answer = await client.get("/healthz")
+        assert (answer.status_code, answer.text) == (200, "ok: dry run")
         health.is_alive = False
         assert (await client.get("/healthz")).status_code == 503
 
@@ -63,6 +71,8 @@ async def test_readyz_says_what_is_missing():
         assert answer.status_code == 503
         assert answer.json() == {
             "ready": False,
+            "armed": True,
+            "arming": "armed",
             "checks": [
                 {"name": "rules", "ok": True, "detail": "3 rules"},
                 {"name": "apify-main", "ok": False, "detail": "no sweep yet"},
@@ -71,6 +81,16 @@ async def test_readyz_says_what_is_missing():
         health.checks = health.checks[:1]
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["ready"]) == (200, True)
+
+
+async def test_readyz_says_that_it_is_not_armed_and_is_ready_all_the_same():
+    health = FakeHealth(Check("rules", True, "3 rules"))
+    health.armings["other"] = Arming(pause="1", reason="release")
+    async with client_of(health) as client:
+        answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["armed"] is False
+    assert answer.json()["arming"] == "armed on apify-main; paused: release on other"
 
 
 async def test_the_start_page_links_the_others():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
-import os
 import sys
 from typing import NoReturn
 
 import click
 
 from watchdog import __version__
-from watchdog.errors import ConfigurationError, WatchdogError
+from watchdog.errors import ConfigurationError, WatchdogError, of_system
+from watchdog.runtime.process import prepare
 
 #: Verb: what it does. Each is a module of this package with a click command `command`, but for those below; the words
 #: stand here so that the list of verbs can be shown without importing any.
@@ -60,7 +61,8 @@ First steps:
   export APIFY_TOKEN=...        (or LOBSTR_TOKEN; more accounts: see docs/configuration.md)
   budget-watchdog check         are the configuration and the rules in order?
   budget-watchdog once --dry-run   what would it do right now?
-  budget-watchdog run           keep watch
+  budget-watchdog run --dry-run    keep watch, abort nothing: see what it would do
+  budget-watchdog run           keep watch, armed: abort what breaks a rule
 
 Exit codes: 0 fine, 1 failed, 2 bad usage or configuration.
 """
@@ -113,26 +115,39 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with its code. No mistake of a user's and no fault of a platform's gives a
     traceback."""
+    streams = prepare(sys.argv[1] if len(sys.argv) > 1 else "")
+    code = _run()
+    if (error := streams.flush()) is not None:
+        click.echo(f"budget-watchdog: {_of_output(error)}", err=True)
+        code = code or 1
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = cli.main(standalone_mode=False, prog_name="budget-watchdog")
-    except click.exceptions.Abort:
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except WatchdogError as error:
         complain(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again while closing it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return error.exit_code
+    except OSError as error:
+        # What no room has put into its own words: no permission for a folder, no space left, too many open files.
+        click.echo(f"budget-watchdog: {of_system(error)}", err=True)
+        return 1
     except Exception as error:  # noqa: BLE001  # the last line of defence against a traceback
         click.echo(f"budget-watchdog: internal error: {error!r}; please report this as a bug", err=True)
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _of_output(error: OSError) -> str:
+    if error.errno == errno.EPIPE:
+        return "the output was not read to its end; what the command did is done all the same"
+    return f"cannot write the output: {of_system(error)}; what the command did is done all the same"
 
 
 def complain(error: WatchdogError) -> None:

@@ -47,7 +47,7 @@ def command(config: Path | None, url: str | None, ready: bool) -> None:
     status, body = ask(_checked(page))
     if status != 200:
         raise StartupError(f"{page} answered {status}{_reasons(body)}")
-    click.echo(f"{page} answered {status}")
+    click.echo(f"{page} answered {status}{_arming(body)}")
 
 
 def ask(url: SplitResult, *, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
@@ -94,6 +94,15 @@ def _in_words(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
+def _arming(body: bytes) -> str:
+    """Whether the daemon is armed, as /healthz says (`ok: dry run`) and /readyz; nothing for other pages."""
+    try:
+        told = json.loads(body)["arming"]
+    except (ValueError, KeyError, TypeError):
+        told = body.decode("utf-8", "replace").partition("ok: ")[2] if body.startswith(b"ok: ") else ""
+    return f": {_printable(told)}" if isinstance(told, str) and told else ""
+
+
 def _reasons(body: bytes) -> str:
     """What does not hold, by the page /readyz; nothing for other pages."""
     try:
@@ -102,7 +111,11 @@ def _reasons(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         return ""
     text = "; ".join(failing)
-    return ": " + "".join(char if char.isprintable() else " " for char in text) if text else ""
+    return f": {_printable(text)}" if text else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 # --- where the daemon listens ----------------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +14,7 @@ import click
 from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rules_option
 from watchdog.ledger.lock import DAEMON
+from watchdog.runtime.process import SIGNALS
 from watchdog.runtime.systemd import OPENING_S, Systemd
 from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
@@ -47,4 +51,13 @@ async def _serve(loaded: Loaded, systemd: Systemd, redactor: Redactor) -> None:
     async with opened(loaded.settings, loaded.rules, observers=observers, role=DAEMON, learned=redactor.add) as app:
         daemon = app.daemon()
         app.announce()
+        app.sentry.tell()
+        loop = asyncio.get_running_loop()
+        SIGNALS.obey(partial(_soon, loop, daemon.stop), partial(_soon, loop, daemon.begin_reload))
         await daemon.run(systemd=systemd)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, do: Callable[[], None]) -> None:
+    """Let the loop do this, woken if need be; nothing once it has ended."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(do)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Saving, Verdict
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.rule_changes import RuleChanges
@@ -71,6 +72,15 @@ class AdminCalled:
     admission: Admission
     client: str
     reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArmingChanged:
+    """Whether breaches on these accounts lead to aborts: told at the start, and when a pause begins or ends."""
+
+    accounts: tuple[AccountInfo, ...]
+    arming: Arming
     at: datetime
 
 
@@ -227,6 +237,7 @@ class Trouble:
 Notice = (
     RulesLoaded
     | RulesRejected
+    | ArmingChanged
     | SweepDone
     | InspectionDone
     | PollFailed

@@ -71,6 +71,15 @@ class Overrides:
                     return response, _note(override)
         return None
 
+    def pause_of(self, account: str, now: datetime) -> Override | None:
+        """What pauses this account now; of several pauses the one that lasts longest."""
+        found = [
+            each
+            for each in self.items
+            if each.kind is OverrideKind.PAUSE and each.account in (None, account) and each.is_active(now)
+        ]
+        return max(found, key=lambda each: (each.until is None, each.until or now), default=None)
+
     def resurrects(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether this run is flagged to be resumed later."""
         return any(each.kind is OverrideKind.RESURRECT and each.is_active(now) for each in self._about(snapshot))

@@ -187,6 +187,10 @@ class Ledger(Protocol):
         (None: all); how many there were."""
         ...
 
+    async def move_override(self, override_id: str, until: datetime | None) -> None:
+        """Let it end at another hour (UTC), unless somebody has ended it or it never ends."""
+        ...
+
     async def add_order(self, order: Order) -> None:
         """Write an abort asked for by hand, for the daemon to take on."""
         ...

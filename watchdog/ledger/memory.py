@@ -140,6 +140,12 @@ class MemoryLedger:
         self._overrides.update((each.id, replace(each, ended_at=at)) for each in found)
         return len(found)
 
+    async def move_override(self, override_id: str, until: datetime | None) -> None:
+        """Let it end at another hour, unless somebody has ended it or it never ends."""
+        found = self._overrides.get(override_id)
+        if found is not None and found.ended_at is None and found.until is not None:
+            self._overrides[override_id] = replace(found, until=until)
+
     async def add_order(self, order: Order) -> None:
         """Keep an abort asked for by hand."""
         self._orders[order.id] = order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -105,9 +106,9 @@ class ResilientLedger:
     inner ledger can write it together. A hold lasts while overrides cannot be read, and an answer
     to an order counts even if it cannot be written.
 
-    LedgerError comes out of what people ask for by hand (`add_override`, `end_overrides`, `add_order`), of `burns`, of
-    `open_aborts`, and of `aborts` and `overrides` if they have never been read: whoever starts must not take a ledger
-    that cannot be read for an empty one.
+    LedgerError comes out of what people ask for by hand (`add_override`, `end_overrides`, `add_order`), of
+    `move_override`, `burns` and `open_aborts`, and of `aborts` and `overrides` if they have never been read: whoever
+    starts must not take a ledger that cannot be read for an empty one.
     """
 
     def __init__(
@@ -350,6 +351,15 @@ class ResilientLedger:
                 if each.kind not in kinds or each.run_id != run_id or account not in (None, each.account)
             ]
         return ended
+
+    async def move_override(self, override_id: str, until: datetime | None) -> None:
+        """Let one end at another hour."""
+        await self._inner.move_override(override_id, until)
+        self._overrides_changed += 1
+        if self._overrides is not None:
+            self._overrides = [
+                replace(each, until=until) if each.id == override_id else each for each in self._overrides
+            ]
 
     async def add_order(self, order: Order) -> None:
         """Write an order."""

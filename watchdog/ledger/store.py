@@ -27,7 +27,7 @@ from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
 from watchdog.domain.sums import AbortGroup, AbortSums
-from watchdog.errors import LedgerError
+from watchdog.errors import LedgerError, of_system
 from watchdog.ledger import schema, sums
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
 from watchdog.ledger.together import GroupCommit
@@ -267,6 +267,13 @@ class SqlLedger:
             change = change.where(table.c.account == account)
         return int(await self._write(lambda connection: connection.execute(change).rowcount))
 
+    async def move_override(self, override_id: str, until: datetime | None) -> None:
+        """Let it end at another hour, unless somebody has ended it or it never ends."""
+        over = schema.overrides.c
+        lasting = (over.id == override_id, over.ended_at.is_(None), over.until.is_not(None))
+        change = sa.update(schema.overrides).where(*lasting).values(until=_text_or_none(until))
+        await self._write(lambda connection: connection.execute(change))
+
     async def add_order(self, order: Order) -> None:
         """Write an abort asked for by hand, for the daemon to take on."""
         row = {
@@ -367,6 +374,8 @@ def _insert(dialect: str) -> Any:
 def sentence(error: Exception) -> str:
     """What a database says, without the statement and its values, and what to do about the usual ones."""
     cause = error.__cause__ or getattr(error, "orig", None) or error
+    if isinstance(cause, OSError):
+        return of_system(cause)
     text = " ".join(str(cause).split()) or type(cause).__name__
     hints = {
         "full": "free some space",
@@ -374,7 +383,7 @@ def sentence(error: Exception) -> str:
         "locked": "another program holds it; stop that one",
         "malformed": "the file is damaged: restore it from a backup, or move it away",
         "not a database": "the file is not a ledger: name another one, or move it away",
-        "unable to open": "check that the folder exists and is writable",
+        "unable to open": "check that the folder exists, and that this user may write it and the file",
     }
     hint = next((hint for word, hint in hints.items() if word in text), "")
     return f"{text}; {hint}" if hint else text

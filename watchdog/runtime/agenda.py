@@ -44,6 +44,10 @@ class Agenda:
         if self._heap[0][0] == due_s:
             self._changed.set()
 
+    def wake(self) -> None:
+        """Look at the clock now: the wait under way may be too long, as after the machine was suspended."""
+        self._changed.set()
+
     def drop(self, key: str) -> None:
         """Forget this key."""
         self._due.pop(key, None)

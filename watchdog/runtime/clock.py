@@ -7,6 +7,26 @@ import time
 from datetime import UTC, datetime, timedelta
 
 
+def steady() -> float:
+    """Seconds that pass in reality and never jump. On Linux the time that the machine was suspended counts too: what
+    runs on a platform went on meanwhile."""
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+
+
+def _boottime() -> int | None:
+    """The number of that clock; None where there is none (macOS), or it may not be read."""
+    number: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    try:
+        if number is not None:
+            time.clock_gettime(number)
+    except OSError:
+        return None
+    return number
+
+
+_BOOTTIME = _boottime()
+
+
 class SystemClock:
     """The real time."""
 
@@ -15,8 +35,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
+        """Seconds that never go back; see `steady`."""
+        return steady()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

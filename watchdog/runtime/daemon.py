@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any, Protocol
 
 from apscheduler.job import Job
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
 from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError
@@ -21,6 +18,7 @@ from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.systemd import Heartbeat, Systemd
+from watchdog.runtime.ticker import Surprise, Ticker
 from watchdog.runtime.vitals import BEAT_S, Vitals
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
@@ -87,7 +85,7 @@ class Daemon:
         self._clock = clock
         self._services = services
         self._stop = asyncio.Event()
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._ticker = Ticker(self._surprised)
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reloads: set[asyncio.Task[None]] = set()
@@ -105,13 +103,15 @@ class Daemon:
 
     def stuck(self) -> str | None:
         """What of ours has come to a stand though it should go on, so that only a restart helps; None if all goes on.
-        A platform that does not answer is no such thing."""
-        return self._vitals.stuck()
+        A platform that does not answer is no such thing, nor is what has been ended on purpose."""
+        return None if self._stop.is_set() else self._vitals.stuck()
 
-    async def run(
-        self, *, handle_signals: bool = True, close_s: float = CLOSE_S, systemd: Systemd | None = None
-    ) -> None:
-        """Run until `stop` or SIGTERM or SIGINT; at the end open aborts get `close_s` real seconds to be proven.
+    def was_set_forward_within(self, seconds: float) -> bool:
+        """Whether the wall clock was set forward so short a time ago that it may still be set right again."""
+        return self._ticker.was_set_forward_within(seconds)
+
+    async def run(self, *, close_s: float = CLOSE_S, systemd: Systemd | None = None) -> None:
+        """Run until `stop`; at the end open aborts get `close_s` real seconds to be proven.
         `systemd` is told how it goes.
 
         Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
@@ -119,8 +119,6 @@ class Daemon:
         """
         self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
-            if handle_signals:
-                self._watch_signals(stack)
             stack.callback(asyncio.create_task(self._heart.run(), name="heartbeat").cancel)
             for service in self._services:
                 await service.start()
@@ -133,12 +131,9 @@ class Daemon:
         await self._first()
         await self._enforcer.resume()
         for chore in self._chores:
-            self._scheduler.add_job(
-                self._do, self._trigger(chore.every_s), args=[chore], name=chore.name, misfire_grace_time=None
-            )
-        beat = IntervalTrigger(seconds=BEAT_S, timezone=UTC)
-        self._scheduler.add_job(self._beat, beat, name="beat", misfire_grace_time=None)
-        self._scheduler.start()
+            self._ticker.every(self._clock.wall(chore.every_s), self._do, [chore], chore.name)
+        self._ticker.every(BEAT_S, self._beat, [], "beat")
+        self._ticker.start()
         self._vitals.expect(_SCHEDULER, BEAT_S)
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
         collector.settle()
@@ -166,16 +161,10 @@ class Daemon:
             await asyncio.gather(task, return_exceptions=True)
 
     def _schedule(self, poller: Poller) -> None:
-        """A job per account. It never drops a sweep for being late. The second instance is for the ticks that come
-        while a sweep is still waiting for its answer: the poller uses them to watch the runs it knows."""
-        self._jobs[poller.info.name] = self._scheduler.add_job(
-            self._sweep,
-            self._every(poller),
-            args=[poller],
-            name=f"sweep {poller.info.name}",
-            max_instances=2,
-            coalesce=True,
-            misfire_grace_time=None,
+        """A job per account. The second at once is for the ticks that come while a sweep is still waiting for its
+        answer: the poller uses them to watch the runs it knows."""
+        self._jobs[poller.info.name] = self._ticker.every(
+            self._clock.wall(poller.interval_s), self._sweep, [poller], f"sweep {poller.info.name}", at_once=2
         )
         self._vitals.expect_sweeps(poller)
 
@@ -190,7 +179,7 @@ class Daemon:
                 return
             raise
         if poller.interval_s != before:
-            self._jobs[poller.info.name].reschedule(self._every(poller))
+            self._ticker.change(self._jobs[poller.info.name], self._clock.wall(poller.interval_s))
             self._vitals.expect_sweeps(poller)
 
     async def _do(self, chore: Chore) -> None:
@@ -208,22 +197,14 @@ class Daemon:
         """Not a plain function: the scheduler would run that in a thread, of which there are only so many."""
         self._vitals.beat(_SCHEDULER)
 
-    def _every(self, poller: Poller) -> IntervalTrigger:
-        return self._trigger(poller.interval_s)
+    def _surprised(self, surprise: Surprise) -> None:
+        """The clocks have parted, or everything stood still: what waits for its time looks again what time it is."""
+        self._observer.notice(Trouble(str(surprise)))
+        for poller in self._pollers:
+            poller.agenda.wake()
 
-    def _trigger(self, seconds: float) -> IntervalTrigger:
-        return IntervalTrigger(seconds=self._clock.wall(seconds), timezone=UTC)
-
-    def _watch_signals(self, stack: AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
-            stack.callback(loop.remove_signal_handler, signum)
-        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
-        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-
-    def _begin_reload(self) -> None:
-        """Beside everything else: rule files may lie on a file system that takes its time."""
+    def begin_reload(self) -> None:
+        """Reload, beside everything else: rule files may lie on a file system that takes its time."""
         task = asyncio.create_task(self._do(Chore("reload", 0.0, self.reload)), name="reload")
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
@@ -232,8 +213,7 @@ class Daemon:
         """No new looks; then let open aborts finish what they can."""
         self._stop.set()
         self._heart.stopping()
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        self._ticker.stop()
         ending = [*self._tasks, *self._reloads]
         for task in ending:
             task.cancel()
@@ -244,6 +224,10 @@ class Daemon:
 
     def _heart_of(self, systemd: Systemd) -> Heartbeat:
         return Heartbeat(systemd, self._vitals.status, self.stuck)
+
+    def arming(self) -> dict[str, Arming]:
+        """Whether breaches lead to aborts, account by account."""
+        return {poller.info.name: poller.arming for poller in self._pollers}
 
     def readiness(self) -> list[Readiness]:
         """Whether every account was swept recently, one entry each."""
@@ -260,7 +244,7 @@ def account_readiness(poller: Poller, clock: Clock) -> Readiness:
         return Readiness(name, ok=False, detail=_because(poller, f"last swept {age:.0f} s ago"))
     if isinstance(poller.last_error, CredentialsRefused):
         return Readiness(name, ok=False, detail=_because(poller, "credentials refused"))
-    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago")
+    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago; {poller.arming}")
 
 
 def _because(poller: Poller, text: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.notice import (
     AccountInfo,
@@ -182,6 +183,11 @@ class Poller:
         return max(self._interval_s, least_s)
 
     @property
+    def arming(self) -> Arming:
+        """Whether breaches on this account lead to aborts at this moment."""
+        return self._rulebook.arming(self.info.name, self._clock.now())
+
+    @property
     def looks_waiting(self) -> int:
         """Looks that are due and wait for their turn."""
         return self._looks.waiting
@@ -311,7 +317,8 @@ class Poller:
             if snapshot.seen_at is not seen_at:
                 # Judge a run as it was when its answer came, which may be a while ago.
                 seen_at = snapshot.seen_at
-                at_s = now_s - max(0.0, (now - seen_at).total_seconds())
+                # Not before this sweep began, should the wall clock have been set forward meanwhile.
+                at_s = max(self._swept_at, now_s - max(0.0, (now - seen_at).total_seconds()))
             self._take_one(snapshot, at_s, now_s)
 
     def _take_unread(self, sweep: Sweep) -> None:
@@ -731,15 +738,14 @@ class Poller:
             self._observer.notice(InspectionDone(self.info, seen))
         if known:
             return
-        await self._book_end(watched, seen, inspected=inspected)
-        if seen.settling and inspected:
+        await self._book_end(watched, seen)
+        if seen.settling:
             self._settling.follow(seen, partial(self._book_end, watched))
 
-    async def _book_end(self, watched: Watched, seen: Snapshot, *, inspected: bool = True) -> None:
-        """Remember what a run that is over has used; the latest figures count."""
+    async def _book_end(self, watched: Watched, seen: Snapshot) -> None:
+        """Remember what a run that is over, but not by an abort of ours, has used; the latest figures count."""
         by_itself = seen.state in _NATURAL_ENDS
-        if inspected:
-            await self._enforcer.books.correct(seen)
+        await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
         if by_itself:
             await self._ledger.add_finished(seen)

@@ -4,36 +4,45 @@ so that a reload is one assignment."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Decision, Mode, Verdict
 from watchdog.domain.override import Overrides
 from watchdog.domain.ports import Ledger
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import Snapshot
 from watchdog.engine.evaluate import NO_OVERRIDES, Evaluator, decide
+from watchdog.errors import LedgerError
+from watchdog.runtime.clock import steady
+from watchdog.runtime.leases import Leases
 
 
 @dataclass(slots=True)
 class Rulebook:
     """Rules and overrides ready for use. `generation` rises with every change of rules, `edition` with every change of
-    overrides, and `changes` with either, for those who remember what they did under the old ones."""
+    overrides, and `changes` with either, for those who remember what they did under the old ones. Holds and pauses run
+    down by the clock `steady_s` (seconds)."""
 
     rules: RuleSet
     dry_run: bool = False
+    steady_s: Callable[[], float] = steady
     overrides: Overrides = NO_OVERRIDES
     generation: int = 0
     edition: int = 0
     changes: int = 0
     evaluator: Evaluator = field(init=False)
+    _leases: Leases = field(init=False)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
     _served: int = 0
 
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.rules)
+        self._leases = Leases(self.steady_s)
 
     def replace(self, rules: RuleSet) -> None:
         """Put other rules in force."""
@@ -51,12 +60,27 @@ class Rulebook:
             if self._served >= asked:
                 return
             serves = self._asked
-            found = Overrides.of(await ledger.overrides(now))
+            read = await ledger.overrides(self._leases.hour_to_ask_for(now))
+            found = Overrides.of(self._leases.take(read, now))
             self._served = serves
             if found != self.overrides:
                 self.overrides = found
                 self.edition += 1
                 self.changes += 1
+
+    def arming(self, account: str, now: datetime) -> Arming:
+        """Whether breaches on this account lead to aborts at this moment."""
+        pause = Overrides(self._leases.in_force(now)).pause_of(account, now)
+        if pause is None:
+            return Arming(self.dry_run)
+        return Arming(self.dry_run, pause.id, pause.until, pause.reason)
+
+    async def set_hours_right(self, ledger: Ledger, now: datetime) -> None:
+        """Let the ledger say when holds and pauses really end, should the wall clock have been set: for those who read
+        it, and the next daemon. Nothing here depends on it."""
+        with contextlib.suppress(LedgerError):
+            for override in self._leases.misplaced(now):
+                await ledger.move_override(override.id, override.until)
 
     def decide(
         self,
@@ -75,7 +99,7 @@ class Rulebook:
             modes=modes,
             dry_run=self.dry_run,
             overdue=overdue,
-            overrides=self.overrides,
+            overrides=Overrides(self._leases.in_force(now)),
             now=now,
         )
 

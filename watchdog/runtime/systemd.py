@@ -160,7 +160,8 @@ class Systemd:
 
 
 class Heartbeat:
-    """Tells systemd over and over how it stands; pings go with it only while all is alive.
+    """Tells systemd, if it is there, over and over how it stands; pings go with it only while all is alive. The log
+    tells what has come to a stand in any case.
 
     It is a task of the daemon's event loop, so a loop that hangs sends nothing. `stuck` says what else does not go on
     though it should (None: all does): then the pings end too, and systemd restarts the service. A machine that stood
@@ -183,7 +184,7 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        while self._systemd.is_there:
+        while True:
             self.beat()
             await asyncio.sleep(self.period_s)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from watchdog.domain.arming import summary
 from watchdog.domain.ports import Clock
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
@@ -30,8 +31,8 @@ class _Part:
 class Vitals:
     """Dead man's switches for the scheduler and each account's sweeps and agenda.
 
-    All by the monotonic clock: APScheduler plans by the wall clock, so when that is set back it stands still for as
-    long, and this is how it is noticed. A platform that does not answer stops none of them.
+    All by the monotonic clock, and apart from what turns the scheduler (`ticker.py`): should that fail, this is how
+    it is noticed. A platform that does not answer stops none of them.
     """
 
     def __init__(self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock) -> None:
@@ -80,9 +81,10 @@ class Vitals:
         return f"{name}: a look is {late_s:.0f} s late" if late_s > STUCK_S else None
 
     def status(self) -> str:
-        """How it stands, such as `watching 37 runs on 2 accounts; 1 abort under way; last sweep 3 s ago`."""
+        """How it stands, such as `armed; watching 37 runs on 2 accounts; 1 abort under way; last sweep 3 s ago`."""
         failing = [poller.info.name for poller in self._pollers if poller.last_error is not None]
         parts = [
+            summary({poller.info.name: poller.arming for poller in self._pollers}),
             f"watching {_count(self._runs(), 'run')} on {_count(len(self._pollers), 'account')}",
             f"{_count(len(self._enforcer.open_aborts) or 'no', 'abort')} under way",
             self._last_sweep(),

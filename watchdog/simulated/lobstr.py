@@ -93,7 +93,7 @@ class LobstrAccount(Account[LobstrRun]):
         self.has_unpaid_bill = False
         self.slots = 10
         """Of the plan; each active squid takes as many as its concurrency."""
-        self.email = "jane@example.com"
+        self.email = f"jane{index}@example.com"
         self.new_runs: dict[str, Any] = {"pending_for": 5.0, "ends_after": 600.0}
         """How runs go that are started by the API: keywords of `start_run`."""
         self.squids: dict[str, LobstrSquid] = {}

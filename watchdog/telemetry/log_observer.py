@@ -15,6 +15,7 @@ from watchdog.domain.notice import (
     AbortTrouble,
     AdminCalled,
     Admission,
+    ArmingChanged,
     InspectionDone,
     LedgerState,
     LimitBreached,
@@ -93,6 +94,8 @@ class LogObserver:
                 self._log.info("saving taken back", **_of_abort(notice.abort), **_of_saving(notice.abort))
             case RulesLoaded():
                 self._tell_rules(notice)
+            case ArmingChanged():
+                self._tell_arming(notice)
             case RulesRejected():
                 self._log.error(
                     "rules rejected, the last good ones stay", trigger=notice.trigger, **_of_error(notice.error)
@@ -190,13 +193,20 @@ class LogObserver:
             return
         self._log.info("rules reloaded", trigger=notice.trigger, **fields, **notice.changes.as_lists())
 
+    def _tell_arming(self, notice: ArmingChanged) -> None:
+        accounts = [account.name for account in notice.accounts]
+        if notice.arming.is_armed:
+            self._log.info("armed: what breaks a rule is aborted", accounts=accounts)
+        else:
+            self._log.warning("not armed: nothing is aborted", arming=str(notice.arming), accounts=accounts)
+
     def _tell_admin_call(self, notice: AdminCalled) -> None:
         """Who is turned away could fill the disk: one line a minute, with how many calls it stands for."""
         if notice.admission is Admission.ACCEPTED:
             self._log.info("admin call", client=notice.client or "socket")
             return
         self._refused += 1
-        if self._refused_told_at is not None and notice.at - self._refused_told_at < _REFUSALS_EVERY:
+        if self._refused_told_at is not None and abs(notice.at - self._refused_told_at) < _REFUSALS_EVERY:
             return
         self._log.warning("admin call refused", client=notice.client, error=notice.reason, calls=self._refused)
         self._refused, self._refused_told_at = 0, notice.at

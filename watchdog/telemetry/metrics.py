@@ -26,6 +26,7 @@ from watchdog.domain.notice import (
     AccountInfo,
     AdminCalled,
     Admission,
+    ArmingChanged,
     InspectionDone,
     LedgerState,
     LimitBreached,
@@ -290,6 +291,7 @@ class Metrics:
 
     def _make_own_families(self, version: str) -> None:
         self._rules = self._gauge("rules", "Rules in force.")
+        self._armed = self._gauge("armed", "1 if breaches lead to aborts, 0 in a dry run or pause.", "account")
         self._reload_success = self._gauge("reload_success", "Whether the last loading of rules succeeded.")
         self._reload_timestamp = self._gauge("reload_timestamp_seconds", "When rules were last loaded with success.")
         self._reloads = self._counter("reloads_total", "Reloads of the rules since the start.", "trigger", "outcome")
@@ -331,6 +333,9 @@ class Metrics:
                 self._count_taken_back(notice.abort, notice.before)
             case RulesLoaded():
                 self._load_rules(notice)
+            case ArmingChanged():
+                for account in notice.accounts:
+                    self._armed.set((account.name,), 1 if notice.arming.is_armed else 0)
             case RulesRejected():
                 self._reload_success.set((), 0)
                 self._reloads.add((notice.trigger, _REJECTED))
@@ -421,6 +426,7 @@ class Metrics:
         self._nameless.drop((account.name,))
         self._looks_waiting.drop((account.name,))
         self._last_success.drop((account.name,))
+        self._armed.drop((account.name,))
         self._budget.drop((account.name,))
         for labels in self._budget_used.series():
             if labels[0] == account.name:

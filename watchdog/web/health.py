@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from watchdog.domain.arming import Arming
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class Health(Protocol):
 
     def alive(self) -> bool:
         """Whether the process does its work at all; if not, it should be restarted."""
+        ...
+
+    def arming(self) -> Mapping[str, Arming]:
+        """Whether breaches lead to aborts, by account."""
         ...
 
     def readiness(self) -> Sequence[Check]:

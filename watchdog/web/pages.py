@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from watchdog.domain.arming import summary
 from watchdog.web.admin import BODY_S, AdminCalls, AdminDoor, Door, answer
 from watchdog.web.health import Health
 
@@ -32,7 +33,7 @@ _START_PAGE = """<!doctype html>
 <ul>
 <li><a href="/metrics">metrics</a> for Prometheus</li>
 <li><a href="/healthz">healthz</a>: is the process alive?</li>
-<li><a href="/readyz">readyz</a>: is every account guarded?</li>
+<li><a href="/readyz">readyz</a>: is every account watched, and is the daemon armed?</li>
 </ul>
 </html>
 """
@@ -49,7 +50,9 @@ def create_app(
         return Response(body, headers={"Content-Type": content_type})
 
     async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok") if health.alive() else PlainTextResponse("not working", 503)
+        if not health.alive():
+            return PlainTextResponse("not working", 503)
+        return PlainTextResponse(f"ok: {summary(health.arming())}")
 
     async def readyz(request: Request) -> Response:
         return _readiness(health)
@@ -77,7 +80,14 @@ def create_app(
 def _readiness(health: Health) -> Response:
     checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in health.readiness()]
     ready = all(check["ok"] for check in checks)
-    return JSONResponse({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+    arming = health.arming()
+    body = {
+        "ready": ready,
+        "armed": all(each.is_armed for each in arming.values()),
+        "arming": summary(arming),
+        "checks": checks,
+    }
+    return JSONResponse(body, status_code=200 if ready else 503)
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
