@@ -126,7 +126,7 @@ class App:
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
         self.observer.notice(RulesLoaded(self.loaded.rules, self.accounts, self.clock.now()))
-        self.metrics.show_matches(self.coverage.last)
+        self.metrics.show_matches(self.coverage.entries, self.coverage.times)
         for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
             self.observer.notice(Trouble(warning))
 
@@ -199,7 +199,7 @@ class App:
             while some := list(islice(runs, MATCHES_AT_A_TIME)):
                 self.coverage.see(some, now)
                 await asyncio.sleep(0)
-        self.metrics.show_matches(self.coverage.last)
+        self.metrics.show_matches(self.coverage.entries, self.coverage.times)
 
     async def _collect(self) -> None:
         collector.settle()
@@ -244,7 +244,7 @@ class App:
         return servers
 
     def _pages(self, health: _Health, gate: Door) -> ASGIApp:
-        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate)
+        return create_app(health, self.metrics.rendered, {"/-/reload": self._reload_by_http}, gate)
 
     def _called(self, admission: Admission, client: str, reason: str) -> None:
         self.observer.notice(AdminCalled(admission, client, reason, self.clock.now()))
@@ -341,7 +341,10 @@ def build(
     enforcer = Enforcer(platforms, ledger, observer, clock)
     rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
-    infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    infos = {
+        name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].match_keys or None)
+        for name, each in platforms.items()
+    }
     places = {
         account.name: (account.platform, (account.base_url or specs[account.platform].base_url).rstrip("/"))
         for account in settings.accounts

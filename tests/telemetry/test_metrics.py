@@ -76,7 +76,7 @@ class TestMatches:
         )
         start = datetime(2026, 3, 1, tzinfo=UTC)
         coverage = Coverage(rules, start)
-        metrics.show_matches(coverage.last)
+        metrics.show_matches(coverage.entries, coverage.times)
         assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == start.timestamp()
         for section, place in (("protect", "a.yaml:9"), ("resurrect", "a.yaml:12")):
             found = value(metrics, "exception_matched_timestamp_seconds", section=section, place=place)
@@ -84,7 +84,7 @@ class TestMatches:
         assert b"HG7ML7M8z78YcAPEB" not in metrics.render()[0]
         later = start + timedelta(hours=2)
         coverage.see([make.run()], later)
-        metrics.show_matches(coverage.last)
+        metrics.show_matches(coverage.entries, coverage.times)
         assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == later.timestamp()
         assert (
             value(metrics, "exception_matched_timestamp_seconds", section="protect", place="a.yaml:9")
@@ -95,8 +95,9 @@ class TestMatches:
         start = datetime(2026, 3, 1, tzinfo=UTC)
         exceptions = (Selector({"task": ("x",)}, "a.yaml:1"), Selector({"task": ("y",)}, "a.yaml:2"))
         coverage = Coverage(RuleSet((make.rule(),), (), exceptions), start)
-        metrics.show_matches(coverage.last)
-        metrics.show_matches(coverage.replaced(RuleSet((make.rule("other"),), (), exceptions[:1]), start).last)
+        metrics.show_matches(coverage.entries, coverage.times)
+        after = coverage.replaced(RuleSet((make.rule("other"),), (), exceptions[:1]), start)
+        metrics.show_matches(after.entries, after.times)
         assert series(metrics, "rule_matched_timestamp_seconds") == [{"rule": "other"}]
         assert [labels["place"] for labels in series(metrics, "exception_matched_timestamp_seconds")] == ["a.yaml:1"]
 

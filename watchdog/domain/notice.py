@@ -20,11 +20,13 @@ from watchdog.errors import WatchdogError
 
 @dataclass(frozen=True, slots=True)
 class AccountInfo:
-    """An account as observers see it: names and what its platform can do; never a token."""
+    """An account as observers see it: names and what its platform can do; never a token. `match_keys` are the keys of
+    rules that only runs of its platform have; None: it does not say."""
 
     platform: str
     name: str
     modes: frozenset[Mode]
+    match_keys: tuple[str, ...] | None = None
 
 
 class Trigger(StrEnum):

@@ -85,6 +85,11 @@ class Coverage:
         return dict(zip(self.entries, self._last, strict=True))
 
     @property
+    def times(self) -> Sequence[datetime]:
+        """The same, in the order of `entries`."""
+        return tuple(self._last)
+
+    @property
     def unmatched(self) -> list[Entry]:
         """Those that have matched nothing at all so far."""
         return [entry for number, entry in enumerate(self.entries) if number not in self._found]
