@@ -449,6 +449,7 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             Ask(f"min by (instance) ({series('ledger_writable')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
             words={"0": "NOT WRITABLE", "1": "writable"},
+            size=(3, 4),
         ),
         figures(
             "Records that wait",
@@ -481,7 +482,6 @@ def _state_panels() -> tuple[stat.Panel, ...]:
             Ask(f"min by (instance) ({series('reload_success')})", "{{instance}}"),
             steps=ONE_IS_GOOD,
             words={"0": "REJECTED", "1": "accepted"},
-            size=(3, 4),
         ),
         figures(
             "Runs with unknown usage",

@@ -80,7 +80,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"listening on {settings.listen}: {_doors(report)}"
     yield from _unmatched_lines(report)
     yield from (f"warning: {warning}" for warning in report.warnings)
-    yield "dry run: nothing will be aborted" if settings.dry_run else "armed: what breaks a rule is aborted"
+    yield "dry run: nothing is aborted" if settings.dry_run else "armed: what breaks a rule is aborted"
     if not any(isinstance(outcome, PlatformError) for outcome in report.tried.values()):
         yield "all in order" + (f", with {_count(len(report.warnings), 'warning')}" if report.warnings else "")
 
