@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
@@ -109,6 +109,24 @@ class Owned(Protocol):
     async def owner(self) -> str | None:
         """Who the token belongs to: the same for two tokens that see the same runs. None: the platform does not say.
         May raise a `PlatformError`."""
+        ...
+
+
+class Ended(NamedTuple):
+    """A run that is over, as a list shows it. `exact`: its figures are those that a detailed look would show; else some
+    are only lower bounds."""
+
+    snapshot: Snapshot
+    exact: bool
+
+
+@runtime_checkable
+class ListsEnds(Protocol):
+    """A `Platform` that can show the ends of many runs at few calls. Apart from it, since an adapter may lack this."""
+
+    async def ended(self, last: Mapping[str, Snapshot]) -> Mapping[str, Ended]:
+        """Those of these runs that a list shows to be over, by id; the others may be over all the same. `last` are the
+        last detailed looks at them. It gives up where it would take more calls than it spares."""
         ...
 
 
