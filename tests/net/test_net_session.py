@@ -7,7 +7,7 @@ import gzip
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -675,6 +675,20 @@ async def test_429_holds_up_its_family_only(world: World) -> None:
     await session.send(post())
     assert world.clock.monotonic() - began < 300
     assert await paused_s(world, session) > 200
+
+
+async def test_a_request_that_would_leave_too_late_is_not_sent(world: World) -> None:
+    """What was seen before it would be old by then."""
+    world.wire.scripts = [answer(429, Retry_After="600"), answer()]
+    session = world.session()
+    with pytest.raises(RateLimited):
+        await session.get(get(), Thing)
+    impatient = replace(post(), family=get().family, priority=Priority.ABORT, patience_s=60.0)
+    with pytest.raises(RateLimited, match="not sent within 60 s") as raised:
+        await session.send(impatient)
+    assert len(world.wire.seen) == 1
+    assert raised.value.retry_after is not None
+    assert 400 < raised.value.retry_after < 560
 
 
 @pytest.mark.parametrize(

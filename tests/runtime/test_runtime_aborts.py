@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from watchdog.domain.decision import AbortState, Mode, Response
 from watchdog.domain.notice import AbortChanged, AbortTrouble, InspectionDone, LimitBreached, SavingBooked, Trouble
 from watchdog.errors import LedgerError
 from watchdog.ledger.memory import MemoryLedger
+from watchdog.runtime.clock import FastClock
 
 pytestmark = pytest.mark.anyio
 
@@ -413,3 +415,27 @@ async def test_open_aborts_of_the_ledger_are_resolved_by_looking_first(world: An
         assert runs[0].abort_requests > asked[runs[0].id]
         assert [run.abort_requests for run in runs[1:]] == [asked[run.id] for run in runs[1:]]
         assert len(await w.aborts()) == 3
+
+
+class SteppedClock(FastClock):
+    """A wall clock that can be set."""
+
+    step = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.step
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=1), timedelta(days=31), timedelta(hours=-1)])
+async def test_a_step_of_the_wall_clock_is_no_patience_that_has_passed(world: Any, step: timedelta) -> None:
+    """A graceful abort has its 30 s, and no more, whatever the wall clock is set to meanwhile."""
+    rules = "rules: [{name: cap, limits: {max_cost_usd: 0.5}, resurrect: true}]"
+    async with world(rules, speed=20) as w:
+        clock = w.clock = SteppedClock(20, w.clock.now())
+        run = w.apify.start_run(usd_per_hour=360, graceful_takes=20)
+        await w.start()
+        await w.until(lambda: bool(w.requests("abort", run)), "the request")
+        clock.step = step
+        [abort] = await w.until_booked(run)
+        assert (abort.mode, abort.requests, abort.state) == (Mode.GRACEFUL, 1, AbortState.CONFIRMED)
+        assert run.truth().graceful

@@ -17,6 +17,7 @@ from watchdog.cli.common import Loaded, config_option, dry_run_option, load, rul
 from watchdog.cli.ledgers import with_ledger
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.tables import console
+from watchdog.domain.arming import summary
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.override import Override
 from watchdog.domain.ports import Observer
@@ -115,6 +116,8 @@ def _show(app: App, found: list[view.Row]) -> None:
     out.print(view.table(found), crop=False)
     for line in view.unmatched(app.coverage) if found else ():
         out.print(line, soft_wrap=True, markup=False)
+    if paused := {each.info.name: each.arming for each in app.pollers if each.arming.pause is not None}:
+        out.print(f"{summary(paused)}: nothing is aborted there", soft_wrap=True, markup=False)
     for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
         if line:
             out.print(line, soft_wrap=True)

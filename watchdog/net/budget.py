@@ -419,6 +419,10 @@ class RateBudget:
         of = self._family(family)
         of.paused_until = max(of.paused_until, self._clock.monotonic() + min(seconds, PAUSE_MAX_S))
 
+    def pause_s(self, family: str) -> float:
+        """For how many more seconds nothing of this family is sent, because the platform asked for it."""
+        return max(0.0, self._family(family).paused_until - self._clock.monotonic())
+
     def back_off(self, family: str) -> None:
         """Pause a family for a time of our own choice: longer with each call until `ease`. Several answers to
         requests that left together count once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from watchdog.errors import (
     CredentialsRefused,
     Gone,
     PlatformError,
+    RateLimited,
     Unreachable,
 )
 from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
@@ -75,7 +77,8 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request. `endpoint` is the label in metrics, `family` what shares a rate limit, `attempts` how often it may
-    be sent (1 for anything that changes something)."""
+    be sent (1 for anything that changes something). It waits for its turn no longer than `patience_s` (None: as long as
+    it takes), and is then not sent: what was seen before an abort must not be old when that leaves."""
 
     method: str
     path: str
@@ -85,6 +88,7 @@ class Call:
     json: Any = None
     priority: Priority = Priority.LOOK
     attempts: int = READ_ATTEMPTS
+    patience_s: float | None = None
 
 
 class Net:
@@ -213,9 +217,20 @@ class Session:
     async def _send_with(self, token: SecretStr, call: Call) -> Answer:
         headers = self._headers_with(token)
         self._check_open(call)
-        async with self.budget.slot(call.family, call.priority) as departure, self._in_flight[call.priority]:
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None if call.patience_s is None else self.clock.wall(call.patience_s)):
+                    departure = await stack.enter_async_context(self.budget.slot(call.family, call.priority))
+                    await stack.enter_async_context(self._in_flight[call.priority])
+            except TimeoutError:
+                raise self._not_sent(call) from None
             self._check_open(call)
             return await self._exchange(call, token, headers, departure)
+
+    def _not_sent(self, call: Call) -> RateLimited:
+        wait_s = self.budget.pause_s(call.family)
+        text = f"{self._where(call)}: not sent within {call.patience_s:.0f} s, as the platform asks to slow down"
+        return RateLimited(text, account=self.account, retry_after=wait_s)
 
     def _check_open(self, call: Call) -> None:
         if self._net.client.is_closed:

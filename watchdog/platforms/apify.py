@@ -24,7 +24,7 @@ from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segme
 from watchdog.platforms.apify_ends import as_ended
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
-from watchdog.platforms.wire import count, figure, moment, part, text
+from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, text
 
 NAME = "apify"
 BASE_URL = "https://api.apify.com"
@@ -375,7 +375,16 @@ class Apify:
         """Ask for the stop. 200 is no proof: the snapshot says what became of it."""
         params = {"gracefully": "true"} if mode is Mode.GRACEFUL else None
         path = f"{_run_path(run_id)}/abort"
-        call = Call("POST", path, endpoint="abort", family="abort", params=params, priority=Priority.ABORT, attempts=1)
+        call = Call(
+            "POST",
+            path,
+            endpoint="abort",
+            family="abort",
+            params=params,
+            priority=Priority.ABORT,
+            attempts=1,
+            patience_s=ABORT_PATIENCE_S,
+        )
         return await self._read_run(call, run_id)
 
     async def _read_run(self, call: Call, run_id: str) -> Snapshot:

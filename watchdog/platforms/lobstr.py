@@ -25,7 +25,7 @@ from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source,
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache
-from watchdog.platforms.wire import count, figure, moment, part, percent, seconds, text
+from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, percent, seconds, text
 
 NAME = "lobstr"
 BASE_URL = "https://api.lobstr.io"
@@ -328,7 +328,15 @@ class Lobstr:
     async def abort(self, run_id: str, mode: Mode) -> Snapshot:
         """Ask for the stop; lobstr has one way to do that, whatever the mode."""
         path = f"{_run_path(run_id)}/abort"
-        call = Call("POST", path, endpoint="abort", family="runs", priority=Priority.ABORT, attempts=1)
+        call = Call(
+            "POST",
+            path,
+            endpoint="abort",
+            family="runs",
+            priority=Priority.ABORT,
+            attempts=1,
+            patience_s=ABORT_PATIENCE_S,
+        )
         run, answer = await self._session.read(call, lambda answer: (self._read_aborted(call, answer, run_id), answer))
         return await self._inspected(call, run, answer, run_id)
 

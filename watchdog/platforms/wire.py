@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+#: A request for an abort that could not be sent within so many seconds is not sent: the look before it is too old.
+ABORT_PATIENCE_S = 60.0
+
 
 def figure(value: object) -> float | None:
     """A finite number >= 0; None for anything else (text, booleans, NaN, negatives)."""

@@ -6,6 +6,8 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+from watchdog.domain.ports import Clock
+
 
 def steady() -> float:
     """Seconds that pass in reality and never jump. On Linux the time that the machine was suspended counts too: what
@@ -72,3 +74,15 @@ class FastClock:
     def wall(self, seconds: float) -> float:
         """How long these seconds really take."""
         return seconds / self.speed
+
+
+class SteadyTime:
+    """UTC from now on by the steady clock: a step of the wall clock is no time that has passed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began, self._began_s = clock.now(), clock.monotonic()
+
+    def now(self) -> datetime:
+        """UTC."""
+        return self._began + timedelta(seconds=self._clock.monotonic() - self._began_s)

@@ -48,7 +48,9 @@ class Desk:
         for name in self._accounts(order):
             try:
                 run = await self._platforms[name].inspect(order.run_id, urgent=True, progress=True)
-            except Gone:
+            except Gone as error:
+                if error.maybe_denied:
+                    troubles.append(str(error))
                 continue
             except PlatformError as error:
                 troubles.append(str(error))

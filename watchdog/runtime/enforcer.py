@@ -21,6 +21,7 @@ from watchdog.engine.forecast import Latency
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
+from watchdog.runtime.clock import SteadyTime
 from watchdog.runtime.ends import Ends
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
@@ -75,6 +76,7 @@ class Enforcer:
         self._settling: set[asyncio.Task[None]] = set()
         self._current: dict[RunKey, Abort] = {}
         self._stored: dict[str, Abort] = {}
+        self._times: dict[str, SteadyTime] = {}
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
@@ -196,6 +198,7 @@ class Enforcer:
     def _start(self, pursuit: Pursuit) -> None:
         abort = pursuit.abort
         self._stored[abort.id] = abort
+        self._times[abort.id] = SteadyTime(self._clock)
         task = asyncio.create_task(self._pursue(pursuit), name=f"abort {abort.key}")
         if abort.state.is_open:
             self._current[abort.key] = abort
@@ -243,8 +246,8 @@ class Enforcer:
             if abort.state is AbortState.CONFIRMED:
                 # Taken up again after its proof: the process may have ended before this was done.
                 self._explain(abort)
-            while (step := escalation.next_step(pursuit, self._clock.now(), pace)).do is not Do.NOTHING:
-                await self._clock.sleep((step.at - self._clock.now()).total_seconds())
+            while (step := escalation.next_step(pursuit, self._now(pursuit), pace)).do is not Do.NOTHING:
+                await self._clock.sleep((step.at - self._now(pursuit)).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
                 pursuit = await self._advance(await act(pursuit, platform, pace))
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
@@ -253,6 +256,7 @@ class Enforcer:
                 self._cool_down(abort.key)
         finally:
             last = self._stored.pop(abort.id)
+            self._times.pop(abort.id, None)
             if (ends := self._ends.get(abort.account)) is not None:
                 ends.forget(abort.id)
             if pursuit.abort.state.is_open:
@@ -261,6 +265,11 @@ class Enforcer:
                 self._asked_for.discard(abort.key)
                 if not last.state.is_open:
                     self._current.pop(abort.key, None)
+
+    def _now(self, pursuit: Pursuit) -> datetime:
+        """UTC by the steady clock since this pursuit began: patience is time that passes, whatever the wall clock
+        does."""
+        return self._times[pursuit.abort.id].now()
 
     async def _closed(self, abort: Abort) -> None:
         """The record is closed, and the run free for another; what is left is to let its figures settle."""
@@ -286,7 +295,7 @@ class Enforcer:
         if pursuit.abort.effective_requests:
             count = pursuit.abort.requests
             self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
-        pursuit = await self._advance(escalation.requesting(pursuit, self._clock.now()))
+        pursuit = await self._advance(escalation.requesting(pursuit, self._now(pursuit)))
         abort = pursuit.abort
         began_s = self._clock.monotonic()
         try:
@@ -296,18 +305,18 @@ class Enforcer:
                 ends.expect(abort.id)
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
-            return escalation.postponed(pursuit, self._clock.now(), wait, pace)
+            return escalation.postponed(pursuit, self._now(pursuit), wait, pace)
         except Gone as error:
             if escalation.is_denied(error):
                 self._trouble(abort, error)
-            return escalation.no_longer_abortable(pursuit, self._clock.now(), pace)
+            return escalation.no_longer_abortable(pursuit, self._now(pursuit), pace)
         except (Refused, CredentialsRefused) as error:
             self._trouble(abort, error)
-            return escalation.refused(pursuit, error, self._clock.now(), pace)
+            return escalation.refused(pursuit, error, self._now(pursuit), pace)
         except PlatformError as error:
             self._trouble(abort, error)
-            return escalation.unanswered(pursuit, error, self._clock.now(), pace)
-        return escalation.answered(pursuit, seen, self._clock.now(), pace)
+            return escalation.unanswered(pursuit, error, self._now(pursuit), pace)
+        return escalation.answered(pursuit, seen, self._now(pursuit), pace)
 
     async def _look(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """See the run again: has it stopped, and once it has, are its figures settled?"""
@@ -318,7 +327,7 @@ class Enforcer:
             seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
         except PlatformError as error:
             if isinstance(error, Gone) and not escalation.is_denied(error):
-                return escalation.not_found(pursuit, self._clock.now(), pace)
+                return escalation.not_found(pursuit, self._now(pursuit), pace)
             self._trouble(pursuit.abort, error)
             return self._look_in_vain(pursuit, pace, error)
         if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
@@ -330,8 +339,8 @@ class Enforcer:
         except LedgerError as error:
             # What people have decided cannot be read, and never could: there may be a hold.
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
-            return escalation.look_failed(pursuit, self._clock.now(), pace)
-        after = escalation.looked(pursuit, seen, self._clock.now(), pace, grounds)
+            return escalation.look_failed(pursuit, self._now(pursuit), pace)
+        after = escalation.looked(pursuit, seen, self._now(pursuit), pace, grounds)
         if after.unknown_since is not None and pursuit.unknown_since is None:
             what = grounds.why or "whether the run was resurrected"
             text = f"nothing is asked for now, as a new look leaves open: {what}; looking again at growing distance"
@@ -345,9 +354,10 @@ class Enforcer:
         last = abort.final or pursuit.answer
         if ends is None or last is None:
             return None
-        if not ends.help or not escalation.may_wait_for_list(pursuit, self._clock.now(), pace):
+        if not ends.help or not escalation.may_wait_for_list(pursuit, self._now(pursuit), pace):
             return None
-        found, now = await ends.of(last), self._clock.now()
+        found = await ends.of(last)
+        now = self._now(pursuit)
         if found is None:
             may_wait = abort.state.is_open and escalation.may_wait_for_list(pursuit, now, pace)
             return escalation.not_listed(pursuit, now, pace) if may_wait else None
@@ -361,7 +371,7 @@ class Enforcer:
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
-        failed = escalation.look_failed(pursuit, self._clock.now(), pace, error)
+        failed = escalation.look_failed(pursuit, self._now(pursuit), pace, error)
         settling = not pursuit.abort.state.is_open
         return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
 
