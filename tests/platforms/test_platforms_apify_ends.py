@@ -72,6 +72,10 @@ def test_what_it_waited_for_a_worker_may_be_a_thousandth_of_its_time() -> None:
     assert not ended(usage=Usage(0.99, 5.25, 3596.0)).exact
 
 
+def test_what_was_seen_running_by_another_clock_may_be_a_moment_longer() -> None:
+    assert ended(usage=Usage(1.0, 5.25, 3600.2)).exact
+
+
 def test_a_run_that_ended_again_was_resurrected_meanwhile() -> None:
     last = replace(LAST, state=RunState.ABORTED, finished_at=END - timedelta(seconds=60))
     assert not as_ended(last, RunState.ABORTED, "ABORTED", END, 5.5, END).exact

@@ -40,7 +40,8 @@ def _duration_s(last: Snapshot, finished_at: datetime | None) -> float | None:
     if not last.state.is_active and last.finished_at != finished_at:
         return None  # it was resurrected since, and has ended again
     most_s = (finished_at - last.started_at).total_seconds()
-    return most_s if 0.0 <= most_s - least_s <= max(APART_S, APART_SHARE * most_s) else None
+    # What we saw running ourselves is by our clock, and may end a moment after the end by the platform's.
+    return most_s if -APART_S <= most_s - least_s <= max(APART_S, APART_SHARE * most_s) else None
 
 
 def _credits(last: Snapshot, duration_s: float | None) -> float | None:

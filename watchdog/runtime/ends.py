@@ -13,8 +13,10 @@ from watchdog.errors import PlatformError
 
 #: From so many runs on that are being stopped at once, lists show their ends.
 MANY = 20
-#: Seconds between two such lists, and after one that could not be read.
-EVERY_S = 2.0
+#: Seconds from the first who asks to the list that answers all who have asked by then; between two lists, for so many
+#: runs that are being stopped, a second; and after one that could not be read.
+GATHER_S = 0.25
+RUNS_A_SECOND = 4_000
 PAUSE_S = 30.0
 #: So long after they were that many the last of them are shown by lists too.
 STILL_S = 60.0
@@ -70,7 +72,9 @@ class Ends:
     async def _read_all(self) -> None:
         try:
             while self._waiting:
-                await self._clock.sleep(max(0.0, self._read_at + EVERY_S - self._clock.monotonic()))
+                # A thousand runs are a page, and pages are to stay a small part of all requests.
+                every_s = max(1.0, len(self._stopping) / RUNS_A_SECOND)
+                await self._clock.sleep(max(GATHER_S, self._read_at + every_s - self._clock.monotonic()))
                 waiting, self._waiting = self._waiting, {}
                 await self._read(waiting)
         finally:
@@ -82,8 +86,6 @@ class Ends:
             # All that come while it is read wait for the next one: what they ask about may have changed since.
             found = await self._platform.ended({run_id: last for run_id, (last, _) in waiting.items()})
             self._read_at = self._clock.monotonic()
-            if not found:
-                self._not_before = self._read_at + EVERY_S
         except PlatformError:
             self._not_before = self._clock.monotonic() + PAUSE_S  # each is looked at by itself, as where they are few
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not keep any stop from its proof
