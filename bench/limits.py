@@ -51,10 +51,10 @@ QUICK = Size(
 Found = Mapping[str, Any]
 
 
-def run(quick: bool = False, size: Size | None = None, trees: Path = TREES) -> list[Figure]:
-    """The figures of this group."""
+def run(quick: bool = False, size: Size | None = None, measured: Sequence[Build] = ()) -> list[Figure]:
+    """The figures of this group; `measured`: today's build first."""
     size = size or (QUICK if quick else FULL)
-    measured = builds(trees)
+    measured = measured or builds(TREES)
     return [
         *_rules(measured, size),
         *_run_ids(measured, size),
