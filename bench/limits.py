@@ -21,13 +21,15 @@ TREES = ROOT / "bench" / "out" / "builds"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured. `old_rules_max`: the earlier build asks every rule for every source, or every run, and
-    would take minutes."""
+    """How much is measured. The earlier build asks every rule for every source, or every run, and beyond 4,096 globs
+    compiles each anew every time: with more rules than `old_..._max` it would take minutes."""
 
     rules: tuple[int, ...] = (20, 200, 2_000, 20_000)
     runs: tuple[int, ...] = (1_000, 10_000, 50_000)
     run_id_rules: tuple[int, ...] = (20, 100, 300, 3_000, 20_000)
+    old_rules_max: int = 2_000
     old_run_id_rules_max: int = 300
+    cliff: tuple[int, int] = (4_300, 100)
     sweeps: int = 3
     pages: tuple[tuple[int, int], ...] = ((20, 50), (40, 200), (40, 2_000))
     aborts: tuple[int, ...] = (0, 1_000, 10_000, 50_000, 200_000)
@@ -41,6 +43,7 @@ QUICK = Size(
     rules=(20, 2_000),
     runs=(1_000, 10_000),
     run_id_rules=(20, 300),
+    cliff=(4_200, 2),
     sweeps=2,
     pages=((20, 50), (20, 500)),
     aborts=(0, 2_000, 10_000),
@@ -97,11 +100,15 @@ def _rules(measured: Sequence[Build], size: Size) -> Iterator[Figure]:
     warm: dict[tuple[int, int], float] = {}
     for runs in size.runs:
         for count in size.rules:
-            found = _each(measured, "rules", kind="actor", count=count, runs=runs, sweeps=size.sweeps)
+            some = measured if count <= size.old_rules_max else measured[:1]
+            found = _each(some, "rules", kind="actor", count=count, runs=runs, sweeps=size.sweeps)
             warm[count, runs] = found["today"]["warm_s"]
             name = f"{count:,} rules by Actor, {runs:,} runs"
             yield _figure(f"{name}: first sweep", "ms", found, "first_s", scale=1e3)
             yield _figure(f"{name}: warm sweep", "ms", found, "warm_s", scale=1e3)
+    count, runs = size.cliff
+    found = _each(measured, "rules", kind="actor", count=count, runs=runs, sweeps=1)
+    yield _figure(f"{count:,} rules by Actor, {runs:,} runs, the first sweep", "ms", found, "first_s", scale=1e3)
     few, many, runs = size.rules[0], size.rules[-1], size.runs[-1]
     yield Figure(
         f"warm sweep of {runs:,} runs, {many:,} rules against {few:,}",
@@ -210,6 +217,7 @@ def _breaches(measured: Sequence[Build], size: Size) -> Iterator[Figure]:
 
 _RULES = re.compile(r"([\d,]+) rules by Actor, ([\d,]+) runs: (first|warm) sweep")
 _IDS = re.compile(r"([\d,]+) rules by run id, [\d,]+ runs: first sweep")
+_PAGE = re.compile(r"([\d,]+) rules on ([\d,]+) accounts: /metrics")
 _LEDGER = re.compile(r"([\d,]+) aborts in the ledger: (start|resident memory|history --limit 20)")
 
 
@@ -227,6 +235,7 @@ def plots(figures: Sequence[Figure]) -> dict[str, str]:
         # On a scale of powers of ten nothing has no place.
         return [(max(1.0, _number(m[1])), f) for m, f in found if m and m[2] == which]
 
+    pages = [(_number(m[1]) * _number(m[2]), f) for f in figures if (m := _PAGE.fullmatch(f.name))]
     by_id = [(_number(m[1]), f) for f in figures if (m := _IDS.fullmatch(f.name))]
     runs = f"{most_runs:,} runs"
     return {
@@ -239,6 +248,7 @@ def plots(figures: Sequence[Figure]) -> dict[str, str]:
         "limits-run-ids": growth(
             f"First sweep of {runs} against rules by run id", "rules", "milliseconds", _both("first sweep", by_id)
         ),
+        "limits-metrics": growth("/metrics against rules x accounts", "rules x accounts", "MB", _both("page", pages)),
         "limits-ledger": growth(
             "Start and history against aborts in the ledger",
             "aborts in the ledger (0 drawn at 1)",

@@ -15,6 +15,7 @@ TINY = limits.Size(
     rules=(3, 30),
     runs=(20, 60),
     run_id_rules=(3, 10),
+    cliff=(5, 3),
     sweeps=1,
     pages=((2, 5),),
     aborts=(0, 30),
@@ -31,7 +32,8 @@ def test_limits() -> None:
     assert found["25 breaches at once: not proven"].value == 0
     assert found["25 breaches at once: requests an abort"].value >= 2
     assert found["memory with 30 aborts against 0"].ratio is not None
-    assert limits.plots(figures).keys() == {"limits-rules", "limits-run-ids", "limits-ledger", "limits-memory"}
+    drawn = {"limits-rules", "limits-run-ids", "limits-metrics", "limits-ledger", "limits-memory"}
+    assert limits.plots(figures).keys() == drawn
 
 
 def test_a_build_that_fails_is_drawn_as_failing() -> None:
@@ -42,6 +44,7 @@ def test_a_build_that_fails_is_drawn_as_failing() -> None:
         Figure("0 aborts in the ledger: history --limit 20", 100, "ms", OLD, 120, 0.8),
         Figure("20 rules by Actor, 1,000 runs: first sweep", 10, "ms", OLD, 12, 0.8),
         Figure("20 rules by Actor, 1,000 runs: warm sweep", 10, "ms", OLD, 12, 0.8),
+        Figure("20 rules on 2 accounts: /metrics", 1, "MB", OLD, 1.2, 0.8),
         Figure("20 rules by run id, 1,000 runs: first sweep", 10, "ms", OLD, 12, 0.8),
     ]
     assert f"{OLD}: the start fails with 200,000" in limits.plots(figures)["limits-ledger"]

@@ -19,6 +19,7 @@ from watchdog.domain.run import RunState, Usage, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 from watchdog.errors import LedgerError
 from watchdog.ledger import sums
+from watchdog.ledger.memory import ABORTS_MAX, MemoryLedger
 from watchdog.ledger.sqlite import open_sqlite
 from watchdog.ledger.store import SqlLedger
 
@@ -181,3 +182,14 @@ def test_times_are_told_apart_by_bounds(make: Any) -> None:
     abort = done(make, "a")
     quick = replace(abort, detected_at=make.at(4) - timedelta(seconds=0.5))
     assert [dict(AbortSums.of(each).seconds.counts) for each in (abort, quick)] == [{5: 1}, {0.5: 1}]
+
+
+async def test_a_ledger_in_memory_keeps_the_latest_and_all_sums(make: Any) -> None:
+    store, count = MemoryLedger(), ABORTS_MAX + 40
+    await store.save(make.abort("open"))
+    for number in range(count):
+        await store.save(done(make, f"a{number}", 0.1))
+    assert len(await store.aborts()) == ABORTS_MAX + 1
+    (summed,) = (await store.sums()).values()
+    assert (summed.aborts, summed.saved_usd) == (count, count * Fraction(0.1))
+    assert [abort.id for abort in await store.open_aborts()] == ["open"]

@@ -18,6 +18,8 @@ V = TypeVar("V")
 
 #: Finished runs, and burn rates, remembered for each source.
 HISTORY_MAX = 100
+#: Complete aborts remembered: some 30 MB of them.
+ABORTS_MAX = 5_000
 
 
 class _History(Generic[V]):
@@ -62,6 +64,8 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._aborts: dict[str, Abort] = {}
+        self._complete: dict[str, None] = {}
+        self._dropped: dict[AbortGroup, AbortSums] = {}
         self._runs: dict[RunKey, Snapshot] = {}
         self._finished = _History[Snapshot](_ended_at)
         self._burns = _History[BurnRecord](lambda record: record.ended_at)
@@ -69,8 +73,18 @@ class MemoryLedger:
         self._orders: dict[str, Order] = {}
 
     async def save(self, abort: Abort) -> None:
-        """Keep this version of the record."""
+        """Keep this version of the record; of those that are complete only the latest `ABORTS_MAX`, and what the others
+        add up to."""
         self._aborts[abort.id] = abort
+        if abort.is_complete:
+            self._complete[abort.id] = None
+            if len(self._complete) > ABORTS_MAX:
+                self._drop(next(iter(self._complete)))
+
+    def _drop(self, abort_id: str) -> None:
+        del self._complete[abort_id]
+        for group, summed in sum_up([self._aborts.pop(abort_id)]).items():
+            self._dropped[group] = self._dropped.get(group, AbortSums()).plus(summed)
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
@@ -89,7 +103,10 @@ class MemoryLedger:
 
     async def sums(self) -> dict[AbortGroup, AbortSums]:
         """What all complete aborts add up to."""
-        return sum_up(self._aborts.values())
+        summed = sum_up(self._aborts.values())
+        for group, dropped in self._dropped.items():
+            summed[group] = summed.get(group, AbortSums()).plus(dropped)
+        return summed
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep the last known usage of these runs."""
