@@ -115,6 +115,8 @@ def replay(monitoring: Any, server: Victoria, rules: Path, test: dict[str, Any],
     command += [f"-replay.timeFrom={BEGIN:%Y-%m-%dT%H:%M:%SZ}", f"-replay.timeTo={end:%Y-%m-%dT%H:%M:%SZ}"]
     command += [
         "-replay.disableProgressBar",
+        # What is replayed in one piece: an alert that must hold for a day does not outlive the border of two.
+        "-replay.maxDatapointsPerQuery=20000",
         "-disableAlertgroupLabel",
         "-loggerLevel=ERROR",
         "-datasource.queryStep=1m",

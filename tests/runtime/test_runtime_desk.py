@@ -15,7 +15,7 @@ from watchdog.runtime.enforcer import Enforcer
 
 pytestmark = pytest.mark.anyio
 TOO_OLD = "not aborted: the order is too old; ask again"
-TAKEN = "not aborted: any account has no run r"  # looked for, but this desk has no platform
+TAKEN = "not aborted: no account has a run r"  # looked for, but this desk has no platform
 
 
 @pytest.fixture
