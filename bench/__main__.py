@@ -29,6 +29,7 @@ GROUPS = {
     "growth": "bench.growth",
     "metrics": "bench.metrics_page",
     "cadence": "bench.cadence_bench",
+    "limits": "bench.limits",
 }
 OUT = Path(__file__).parent / "out"
 

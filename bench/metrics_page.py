@@ -125,7 +125,7 @@ class Page:
         listener = bind("127.0.0.1", 0)
         self._port = listener.getsockname()[1]
         nobody = Gate(None, local=True, told=lambda *_: None)
-        server = WebServer(create_app(_Healthy(), self._app.metrics.render, {}, nobody), listener)
+        server = WebServer(create_app(_Healthy(), self._app.metrics.rendered, {}, nobody), listener)
         await server.start()
         self._stack.push_async_callback(server.stop)
 

@@ -1,8 +1,8 @@
 """A lean Apify: answers prepared in memory, in a process of its own, so cheap that the client is what is measured.
 
 The shapes are those of Apify's description (`check_shapes` judges them by it). Not played: errors, rate limits,
-compression. An abort is answered with ABORTING and takes half a second, as Apify's do; the list shows the run on until
-the next reset.
+compression. An abort is answered with ABORTING and takes half a second, as Apify's do; the list of active runs shows
+the run on until the next reset, unless that says otherwise.
 """
 
 from __future__ import annotations
@@ -98,12 +98,25 @@ class ServedRun:
     def _item(self, cost: float) -> bytes:
         return (_ITEM % {**self.plain, "cost": cost}).encode()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been aborted, and that has come to its end."""
+        return self.finished_s is not None and time.time() >= self.finished_s + ABORTING_S
+
+    def ended(self, *, crossed: bool) -> bytes:
+        """Its item of the list, once it is over."""
+        assert self.finished_s is not None
+        finished = iso(datetime.fromtimestamp(self.finished_s, UTC)).encode()
+        item = self.crossed if crossed else self.calm
+        item = item.replace(b'"status":"RUNNING"', b'"status":"ABORTED"')
+        return item.replace(b'"finishedAt":null', b'"finishedAt":"%b"' % finished)
+
     def detail(self, *, crossed: bool) -> bytes:
         """The detail as of now."""
         end_s = time.time() if self.finished_s is None else self.finished_s
         seconds = max(0.0, end_s - self.started_s)
         memory = self.run.memory_mbytes
-        over = self.finished_s is not None and time.time() >= self.finished_s + ABORTING_S
+        over = self.is_over
         status = "ABORTED" if over else "RUNNING" if self.finished_s is None else "ABORTING"
         values = {
             **self.plain,
@@ -127,11 +140,14 @@ class Fleet:
         self.runs = {run.id: ServedRun(run) for run in make_runs(spec)}
         self.actors = {actor.id: _actor_answer(actor) for actor in make_actors(spec.actors, spec.seed)}
         self.crossed = False
+        self._prompt = False
         self._items: list[bytes] | None = None
         self._pages: dict[tuple[int, int], bytes] = {}
 
-    def reset(self, *, crossed: bool) -> None:
-        """Everything runs again; the crossing runs have crossed their limits, or are still calm."""
+    def reset(self, *, crossed: bool, prompt: bool = False) -> None:
+        """Everything runs again; the crossing runs have crossed their limits, or are still calm. `prompt`: the list of
+        active runs shows no run that has been aborted."""
+        self._prompt = prompt
         for served in self.runs.values():
             served.finished_s = None
         self.crossed = crossed
@@ -143,6 +159,14 @@ class Fleet:
         """Stop it; a run that is over stays as it is."""
         if served.finished_s is None:
             served.finished_s = time.time()
+            if self._prompt:
+                self._changed()
+
+    def aborted_page(self, offset: int, limit: int) -> bytes:
+        """A page of the runs that have been aborted."""
+        over = [served for served in self.runs.values() if served.is_over]
+        items = [served.ended(crossed=self.crossed) for served in over[offset : offset + limit]]
+        return _page(items, len(over), offset, limit)
 
     def _changed(self) -> None:
         self._items = None
@@ -157,13 +181,17 @@ class Fleet:
 
     def _make_page(self, offset: int, limit: int) -> bytes:
         if self._items is None:
-            self._items = [served.crossed if self.crossed else served.calm for served in self.runs.values()]
-        items = self._items[offset : offset + limit]
-        head = (
-            f'{{"data":{{"total":{len(self._items)},"offset":{offset},"limit":{limit},"desc":true,'
-            f'"count":{len(items)},"items":['
-        )
-        return b"".join((head.encode(), b",".join(items), b"]}}"))
+            self._items = [
+                served.crossed if self.crossed else served.calm
+                for served in self.runs.values()
+                if served.finished_s is None or not self._prompt
+            ]
+        return _page(self._items[offset : offset + limit], len(self._items), offset, limit)
+
+
+def _page(items: list[bytes], total: int, offset: int, limit: int) -> bytes:
+    head = f'{{"data":{{"total":{total},"offset":{offset},"limit":{limit},"desc":true,"count":{len(items)},"items":['
+    return b"".join((head.encode(), b",".join(items), b"]}}"))
 
 
 def _actor_answer(actor: Actor) -> bytes:
@@ -180,10 +208,10 @@ class Site:
         self._date = b""
         self._date_of = 0
 
-    def reset(self, crossed: bool = False) -> None:
+    def reset(self, crossed: bool = False, prompt: bool = False) -> None:
         """Begin anew."""
         for fleet in self.fleets.values():
-            fleet.reset(crossed=crossed)
+            fleet.reset(crossed=crossed, prompt=prompt)
         self.counts.clear()
         self.aborts.clear()
 
@@ -213,9 +241,11 @@ class Site:
         return 404, _NOT_FOUND
 
     def _list(self, fleet: Fleet, query: bytes) -> tuple[int, bytes]:
-        self.counts["list"] += 1
         asked = dict(parse_qsl(query.decode("ascii")))
-        return 200, fleet.page(int(asked.get("offset", 0)), min(int(asked.get("limit", 0)) or PAGE_MAX, PAGE_MAX))
+        ended = asked.get("status") == "ABORTED"
+        self.counts["ended" if ended else "list"] += 1
+        page = fleet.aborted_page if ended else fleet.page
+        return 200, page(int(asked.get("offset", 0)), min(int(asked.get("limit", 0)) or PAGE_MAX, PAGE_MAX))
 
     def _run(self, fleet: Fleet, run_id: str, kind: str) -> tuple[int, bytes]:
         self.counts[kind] += 1
@@ -304,9 +334,10 @@ class Server:
         """Its address, once it serves."""
         return f"http://127.0.0.1:{self._child.greeting}"
 
-    def reset(self, *, crossed: bool = False) -> None:
-        """Every run is active again, nothing was asked yet; `crossed`: the crossing runs are over their limits."""
-        self._child.call("reset", crossed)
+    def reset(self, *, crossed: bool = False, prompt: bool = False) -> None:
+        """Every run is active again, nothing was asked yet; `crossed`: the crossing runs are over their limits;
+        `prompt`: aborted runs leave the list of active ones at once."""
+        self._child.call("reset", crossed, prompt)
 
     def seen(self) -> tuple[dict[str, int], dict[str, float]]:
         """Requests by kind since the reset, and when each run's first abort came (epoch seconds)."""

@@ -134,7 +134,7 @@ class App:
     def announce(self) -> None:
         """Tell which rules are in force, and what is doubtful about the configuration."""
         self.observer.notice(RulesLoaded(self.loaded.rules, self.accounts, self.clock.now()))
-        self.metrics.show_matches(self.coverage.last)
+        self.metrics.show_matches(self.coverage.entries, self.coverage.times)
         for warning in (*self.settings.warnings, *map(str, self.loaded.warnings)):
             self.observer.notice(Trouble(warning))
 
@@ -208,7 +208,7 @@ class App:
             while some := list(islice(runs, MATCHES_AT_A_TIME)):
                 self.coverage.see(some, now)
                 await asyncio.sleep(0)
-        self.metrics.show_matches(self.coverage.last)
+        self.metrics.show_matches(self.coverage.entries, self.coverage.times)
 
     async def _collect(self) -> None:
         collector.settle()
@@ -253,7 +253,7 @@ class App:
         return servers
 
     def _pages(self, health: _Health, gate: Door) -> ASGIApp:
-        return create_app(health, self.metrics.render, {"/-/reload": self._reload_by_http}, gate, self.net.redactor)
+        return create_app(health, self.metrics.rendered, {"/-/reload": self._reload_by_http}, gate, self.net.redactor)
 
     def _called(self, admission: Admission, client: str, reason: str) -> None:
         self.observer.notice(AdminCalled(admission, client, reason, self.clock.now()))
@@ -355,7 +355,10 @@ def build(
     enforcer = Enforcer(platforms, ledger, observer, clock)
     rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
     enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
-    infos = {name: AccountInfo(each.traits.name, name, each.traits.modes) for name, each in platforms.items()}
+    infos = {
+        name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].match_keys or None)
+        for name, each in platforms.items()
+    }
     places = {
         account.name: (account.platform, (account.base_url or specs[account.platform].base_url).rstrip("/"))
         for account in settings.accounts
@@ -427,7 +430,7 @@ async def opened(
             app.observer.notice(Trouble(warning, level="error"))
         for sentence in await _prepare_rescue(ledger, app.ledger, environ):
             app.observer.notice(Trouble(sentence))
-        app.metrics.restore(await app.ledger.aborts())
+        await _continue_counters(app)
         # Read once, what people have decided stays known whatever becomes of the disk.
         await app.rulebook.refresh(app.ledger, app.clock.now())
         yield app
@@ -438,6 +441,17 @@ async def opened(
         await app.ledger.close(None if path is None else lambda aborts: write_rescue(path, aborts, now, environ))
         if ledger.lock is not None:
             ledger.lock.release()
+
+
+async def _continue_counters(app: App) -> None:
+    """From the sums over all that is done, and from what is open: never by reading years of records."""
+    unfinished = await app.ledger.open_aborts()
+    try:
+        app.metrics.continue_from(await app.ledger.sums())
+    except LedgerError as error:
+        # Runs are guarded all the same: it is only counters that begin anew.
+        app.observer.notice(Trouble(f"the counters of aborts begin at zero: {error}", level="error"))
+    app.metrics.restore(unfinished)
 
 
 async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:

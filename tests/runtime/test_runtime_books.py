@@ -8,6 +8,7 @@ import pytest
 
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import SavingTakenBack
+from watchdog.domain.sums import sum_up
 from watchdog.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,8 @@ async def aborted_runs_save(w: Any, run: Any) -> float:
 def restored(w: Any, aborts: list[Any]) -> dict[str, float]:
     """Every counter of savings after a restart, beside the live one."""
     metrics = Metrics()
-    metrics.restore(aborts)
+    metrics.continue_from(sum_up(aborts))
+    metrics.restore([abort for abort in aborts if not abort.is_complete])
 
     def lines(source: Metrics) -> set[str]:
         text = source.render()[0].decode()

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +30,7 @@ from watchdog.domain.notice import (
 )
 from watchdog.domain.rule import Action, Protection, RuleSet, Selector
 from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, replace
+from watchdog.domain.sums import sum_up
 from watchdog.engine.coverage import Coverage
 from watchdog.telemetry.metrics import MANUAL, Metrics, outcome_word
 
@@ -74,7 +76,7 @@ class TestMatches:
         )
         start = datetime(2026, 3, 1, tzinfo=UTC)
         coverage = Coverage(rules, start)
-        metrics.show_matches(coverage.last)
+        metrics.show_matches(coverage.entries, coverage.times)
         assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == start.timestamp()
         for section, place in (("protect", "a.yaml:9"), ("resurrect", "a.yaml:12")):
             found = value(metrics, "exception_matched_timestamp_seconds", section=section, place=place)
@@ -82,7 +84,7 @@ class TestMatches:
         assert b"HG7ML7M8z78YcAPEB" not in metrics.render()[0]
         later = start + timedelta(hours=2)
         coverage.see([make.run()], later)
-        metrics.show_matches(coverage.last)
+        metrics.show_matches(coverage.entries, coverage.times)
         assert value(metrics, "rule_matched_timestamp_seconds", rule="maps-cap") == later.timestamp()
         assert (
             value(metrics, "exception_matched_timestamp_seconds", section="protect", place="a.yaml:9")
@@ -93,8 +95,9 @@ class TestMatches:
         start = datetime(2026, 3, 1, tzinfo=UTC)
         exceptions = (Selector({"task": ("x",)}, "a.yaml:1"), Selector({"task": ("y",)}, "a.yaml:2"))
         coverage = Coverage(RuleSet((make.rule(),), (), exceptions), start)
-        metrics.show_matches(coverage.last)
-        metrics.show_matches(coverage.replaced(RuleSet((make.rule("other"),), (), exceptions[:1]), start).last)
+        metrics.show_matches(coverage.entries, coverage.times)
+        after = coverage.replaced(RuleSet((make.rule("other"),), (), exceptions[:1]), start)
+        metrics.show_matches(after.entries, after.times)
         assert series(metrics, "rule_matched_timestamp_seconds") == [{"rule": "other"}]
         assert [labels["place"] for labels in series(metrics, "exception_matched_timestamp_seconds")] == ["a.yaml:1"]
 
@@ -266,7 +269,8 @@ class TestRestore:
             live.notice(AbortChanged(record, None))
             if record.saving is not None:
                 live.notice(SavingBooked(record))
-        restored.restore(records)
+        restored.continue_from(sum_up(records))
+        restored.restore([record for record in records if not record.is_complete])
         assert self.of_aborts(restored) == self.of_aborts(live)
         assert value(restored, "aborts_unconfirmed", **WHERE) == 1
         assert value(restored, "breaches_total", **LIMIT, response="abort") == len(records)
@@ -294,18 +298,32 @@ class TestRestore:
 
         metrics.notice(AbortChanged(make.closed(), None))
         metrics.notice(SavingBooked(make.booked(usd=0.1 + 0.2)))
-        for usd in (0.2, 0.1, 0.1):
-            metrics.notice(SavingTakenBack(left(usd)))
+        for before, usd in ((0.1 + 0.2, 0.2), (0.2, 0.1)):
+            metrics.notice(SavingTakenBack(left(usd), left(before).saving))
         assert value(metrics, "saved_usd_total", **RULE, basis="progress") == 0.1 + 0.2
         assert value(metrics, "saved_usd_taken_back_total", **RULE, basis="progress") == pytest.approx(0.2)
         restored = Metrics()
-        restored.restore([left(0.1)])
-        restored.restore([left(0.1)])
+        restored.continue_from(sum_up([left(0.1)]))
 
         def of_savings(of):
             return [line for line in self.of_aborts(of) if "saved" in line]
 
         assert of_savings(restored) == of_savings(metrics)
+
+    def test_what_is_remembered_of_records_does_not_grow_with_them(self, make):
+        """Each is told of many times while it is open, and counted once; later nobody tells of it."""
+
+        def remembered(metrics):
+            return sum(sys.getsizeof(each) for each in vars(metrics).values() if isinstance(each, dict | set))
+
+        metrics = Metrics()
+        for number in range(11_000):
+            metrics.notice(AbortChanged(make.closed(f"a{number}", AbortState.FAILED), None))
+        before = remembered(metrics)
+        for number in range(11_000, 22_000):
+            metrics.notice(AbortChanged(make.closed(f"a{number}", AbortState.FAILED), None))
+        assert remembered(metrics) <= 1.1 * before
+        assert value(metrics, "aborts_total", **LIMIT, mode="immediate", outcome="failed") == 22_000
 
     def test_a_stop_whose_figures_are_not_settled_is_booked_later(self, metrics, make):
         metrics.restore([make.closed()])

@@ -53,7 +53,11 @@ class Site:
     @contextlib.asynccontextmanager
     async def served(self, token: str | None = TOKEN, *, local: bool = True, unix: Path | None = None) -> Any:
         gate = OpenGate(self.tell) if unix else Gate(token.encode() if token else None, local=local, told=self.tell)
-        app = create_app(self, lambda accept: (b"up 1\n", "text/plain"), {CALL: self.call}, gate, body_s=0.4)
+
+        async def render(accept: str) -> tuple[bytes, str]:
+            return b"up 1\n", "text/plain"
+
+        app = create_app(self, render, {CALL: self.call}, gate, body_s=0.4)
         server = WebServer(app, bind_unix(unix) if unix else bind("127.0.0.1", 0))
         await server.start()
         transport = httpx.AsyncHTTPTransport(uds=str(unix)) if unix else None

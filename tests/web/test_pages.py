@@ -29,7 +29,7 @@ class FakeHealth:
         return self.checks
 
 
-def render(accept):
+async def render(accept):
     return f"up 1 {accept}\n".encode(), "text/plain; version=0.0.4; charset=utf-8"
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "check": "Check the configuration and the rules; with --online also the tokens.",
     "healthcheck": "Ask the running daemon whether it is well, for containers.",
     "history": "The aborts so far, and what they saved.",
+    "ledger": "Check the ledger itself: is it whole, are its sums right?",
     "abort": "Stop one run by hand.",
     "hold": "Exempt a run from aborts for a time.",
     "protect": "Exempt a run from aborts for good.",

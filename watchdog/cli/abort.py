@@ -17,6 +17,7 @@ from watchdog.cli.proof import await_proof
 from watchdog.cli.target import RUN, configured_accounts, doubt_of_spelling, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
+from watchdog.domain.ports import AbortFilter
 from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
 from watchdog.runtime.desk import Desk
@@ -92,7 +93,7 @@ async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -
         return 0 if answer.startswith("nothing to abort") else 1
     abort_id = answer.split()[1]
     while True:
-        record = next((abort for abort in await opened.store.aborts() if abort.id == abort_id), None)
+        record = next(iter(await opened.store.aborts(AbortFilter(abort_id=abort_id))), None)
         if record is not None and not record.state.is_open:
             return _say(record)
         if time.monotonic() > end_s:
@@ -111,7 +112,8 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
         click.echo(escaped(answer))
         await await_proof(app, wait_s)
-        made = [abort for abort in await app.ledger.aborts() if abort.id in answer.split()]
+        named = [await app.ledger.aborts(AbortFilter(abort_id=word)) for word in answer.split()]
+        made = [abort for found in named for abort in found]
         if made:
             return _say(made[0])
         return 0 if answer.startswith("nothing to abort") else 1

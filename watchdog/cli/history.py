@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import indent
 
 import click
 from rich.console import Group, RenderableType
@@ -23,13 +24,18 @@ from watchdog.cli.view import plain_abort
 from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
+from watchdog.domain.run import replace
 from watchdog.escapes import escaped
 from watchdog.hints import suggestion
-from watchdog.ledger.opening import OpenLedger
+from watchdog.ledger.opening import LedgerStore, OpenLedger
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.
 _FORMULA = frozenset("=+-@＝＋－＠")
+#: A table has at most so many rows, unless --limit asks for more.
+TABLE_MAX = 1_000
+#: How the JSON begins, if there are any.
+OPENING = '{\n  "aborts": [\n'
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -91,45 +97,85 @@ def command(
         raise click.UsageError(
             f"the range is empty: --since ({since:%Y-%m-%d %H:%M:%S}) is not before --until ({until:%Y-%m-%d %H:%M:%S})"
         )
-    wanted = AbortFilter(since, until, account, rule, outcome)
-    path = ledger_path(config, address)
-    found, missing = with_ledger(path, lambda opened: _read(opened, wanted), read_only=True)
-    if "account" in missing:
+    wanted = AbortFilter(since, until, account, rule, outcome, newest=limit)
+
+    async def show(opened: OpenLedger) -> None:
+        _tell(await _missing(opened.store, wanted), config, account)
+        if as_json:
+            await _write_json(opened.store, wanted)
+        elif as_csv:
+            await _write_csv(opened.store, wanted)
+        else:
+            await _write_table(opened.store, wanted)
+
+    with_ledger(ledger_path(config, address), show, read_only=True)
+
+
+async def _missing(store: LedgerStore, wanted: AbortFilter) -> dict[str, str]:
+    """A sentence for each of account and rule that is asked for and that no abort in the ledger has."""
+    asked = {what: name for what in ("account", "rule") if (name := getattr(wanted, what)) is not None}
+    if not asked or await store.aborts(replace(wanted, newest=1)):
+        return {}
+    names: dict[str, set[str]] = {what: set() for what in asked}
+    async for portion in store.newest_first(AbortFilter()):
+        for what, found in names.items():
+            found.update(getattr(abort, what) for abort in portion)
+    sentences: dict[str, str] = {}
+    for what, name in asked.items():
+        if name not in names[what]:
+            there = sorted(names[what])
+            there_are = f"it has some of: {', '.join(map(escaped, there))}" if there else "it has none at all"
+            of = "on account" if what == "account" else "by a rule"
+            hint = suggestion(name, there)
+            sentences[what] = f"no abort {of} {shown(name)} is in the ledger{hint or ';'} {there_are}"
+    return sentences
+
+
+def _tell(missing: dict[str, str], config: Path | None, account: str | None) -> None:
+    """Warn of names that no abort has; an account that is not configured either is refused."""
+    told = dict(missing)
+    if "account" in told and account is not None:
         known = configured_accounts(config, needed=False)
         if known is None or account not in known.names:
             refuse_unknown_account(account, known)
         else:
-            del missing["account"]
-    newest = list(reversed(found))[:limit]
-    for sentence in missing.values():
+            del told["account"]
+    for sentence in told.values():
         click.echo(f"warning: {sentence}", err=True)
-    if as_json:
-        plain = [plain_abort(abort) for abort in newest]
-        click.echo(
-            json.dumps({"aborts": plain, "saved": _totals(newest), "not_yet_booked": _unbooked(newest)}, indent=2)
-        )
-    elif as_csv:
-        click.echo(_as_csv(newest), nl=False)
-    else:
-        nothing = "no aborts" if wanted == AbortFilter() else "no aborts that fit"
-        console().print(_as_table(newest) if newest else Text(nothing), crop=False)
 
 
-async def _read(opened: OpenLedger, wanted: AbortFilter) -> tuple[list[Abort], dict[str, str]]:
-    """What is wanted; and a sentence for each of account and rule that no abort in the ledger has."""
-    found = await opened.store.aborts(wanted)
-    missing: dict[str, str] = {}
-    if found or (wanted.account is None and wanted.rule is None):
-        return found, missing
-    every = await opened.store.aborts(AbortFilter())
-    for what, name in (("account", wanted.account), ("rule", wanted.rule)):
-        names = sorted({getattr(abort, what) for abort in every})
-        if name is not None and name not in names:
-            there_are = f"it has some of: {', '.join(map(escaped, names))}" if names else "it has none at all"
-            of = "on account" if what == "account" else "by a rule"
-            hint = suggestion(name, names)
-            missing[what] = f"no abort {of} {shown(name)} is in the ledger{hint or ';'} {there_are}"
-    return found, missing
+async def _write_table(store: LedgerStore, wanted: AbortFilter) -> None:
+    limit = wanted.newest
+    newest = list(reversed(await store.aborts(replace(wanted, newest=limit or TABLE_MAX + 1))))
+    if not newest:
+        console().print(Text("no aborts" if wanted == AbortFilter(newest=limit) else "no aborts that fit"))
+        return
+    shown_at_most = newest[: limit or TABLE_MAX]
+    console().print(_as_table(shown_at_most), crop=False)
+    if len(shown_at_most) < len(newest):
+        text = f"these are the newest {TABLE_MAX:,} and what they saved; --limit, --since, --json and --csv show more"
+        console().print(Text(text))
+
+
+async def _write_csv(store: LedgerStore, wanted: AbortFilter) -> None:
+    """A portion at a time: years of records need not fit into memory."""
+    click.echo(_as_csv([], heading=True), nl=False)
+    async for portion in store.newest_first(wanted):
+        click.echo(_as_csv(portion), nl=False)
+
+
+async def _write_json(store: LedgerStore, wanted: AbortFilter) -> None:
+    """A portion at a time, as CSV."""
+    totals, unbooked, before = _Totals(), 0, OPENING
+    async for portion in store.newest_first(wanted):
+        unbooked += _unbooked(portion)
+        for abort in portion:
+            totals.add(abort)
+            click.echo(f"{before}{indent(json.dumps(plain_abort(abort), indent=2), '    ')}", nl=False)
+            before = ",\n"
+    listed = '{\n  "aborts": []' if before == OPENING else "\n  ]"
+    saved_by = indent(json.dumps(totals.rows(), indent=2), "  ").lstrip()
+    click.echo(f'{listed},\n  "saved": {saved_by},\n  "not_yet_booked": {unbooked}\n}}')
 
 
 def _unbooked(aborts: Iterable[Abort]) -> int:
@@ -137,21 +183,30 @@ def _unbooked(aborts: Iterable[Abort]) -> int:
     return sum(not abort.is_complete for abort in aborts)
 
 
-def _totals(aborts: Sequence[Abort]) -> list[dict[str, object]]:
+class _Totals:
     """Sums of what was saved by rule and basis; `none` where nothing could be estimated."""
-    sums: dict[tuple[str, str], list[float]] = {}
-    for abort in aborts:
+
+    def __init__(self, aborts: Iterable[Abort] = ()) -> None:
+        self._sums: dict[tuple[str, str], list[float]] = {}
+        for abort in aborts:
+            self.add(abort)
+
+    def add(self, abort: Abort) -> None:
+        """Count one more."""
         if abort.saving is None:
-            continue
+            return
         key = (abort.rule, abort.saving.basis.value if abort.saving.basis else "none")
-        entry = sums.setdefault(key, [0, 0.0, 0.0])
+        entry = self._sums.setdefault(key, [0, 0.0, 0.0])
         entry[0] += 1
         entry[1] += abort.saving.credits or 0.0
         entry[2] += abort.saving.usd or 0.0
-    return [
-        {"rule": rule, "basis": basis, "aborts": int(count), "credits": credits_saved, "usd": usd}
-        for (rule, basis), (count, credits_saved, usd) in sorted(sums.items())
-    ]
+
+    def rows(self) -> list[dict[str, object]]:
+        """One for each, sorted."""
+        return [
+            {"rule": rule, "basis": basis, "aborts": int(count), "credits": credits_saved, "usd": usd}
+            for (rule, basis), (count, credits_saved, usd) in sorted(self._sums.items())
+        ]
 
 
 _COLUMNS = (
@@ -164,10 +219,11 @@ _COLUMNS = (
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def _as_csv(aborts: Sequence[Abort]) -> str:
+def _as_csv(aborts: Sequence[Abort], *, heading: bool = False) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    if heading:
+        writer.writeheader()
     writer.writerows({key: _cell(value) for key, value in plain_abort(abort).items()} for abort in aborts)
     return out.getvalue()
 
@@ -189,7 +245,7 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
     totals = Table(title="saved", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for title in ("rule", "basis", "aborts", "credits", "USD"):
         totals.add_column(title)
-    for row in _totals(aborts):
+    for row in _Totals(aborts).rows():
         at_most = "at most " if row["basis"] == Basis.CAP else ""
         amounts = (f"{at_most}{row['credits']:.2f}", f"{at_most}{row['usd']:.2f}")
         totals.add_row(Text(escaped(str(row["rule"]))), str(row["basis"]), str(row["aborts"]), *amounts)

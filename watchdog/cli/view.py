@@ -167,7 +167,7 @@ def _exemption(run: Snapshot, rulebook: Rulebook, now: datetime) -> tuple[tuple[
     obstacle = rulebook.overrides.obstacle(run, now)
     if obstacle is not None:
         return (obstacle,)
-    protections = rulebook.rules.protect
+    protections = rulebook.rules.protections_of(run)
     found = next((each for each in protections if each.selector.matches(run) is Matched.YES), None)
     return () if found is None else ((Response.PROTECTED, found.reason),)
 

@@ -43,12 +43,15 @@ class Verdict:
 
     @property
     def ratio(self) -> float | None:
-        """Used over limit: 1 is at it. A limit of 0 is reached by anything, which reads as infinite past 0."""
-        if self.used is None:
-            return None
-        if self.limit > 0:
-            return self.used / self.limit
-        return 1.0 if self.used <= 0 else float("inf")
+        """Used over limit, as `ratio_of` has it; None if what was used is not known."""
+        return None if self.used is None else ratio_of(self.used, self.limit)
+
+
+def ratio_of(used: float, limit: float) -> float:
+    """Used over limit: 1 is at it. A limit of 0 is reached by anything, which reads as infinite past 0."""
+    if limit > 0:
+        return used / limit
+    return 1.0 if used <= 0 else float("inf")
 
 
 class Response(StrEnum):

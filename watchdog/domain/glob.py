@@ -12,8 +12,10 @@ import unicodedata
 from collections.abc import Iterable
 from fnmatch import translate
 from functools import lru_cache
+from typing import NamedTuple
 
 _WILD = re.compile(r"[*?\[]")
+_SPECIAL = re.compile(r"[*?\[\]]")
 
 
 def is_invisible(char: str) -> bool:
@@ -30,6 +32,15 @@ def fold(text: str) -> str:
     return " ".join(text.split())
 
 
+class Handles(NamedTuple):
+    """Texts (folded) of which a name must have one for some globs to match it: be one of `whole`, begin with one of
+    `starts` or end with one of `ends`. Having one does not make it match."""
+
+    whole: frozenset[str]
+    starts: frozenset[str]
+    ends: frozenset[str]
+
+
 class Matcher:
     """Some globs made ready: `*` is any text (also across `/`), `?` one character, `[abc]` one of these.
 
@@ -37,17 +48,31 @@ class Matcher:
     so. Case counts. However many exact texts there are, a name is found among them in one look-up.
     """
 
-    __slots__ = ("_exact", "_globs")
+    __slots__ = ("_exact", "_globs", "_wild")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         folded = tuple(map(fold, patterns))
         self._exact = frozenset(folded)
-        self._globs = tuple(_compiled(pattern) for pattern in folded if _WILD.search(pattern))
+        self._wild = tuple(pattern for pattern in folded if _WILD.search(pattern))
+        self._globs = tuple(map(_compiled, self._wild))
 
     @property
     def exact(self) -> frozenset[str] | None:
         """The texts (folded) that are matched, if there are no wildcards; None if there are."""
         return None if self._globs else self._exact
+
+    @property
+    def handles(self) -> Handles | None:
+        """What a name must have for any glob to match it; None if a glob asks for nothing that could be looked up."""
+        starts, ends = set(), set()
+        for pattern in self._wild:
+            if start := _SPECIAL.split(pattern, 1)[0]:
+                starts.add(start)
+            elif end := _SPECIAL.split(pattern)[-1]:
+                ends.add(end)
+            else:
+                return None
+        return Handles(self._exact, frozenset(starts), frozenset(ends))
 
     def matches(self, name: str) -> bool:
         """Whether any glob matches."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from watchdog.domain.arming import Arming
-from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Verdict
+from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Saving, Verdict
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.rule_changes import RuleChanges
 from watchdog.domain.run import LimitKind, RunState, Snapshot
@@ -20,11 +20,13 @@ from watchdog.errors import WatchdogError
 
 @dataclass(frozen=True, slots=True)
 class AccountInfo:
-    """An account as observers see it: names and what its platform can do; never a token."""
+    """An account as observers see it: names and what its platform can do; never a token. `match_keys` are the keys of
+    rules that only runs of its platform have; None: it does not say."""
 
     platform: str
     name: str
     modes: frozenset[Mode]
+    match_keys: tuple[str, ...] | None = None
 
 
 class Trigger(StrEnum):
@@ -182,9 +184,10 @@ class SavingBooked:
 @dataclass(frozen=True, slots=True)
 class SavingTakenBack:
     """A part of what this abort had saved (`saving.booked_usd` and `booked_credits`) counts no more: its run was
-    resurrected, and used it all the same."""
+    resurrected, and used it all the same. `before` is what its saving was until now."""
 
     abort: Abort
+    before: Saving
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -49,6 +49,13 @@ class Overrides:
     """Every override that may hold; each is asked with the time of the decision."""
 
     items: tuple[Override, ...] = ()
+    _by_run: Mapping[str | None, Sequence[Override]] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_run: dict[str | None, list[Override]] = {}
+        for each in self.items:
+            by_run.setdefault(each.run_id, []).append(each)
+        object.__setattr__(self, "_by_run", by_run)
 
     @staticmethod
     def of(items: Iterable[Override]) -> Overrides:
@@ -57,7 +64,7 @@ class Overrides:
 
     def obstacle(self, snapshot: Snapshot, now: datetime) -> tuple[Response, str] | None:
         """What keeps this run from being aborted now, with a note for people; the lasting one first."""
-        found = [each for each in self.items if each.is_active(now) and each.is_about(snapshot)]
+        found = [each for each in self._about(snapshot) if each.is_active(now)]
         for kind, response in _OBSTACLES:
             for override in found:
                 if override.kind is kind:
@@ -75,10 +82,12 @@ class Overrides:
 
     def resurrects(self, snapshot: Snapshot, now: datetime) -> bool:
         """Whether this run is flagged to be resumed later."""
-        return any(
-            each.kind is OverrideKind.RESURRECT and each.is_active(now) and each.is_about(snapshot)
-            for each in self.items
-        )
+        return any(each.kind is OverrideKind.RESURRECT and each.is_active(now) for each in self._about(snapshot))
+
+    def _about(self, snapshot: Snapshot) -> Iterator[Override]:
+        """Those that mean this run, found by its id: there may be thousands of holds, and of breaches at once."""
+        for run_id in (snapshot.run_id, None):
+            yield from (each for each in self._by_run.get(run_id, ()) if each.is_about(snapshot))
 
 
 _OBSTACLES = (

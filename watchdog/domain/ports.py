@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.sums import AbortGroup, AbortSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,28 @@ class Owned(Protocol):
         ...
 
 
+class Ended(NamedTuple):
+    """A run that is over, as a list shows it. `exact`: its figures are those that a detailed look would show; else some
+    are only lower bounds."""
+
+    snapshot: Snapshot
+    exact: bool
+
+
+@runtime_checkable
+class ListsEnds(Protocol):
+    """A `Platform` that can show the ends of many runs at few calls. Apart from it, since an adapter may lack this."""
+
+    async def ended(self, last: Mapping[str, Snapshot]) -> Mapping[str, Ended]:
+        """Those of these runs that a list shows to be over, by id; the others may be over all the same. `last` are the
+        last detailed looks at them. It gives up where it would take more calls than it spares."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AbortFilter:
-    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any."""
+    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any. `newest`: of these only so
+    many, the newest."""
 
     since: datetime | None = None
     until: datetime | None = None
@@ -121,6 +141,8 @@ class AbortFilter:
     rule: str | None = None
     outcome: str | None = None
     run_id: str | None = None
+    abort_id: str | None = None
+    newest: int | None = None
 
 
 class Ledger(Protocol):
@@ -137,6 +159,10 @@ class Ledger(Protocol):
 
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """The records wanted (None: all), oldest first."""
+        ...
+
+    async def sums(self) -> Mapping[AbortGroup, AbortSums]:
+        """What all aborts add up to that nothing is left to do about, however many they are."""
         ...
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
-from watchdog.domain.glob import Matcher
+from watchdog.domain.glob import Handles, Matcher, fold
 from watchdog.domain.run import LimitKind, Snapshot, Source
 
 #: Match keys that look at the run or its account; every other key is a facet of the source.
@@ -42,6 +43,10 @@ class Selector:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_matchers", {key: Matcher(globs) for key, globs in self.globs.items()})
 
+    def __hash__(self) -> int:
+        """By what it says: a table of thousands that all had one hash would be searched from end to end."""
+        return hash(frozenset(self.globs.items()))
+
     def __str__(self) -> str:
         """In the words of the rule files: `actor=compass/* | maps, platform=apify`."""
         return ", ".join(f"{key}={' | '.join(globs)}" for key, globs in sorted(self.globs.items())) or "every run"
@@ -61,6 +66,13 @@ class Selector:
         """The ids (folded) of all runs that it can mean; None if it says nothing of ids, or by wildcards."""
         return self._matchers["run_id"].exact if self.names_run else None
 
+    @property
+    def handles(self) -> tuple[str, Handles] | None:
+        """The key by which its runs are found best among many, and what the value of that key must have; None if only
+        asking for each run will do."""
+        found = [(key, handles) for key, globs in self._matchers.items() if (handles := globs.handles) is not None]
+        return min(found, key=_vagueness, default=None)
+
     def matches_account(self, platform: str, account: str) -> bool:
         """Whether runs of this account can match at all."""
         own = {"platform": platform, "account": account}
@@ -75,6 +87,13 @@ class Selector:
                 return Matched.NO
             unsure = unsure or answer is Matched.UNSURE
         return Matched.UNSURE if unsure else Matched.YES
+
+
+def _vagueness(handle: tuple[str, Handles]) -> tuple[int, bool]:
+    """How much is left to be asked of what is found by it: ids and names are of few runs, an account is of many."""
+    key, handles = handle
+    rank = {"run_id": 0, "account": 2, "origin": 3, "platform": 4}.get(key, 1)
+    return rank, bool(handles.starts or handles.ends)
 
 
 def _matches_key(key: str, globs: Matcher, snapshot: Snapshot) -> Matched:
@@ -120,6 +139,76 @@ class Protection:
     reason: str = ""
 
 
+class _Shelf:
+    """Numbers of selectors by what one key of theirs must have."""
+
+    __slots__ = ("_by_end", "_by_start", "_whole", "all")
+
+    def __init__(self) -> None:
+        self.all: list[int] = []
+        self._whole: dict[str, list[int]] = defaultdict(list)
+        # By length, so that one look-up for each length that there is finds them, however many they are.
+        self._by_start: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._by_end: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+
+    def file(self, number: int, handles: Handles) -> None:
+        self.all.append(number)
+        for text in handles.whole:
+            self._whole[text].append(number)
+        for start in handles.starts:
+            self._by_start[len(start)][start].append(number)
+        for end in handles.ends:
+            self._by_end[len(end)][end].append(number)
+
+    def find(self, text: str) -> Iterator[int]:
+        yield from self._whole.get(text, ())
+        for length, by_start in self._by_start.items():
+            yield from by_start.get(text[:length], ())
+        for length, by_end in self._by_end.items():
+            yield from by_end.get(text[-length:], ())
+
+
+class SelectorIndex:
+    """Finds those of many selectors that may mean a run, without asking each of them: by exact texts, and by how their
+    globs begin or end. Only selectors that ask for nothing of the kind (`*maps*`, or everything) are found for every
+    run."""
+
+    __slots__ = ("_shelves", "_unfiled")
+
+    def __init__(self, selectors: Iterable[Selector]) -> None:
+        self._unfiled: list[int] = []
+        self._shelves: dict[str, _Shelf] = defaultdict(_Shelf)
+        for number, selector in enumerate(selectors):
+            handles = selector.handles
+            if handles is None:
+                self._unfiled.append(number)
+            else:
+                self._shelves[handles[0]].file(number, handles[1])
+
+    def __bool__(self) -> bool:
+        return bool(self._unfiled or self._shelves)
+
+    def candidates(self, snapshot: Snapshot) -> list[int]:
+        """The numbers, ascending, of all selectors whose answer for this run may be anything but `NO`."""
+        found: set[int] = set()
+        for key, shelf in self._shelves.items():
+            values = _values(key, snapshot)
+            if values is None:
+                found.update(shelf.all)
+            else:
+                for value in values:
+                    found.update(shelf.find(fold(value)))
+        return sorted(found.union(self._unfiled)) if found else self._unfiled
+
+
+def _values(key: str, snapshot: Snapshot) -> tuple[str, ...] | None:
+    """What a selector with this key is compared with; None if more may be known later."""
+    if key in RUN_KEYS:
+        value = getattr(snapshot, key)
+        return None if value is None else (value,)
+    return None if key in snapshot.source.unresolved else snapshot.source.facets.get(key, ())
+
+
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """Everything the rule files say. `resurrect` marks runs to be resumed later, whatever rule they break."""
@@ -127,3 +216,17 @@ class RuleSet:
     rules: tuple[Rule, ...] = ()
     protect: tuple[Protection, ...] = ()
     resurrect: tuple[Selector, ...] = ()
+    _protect: SelectorIndex = field(init=False, compare=False, repr=False)
+    _resurrect: SelectorIndex = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_protect", SelectorIndex(each.selector for each in self.protect))
+        object.__setattr__(self, "_resurrect", SelectorIndex(self.resurrect))
+
+    def protections_of(self, run: Snapshot) -> list[Protection]:
+        """Those that may mean this run, in the order of the files; each is still to be asked."""
+        return [self.protect[number] for number in self._protect.candidates(run)]
+
+    def flags_of(self, run: Snapshot) -> list[Selector]:
+        """The entries of `resurrect` that may mean this run; each is still to be asked."""
+        return [self.resurrect[number] for number in self._resurrect.candidates(run)]

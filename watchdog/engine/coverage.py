@@ -6,14 +6,13 @@ an entry that has matched nothing for a day is worth a look.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
-from watchdog.domain.glob import fold
-from watchdog.domain.rule import Matched, RuleSet, Selector
+from watchdog.domain.rule import Matched, RuleSet, Selector, SelectorIndex
 from watchdog.domain.run import Snapshot
 
 #: More sources than this remembered, and the memory of them is dropped and built anew.
@@ -52,6 +51,17 @@ def entries_of(rules: RuleSet) -> tuple[Entry, ...]:
     )
 
 
+class _Some(NamedTuple):
+    """Some of the entries, by their numbers, so that those which may mean a run are found quickly."""
+
+    numbers: Sequence[int]
+    selectors: SelectorIndex
+
+    def candidates(self, snapshot: Snapshot) -> list[int]:
+        """The numbers of those that may."""
+        return [self.numbers[place] for place in self.selectors.candidates(snapshot)]
+
+
 class Coverage:
     """Remembers when each entry was last seen to match a run. One that is not sure to match (names not looked up yet)
     counts as matching: nobody is to be told that it matches nothing."""
@@ -61,27 +71,23 @@ class Coverage:
         self.entries = entries_of(rules)
         self._last: list[datetime] = [now] * len(self.entries)
         self._found: set[int] = set()
-        self._by_source: list[int] = []
-        self._by_id: dict[str, list[int]] = defaultdict(list)
-        self._by_id_glob: list[int] = []
+        self._by_source = self._some(names_run=False)
+        self._by_run = self._some(names_run=True)
         self._memo: dict[tuple[str, str, str | None], tuple[int, ...]] = {}
-        for number, entry in enumerate(self.entries):
-            self._file(number, entry.selector)
 
-    def _file(self, number: int, selector: Selector) -> None:
-        ids = selector.exact_run_ids
-        if not selector.names_run:
-            self._by_source.append(number)
-        elif ids is None:
-            self._by_id_glob.append(number)
-        else:
-            for run_id in ids:
-                self._by_id[run_id].append(number)
+    def _some(self, *, names_run: bool) -> _Some:
+        numbers = [n for n, entry in enumerate(self.entries) if entry.selector.names_run is names_run]
+        return _Some(numbers, SelectorIndex(self.entries[number].selector for number in numbers))
 
     @property
     def last(self) -> Mapping[Entry, datetime]:
         """When each entry last matched a run; from when it has been in force, if it has matched none since."""
         return dict(zip(self.entries, self._last, strict=True))
+
+    @property
+    def times(self) -> Sequence[datetime]:
+        """The same, in the order of `entries`."""
+        return tuple(self._last)
 
     @property
     def unmatched(self) -> list[Entry]:
@@ -97,8 +103,8 @@ class Coverage:
             if key not in groups:
                 groups.add(key)
                 found.update(self._of_source(key, snapshot))
-            if self._by_id or self._by_id_glob:
-                numbers = (*self._by_id.get(fold(snapshot.run_id), ()), *self._by_id_glob)
+            if self._by_run.numbers:
+                numbers = self._by_run.candidates(snapshot)
                 found.update(self._matching((number for number in numbers if number not in found), snapshot))
         self._found |= found
         for number in found:
@@ -120,7 +126,7 @@ class Coverage:
         if known is None:
             if len(self._memo) >= _SOURCES_MAX:
                 self._memo.clear()
-            known = self._memo[key] = tuple(self._matching(self._by_source, snapshot))
+            known = self._memo[key] = tuple(self._matching(self._by_source.candidates(snapshot), snapshot))
         return known
 
     def _matching(self, numbers: Iterable[int], snapshot: Snapshot) -> Sequence[int]:

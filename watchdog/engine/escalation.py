@@ -90,7 +90,8 @@ class Pursuit:
     have arrived, `settling_looks` those that showed figures not final yet; `gone` counts "no such run" answers in a
     row, the first of them at `gone_since`; `must_look`: the next step is a look; `yielded_at`: since when somebody
     else's abort of the run is given its time; `asked_before`: when the request before the last one was sent;
-    `unknown_since`: since when looks do not tell whether the run is still to be stopped.
+    `unknown_since`: since when looks do not tell whether the run is still to be stopped; `answer`: the run as the last
+    accepted request was answered.
     """
 
     abort: Abort
@@ -104,6 +105,7 @@ class Pursuit:
     gone_since: datetime | None = None
     unknown_since: datetime | None = None
     settling_looks: int = 0
+    answer: Snapshot | None = None
 
 
 def open_abort(
@@ -233,7 +235,7 @@ def answered(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) -> Pur
     abort = replace(
         pursuit.abort, effective_requests=pursuit.abort.effective_requests + 1, refusals=0, requested_at=now
     )
-    after = _asked(abort, now, pace, f"answered with status {seen.status}")
+    after = replace(_asked(abort, now, pace, f"answered with status {seen.status}"), answer=seen)
     return after if seen.state.is_active else replace(after, due=now)
 
 
@@ -362,6 +364,23 @@ def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
     abort = pursuit.abort
     untouched = seen.state.is_active and seen.state is not RunState.ABORTING
     return untouched and abort.state.is_open and abort.rule != MANUAL and not _was_resurrected(abort, seen)
+
+
+def may_wait_for_list(pursuit: Pursuit, now: datetime, pace: Pace) -> bool:
+    """Whether a list of ended runs is enough of a look: the platform has accepted the request, and it is not yet time
+    to ask again, which only a look at the run itself may lead to; or the stop is proven, and its figures settle."""
+    abort = pursuit.abort
+    if not abort.state.is_open:
+        return pursuit.settling_looks == 0 and pursuit.looks == 0 and not awaits_figures(pursuit, now)
+    if pursuit.answer is None or pursuit.unknown_since is not None or abort.requested_at is None:
+        return False
+    return now < _patience_ends(abort, abort.requested_at, pace)
+
+
+def not_listed(pursuit: Pursuit, now: datetime, pace: Pace) -> Pursuit:
+    """The list of ended runs does not show the run (yet)."""
+    pursuit = replace(pursuit, looks=pursuit.looks + 1)
+    return _look_by(pursuit, now, _patience_ends(pursuit.abort, pursuit.abort.requested_at or now, pace), pace)
 
 
 def awaits_figures(pursuit: Pursuit, now: datetime) -> bool:

@@ -13,12 +13,15 @@ from datetime import datetime
 
 from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.override import Overrides
-from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector
+from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector, SelectorIndex
 from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage
 
 #: Share of a limit from which a run is said to come close to it.
 WARNING_RATIO = 0.8
 NO_OVERRIDES = Overrides()
+#: More sources than this remembered, or this many runs beside twice those that there are: all is worked out anew.
+SOURCES_MAX = 100_000
+SPARE_RUNS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,14 @@ class AppliedLimit:
 @dataclass(frozen=True, slots=True)
 class LimitsOfSource:
     """Every limit on the runs of one source, and the lowest sure one of each kind for a quick look. `careful`: some are
-    never to be exceeded, so that they take effect earlier."""
+    never to be exceeded, so that they take effect earlier. `unsure` are those of which it is not known whether they
+    apply, and `unsure_kinds` their kinds."""
 
     limits: tuple[AppliedLimit, ...]
     lowest: tuple[tuple[LimitKind, float], ...]
-    unsure: bool
+    unsure: tuple[AppliedLimit, ...]
     careful: bool = False
+    unsure_kinds: frozenset[LimitKind] = frozenset()
 
     @staticmethod
     def of(limits: Iterable[AppliedLimit]) -> LimitsOfSource:
@@ -48,39 +53,95 @@ class LimitsOfSource:
         for limit in kept:
             if limit.sure:
                 lowest[limit.kind] = min(limit.limit, lowest.get(limit.kind, limit.limit))
-        unsure = any(not limit.sure for limit in kept)
-        return LimitsOfSource(kept, tuple(lowest.items()), unsure, any(limit.rule.never_exceed for limit in kept))
+        unsure = tuple(limit for limit in kept if not limit.sure)
+        careful = any(limit.rule.never_exceed for limit in kept)
+        return LimitsOfSource(kept, tuple(lowest.items()), unsure, careful, frozenset(each.kind for each in unsure))
 
 
 #: How much a run may still use, in the unit of the limit, before it can be stopped; 0 for limits that may be exceeded.
 Margin = Callable[[AppliedLimit], float]
 
 
+_Group = tuple[str, str, str | None]
+
+
+class _Rules:
+    """Some of the rules, so that those which apply to a run are found quickly, however many there are."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._index = SelectorIndex(rule.selector for rule in self._rules)
+        # Made once, and shared by all whom they apply to: thousands of rules times thousands of sources are too many.
+        self._limits = {sure: [_limits_of(rule, sure=sure) for rule in self._rules] for sure in (True, False)}
+
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
+    def candidates(self, snapshot: Snapshot) -> list[int]:
+        """The numbers of those that may apply."""
+        return self._index.candidates(snapshot)
+
+    def applied(self, snapshot: Snapshot, numbers: Iterable[int]) -> tuple[AppliedLimit, ...]:
+        """The limits of those of them that apply, or may."""
+        limits: list[AppliedLimit] = []
+        for number in numbers:
+            matched = self._rules[number].selector.matches(snapshot)
+            if matched is not Matched.NO:
+                limits += self._limits[matched is Matched.YES][number]
+        return tuple(limits)
+
+
+def _limits_of(rule: Rule, *, sure: bool) -> tuple[AppliedLimit, ...]:
+    return tuple(AppliedLimit(rule, kind, limit, sure) for kind, limit in rule.limits.items())
+
+
 class Evaluator:
     """A rule set made ready for many runs.
 
     Which limits apply depends only on the account, the source and the origin, so that is worked out once for each
-    such group; rules that name single runs are looked at run by run.
+    such group, and kept once for all groups that have the same; rules that name single runs are found by the run's id.
     """
 
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
-        self._by_source = [rule for rule in rules.rules if not rule.selector.names_run]
-        self._by_run = [rule for rule in rules.rules if rule.selector.names_run]
-        self._memo: dict[tuple[str, str, str | None], LimitsOfSource] = {}
+        self._by_source = _Rules(rule for rule in rules.rules if not rule.selector.names_run)
+        self._by_run = _Rules(rule for rule in rules.rules if rule.selector.names_run)
+        self._memo: dict[_Group, LimitsOfSource] = {}
+        self._shared: dict[tuple[int, ...], LimitsOfSource] = {}
+        #: Of the runs of each account that have limits of their own, or may; with the group that this was found for.
+        self._of_runs: dict[str, dict[str, tuple[_Group, LimitsOfSource]]] = {}
         #: Whether some rule is about the runs of certain sources only.
         self.goes_by_source = any(rule.selector.names_source for rule in rules.rules)
 
     def limits(self, snapshot: Snapshot) -> LimitsOfSource:
         """The limits on this run."""
-        key = (snapshot.account, snapshot.source.key, snapshot.origin)
-        known = self._memo.get(key)
+        group = (snapshot.account, snapshot.source.key, snapshot.origin)
+        known = self._memo.get(group)
         if known is None:
-            known = self._memo[key] = LimitsOfSource.of(_applied(self._by_source, snapshot))
-        if not self._by_run:
-            return known
-        own = tuple(_applied(self._by_run, snapshot))
-        return LimitsOfSource.of((*known.limits, *own)) if own else known
+            applied = self._by_source.applied(snapshot, self._by_source.candidates(snapshot))
+            known = self._memo[group] = self._share(applied)
+        return self._of_run(known, group, snapshot) if self._by_run else known
+
+    def _of_run(self, of_source: LimitsOfSource, group: _Group, snapshot: Snapshot) -> LimitsOfSource:
+        of_runs = self._of_runs.setdefault(snapshot.account, {})
+        known = of_runs.get(snapshot.run_id)
+        if known is not None and known[0] == group:
+            return known[1]
+        numbers = self._by_run.candidates(snapshot)
+        if not numbers:
+            return of_source
+        own = self._by_run.applied(snapshot, numbers)
+        limits = self._share((*of_source.limits, *own)) if own else of_source
+        of_runs[snapshot.run_id] = (group, limits)
+        return limits
+
+    def _share(self, applied: tuple[AppliedLimit, ...]) -> LimitsOfSource:
+        """Equal limits are the same object: what is summed up over the runs of each is then summed up once."""
+        key = tuple(map(id, applied))  # the limits themselves live as long as this does
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = LimitsOfSource.of(applied)
+        return found
 
     def verdicts(self, snapshot: Snapshot, margin: Margin | None = None) -> list[Verdict]:
         """How the run stands to every limit on it; `margin` tells how much earlier those take effect that are never to
@@ -90,20 +151,14 @@ class Evaluator:
             return [judge(limit, snapshot.usage, most=snapshot.most) for limit in limits.limits]
         return [judge(limit, snapshot.usage, margin(limit), snapshot.most) for limit in limits.limits]
 
-    def forget_sources(self) -> None:
-        """Drop what was worked out per source, to bound memory over months of changing sources."""
-        self._memo.clear()
-
-    def __len__(self) -> int:
-        return len(self._memo)
-
-
-def _applied(rules: Iterable[Rule], snapshot: Snapshot) -> Iterable[AppliedLimit]:
-    for rule in rules:
-        matched = rule.selector.matches(snapshot)
-        if matched is not Matched.NO:
-            for kind, limit in rule.limits.items():
-                yield AppliedLimit(rule, kind, limit, sure=matched is Matched.YES)
+    def tidy(self, account: str, runs: int) -> None:
+        """Drop what was worked out for sources and runs long gone, to bound memory over months: this account has so
+        many runs now."""
+        of_runs = self._of_runs.get(account, {})
+        if len(self._memo) > SOURCES_MAX or len(of_runs) > SPARE_RUNS + 2 * runs:
+            self._memo.clear()
+            self._shared.clear()
+            self._of_runs.clear()
 
 
 def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0, most: Usage = NOTHING_KNOWN) -> Verdict:
@@ -163,7 +218,7 @@ def decide(
             snapshot,
             # A dry run says what would be done.
             [breach.verdict.rule for breach in breaches if breach.response in (Response.ABORT, Response.DRY_RUN)],
-            rules.resurrect,
+            rules.flags_of(snapshot),
             modes,
             flagged_by_hand=overrides.resurrects(snapshot, at),
         ),
@@ -177,7 +232,7 @@ def _severity(verdict: Verdict) -> float:
 def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: bool) -> tuple[Response, str] | None:
     """What stands between a breach and an abort, if anything."""
     unsure = False
-    for protection in rules.protect:
+    for protection in rules.protections_of(snapshot):
         matched = protection.selector.matches(snapshot)
         if matched is Matched.YES:
             return Response.PROTECTED, protection.reason or "protected"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -12,11 +12,14 @@ from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
+from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 
 V = TypeVar("V")
 
 #: Finished runs, and burn rates, remembered for each source.
 HISTORY_MAX = 100
+#: Complete aborts remembered: some 30 MB of them.
+ABORTS_MAX = 5_000
 
 
 class _History(Generic[V]):
@@ -61,6 +64,8 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._aborts: dict[str, Abort] = {}
+        self._complete: dict[str, None] = {}
+        self._dropped: dict[AbortGroup, AbortSums] = {}
         self._runs: dict[RunKey, Snapshot] = {}
         self._finished = _History[Snapshot](_ended_at)
         self._burns = _History[BurnRecord](lambda record: record.ended_at)
@@ -68,8 +73,18 @@ class MemoryLedger:
         self._orders: dict[str, Order] = {}
 
     async def save(self, abort: Abort) -> None:
-        """Keep this version of the record."""
+        """Keep this version of the record; of those that are complete only the latest `ABORTS_MAX`, and what the others
+        add up to."""
         self._aborts[abort.id] = abort
+        if abort.is_complete:
+            self._complete[abort.id] = None
+            if len(self._complete) > ABORTS_MAX:
+                self._drop(next(iter(self._complete)))
+
+    def _drop(self, abort_id: str) -> None:
+        del self._complete[abort_id]
+        for group, summed in sum_up([self._aborts.pop(abort_id)]).items():
+            self._dropped[group] = self._dropped.get(group, AbortSums()).plus(summed)
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
@@ -78,7 +93,20 @@ class MemoryLedger:
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """Records that fit, oldest first."""
         fitting = [abort for abort in self._aborts.values() if wanted is None or fits(abort, wanted)]
-        return sorted(fitting, key=age)
+        newest = None if wanted is None else wanted.newest
+        return sorted(fitting, key=age)[0 if newest is None else -newest :]
+
+    async def newest_first(self, wanted: AbortFilter) -> AsyncIterator[list[Abort]]:
+        """Records that fit, newest first."""
+        if found := await self.aborts(wanted):
+            yield found[::-1]
+
+    async def sums(self) -> dict[AbortGroup, AbortSums]:
+        """What all complete aborts add up to."""
+        summed = sum_up(self._aborts.values())
+        for group, dropped in self._dropped.items():
+            summed[group] = summed.get(group, AbortSums()).plus(dropped)
+        return summed
 
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Keep the last known usage of these runs."""
@@ -154,6 +182,10 @@ class MemoryLedger:
         order = self._orders.get(order_id)
         return order.answer if order else None
 
+    async def check(self, *, repair: bool = False) -> list[str]:
+        """There is nothing that could differ."""
+        return []
+
     async def prune(self, before: datetime) -> int:
         """Forget runs, finished runs, burn rates, overrides and orders older than this."""
         runs = {key for key, run in self._runs.items() if run.seen_at < before}
@@ -211,5 +243,6 @@ def fits(abort: Abort, wanted: AbortFilter) -> bool:
         and wanted.account in (None, abort.account)
         and wanted.rule in (None, abort.rule)
         and wanted.outcome in (None, abort.state.value)
+        and wanted.abort_id in (None, abort.id)
         and wanted.run_id in (None, abort.run_id)
     )

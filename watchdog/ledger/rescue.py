@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from watchdog.domain.decision import Abort
-from watchdog.domain.ports import Ledger
+from watchdog.domain.ports import AbortFilter, Ledger
 from watchdog.errors import LedgerError
 
 #: Room for some hundred records; but no more than this share of what is free, and none if that is less than the least.
@@ -190,7 +190,6 @@ async def take_in_rescues(
     said: list[str] = []
     _free_written_reserve(path)
     files = [*_rescued(path.parent, path.name), *_files_elsewhere(path, environ)]
-    known = {abort.id: abort for abort in await store.aborts()} if files else {}
     for file, is_ours in files:
         try:
             content = _read(file, must_be_ours=not is_ours)
@@ -206,9 +205,9 @@ async def take_in_rescues(
         ]
         written = True
         for abort in aborts:
-            if abort.id in known and _version(known[abort.id]) >= _version(abort):
+            known = await store.aborts(AbortFilter(abort_id=abort.id))
+            if any(_version(each) >= _version(abort) for each in known):
                 continue
-            known[abort.id] = abort
             try:
                 await store.save(abort)
             except LedgerError as error:

@@ -18,6 +18,7 @@ from watchdog.domain.notice import LedgerState, Trouble
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Clock, Ledger, Observer
 from watchdog.domain.run import RunKey, Snapshot, Usage
+from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.errors import LedgerError
 from watchdog.ledger.clean import clean_abort, clean_labels
 from watchdog.ledger.memory import age, fits
@@ -273,8 +274,12 @@ class ResilientLedger:
                 raise
             written = list(self._recent.values())
         self._aborts_read = True
-        newest = self._newest(written, waiting)
-        return [abort for abort in newest if wanted is None or fits(abort, wanted)]
+        fitting = [abort for abort in self._newest(written, waiting) if wanted is None or fits(abort, wanted)]
+        return fitting if wanted is None or wanted.newest is None else fitting[-wanted.newest :]
+
+    async def sums(self) -> Mapping[AbortGroup, AbortSums]:
+        """What all complete aborts add up to that are written; LedgerError if they cannot be read."""
+        return await self._read(self._inner.sums)
 
     def _newest(self, written: Sequence[Abort], waiting: dict[str, Abort]) -> list[Abort]:
         """What waited before the read may have been written during it, after the place where the read looked."""

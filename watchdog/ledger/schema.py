@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 #: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 HEAD = REVISIONS[-1]
 #: Where Alembic notes the revision of a store.
 VERSION_TABLE = "alembic_version"
@@ -52,6 +52,31 @@ aborts = Table(
     Column("record", Text, nullable=False),
     Index("ix_aborts_opened_at", "opened_at"),
     Index("ix_aborts_complete", "complete"),
+    Index("ix_aborts_run_id", "run_id"),
+)
+
+#: What complete aborts add up to, by what metrics tell them apart by. Amounts are exact decimals, as texts;
+#: `..._counts` are JSON: how many figures fell below each bound of a histogram.
+abort_sums = Table(
+    "abort_sums",
+    metadata,
+    Column("platform", String(64), primary_key=True),
+    Column("account", String(64), primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("limit_kind", String(32), primary_key=True),
+    Column("asked_mode", String(16), primary_key=True),
+    Column("mode", String(16), primary_key=True),
+    Column("state", String(32), primary_key=True),
+    Column("basis", String(16), primary_key=True),
+    Column("aborts", Integer, nullable=False),
+    Column("saved_credits", Text, nullable=False),
+    Column("saved_usd", Text, nullable=False),
+    Column("taken_back_credits", Text, nullable=False),
+    Column("taken_back_usd", Text, nullable=False),
+    Column("seconds_counts", Text, nullable=False),
+    Column("seconds_total", Text, nullable=False),
+    Column("overshoot_counts", Text, nullable=False),
+    Column("overshoot_total", Text, nullable=False),
 )
 
 runs = Table(

@@ -11,7 +11,7 @@ import contextlib
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -27,8 +27,9 @@ from watchdog.domain.history import BurnRecord, plausible
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
+from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.errors import LedgerError, of_system
-from watchdog.ledger import schema
+from watchdog.ledger import schema, sums
 from watchdog.ledger.lease import Lease
 from watchdog.ledger.memory import HISTORY_MAX, opened_at
 from watchdog.ledger.schema import WRITES
@@ -39,6 +40,8 @@ T = TypeVar("T")
 #: Sources asked for in one query: few enough bound variables for any database, and few enough rows that a record of an
 #: abort does not wait long for the thread.
 _SOURCES_MAX = 20
+#: Records of aborts read at a time where there may be very many.
+_PORTION = 500
 #: Rows of runs written in one transaction, for the same reason.
 _RUNS_MAX = 1_000
 #: What a database, its driver, or the executor raise; the others are values that cannot be bound or written as JSON.
@@ -94,8 +97,33 @@ class SqlLedger:
     # Aborts
 
     async def save(self, abort: Abort) -> None:
-        """Write this version of the record; it is on disk when this returns."""
-        await self._write(lambda connection: _upsert(connection, schema.aborts, [abort_row(abort)]))
+        """Write this version of the record, and what it changes in the sums; both are on disk when this returns."""
+        await self._write(partial(self._save, abort=abort))
+
+    def _save(self, connection: sa.Connection, abort: Abort) -> None:
+        row, table = abort_row(abort), schema.aborts
+        known = sa.select(table.c.record).where(table.c.id == row["id"], table.c.complete)
+        before = connection.execute(known).scalar_one_or_none()
+        _upsert(connection, table, [row])
+        if before is not None or row["complete"]:
+            # From what is stored, not from what was to be: whoever adds the records up must find the same.
+            sums.keep(connection, None if before is None else self._record(before), self._record(row["record"]))
+
+    async def sums(self) -> dict[AbortGroup, AbortSums]:
+        """What all complete aborts add up to."""
+        try:
+            return await self._read(sums.read)
+        except LedgerError as error:
+            if isinstance(error.__cause__, ValueError):
+                raise LedgerError(f"{error}; `budget-watchdog ledger check --repair` computes them anew") from error
+            raise
+
+    async def check(self, *, repair: bool = False) -> list[str]:
+        """A sentence for everything in the file that is not as it should be: damage, records that cannot be read, and
+        sums that are not those of the records, which `repair` puts right."""
+        if not repair:
+            return await self._read(_faults)
+        return await self._write(partial(_faults, repair=True))
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do, oldest first."""
@@ -106,8 +134,26 @@ class SqlLedger:
     async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
         """Records that fit, oldest first."""
         table = schema.aborts
-        query = sa.select(table.c.record).order_by(table.c.opened_at, table.c.id)
-        return await self._records(query.where(*_conditions(wanted or AbortFilter())))
+        wanted = wanted or AbortFilter()
+        query = sa.select(table.c.record).where(*_conditions(wanted))
+        if wanted.newest is None:
+            return await self._records(query.order_by(table.c.opened_at, table.c.id))
+        latest_first = query.order_by(table.c.opened_at.desc(), table.c.id.desc())
+        return (await self._records(latest_first.limit(wanted.newest)))[::-1]
+
+    async def newest_first(self, wanted: AbortFilter) -> AsyncIterator[list[Abort]]:
+        """Records that fit, newest first, a portion at a time, so that they need not all be in memory."""
+        table, last, left = schema.aborts, None, wanted.newest
+        query = sa.select(table.c.record).order_by(table.c.opened_at.desc(), table.c.id.desc())
+        query = query.where(*_conditions(wanted))
+        while left is None or left > 0:
+            portion = query if last is None else query.where(sa.tuple_(table.c.opened_at, table.c.id) < last)
+            found = await self._records(portion.limit(min(_PORTION, left or _PORTION)))
+            if not found:
+                return
+            yield found
+            last = (as_text(opened_at(found[-1])), found[-1].id)
+            left = None if left is None else left - len(found)
 
     async def _records(self, query: sa.Select[str]) -> list[Abort]:
         """Decoded in the thread too: all the records of years take their time."""
@@ -460,6 +506,27 @@ def _storable(value: Any) -> Any:
     return value
 
 
+def _faults(connection: sa.Connection, *, repair: bool = False) -> list[str]:
+    found: list[str] = []
+    if connection.dialect.name == "sqlite":
+        words = connection.exec_driver_sql("PRAGMA integrity_check(10)").scalars().all()
+        found += [f"the file is damaged: {' '.join(str(each).split())}" for each in words if each != "ok"]
+
+    def illegible(abort_id: str, error: Exception) -> None:
+        found.append(f"the record of abort {abort_id} cannot be read: {error}")
+
+    right = sums.recomputed(connection, illegible)
+    try:
+        kept = sums.read(connection)
+        found += sums.differences(kept, right)
+    except ValueError as error:
+        kept = {}
+        found.append(f"what cannot be read: {error}")
+    if repair and kept != right:
+        sums.replace_all(connection, right)
+    return found
+
+
 def _conditions(wanted: AbortFilter) -> list[sa.ColumnElement[bool]]:
     table = schema.aborts.c
     conditions: list[sa.ColumnElement[bool]] = []
@@ -472,6 +539,7 @@ def _conditions(wanted: AbortFilter) -> list[sa.ColumnElement[bool]]:
         (table.rule, wanted.rule),
         (table.state, wanted.outcome),
         (table.run_id, wanted.run_id),
+        (table.id, wanted.abort_id),
     )
     for column, value in asked:
         if value is not None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.ports import PlatformTraits, Seen, Sweep
+from watchdog.domain.ports import Ended, PlatformTraits, Seen, Sweep
 from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Usage, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
+from watchdog.platforms.apify_ends import as_ended
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
 from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, read_items, text
@@ -49,6 +50,10 @@ TRAITS = PlatformTraits(
 )
 
 PAGE_MAX = 1000
+#: A page of ended runs must spare so many looks.
+_LOOKS_A_PAGE = 10
+#: Whether bounds of time are of the list is not documented.
+_MARGIN = timedelta(seconds=1)
 #: So many pages are asked for ahead of the one that is being read.
 _AHEAD_MAX = 3
 #: How often we run after items that slip between two pages.
@@ -299,14 +304,43 @@ class Apify:
             count = moved
         return found
 
-    async def _list(self, offset: int, limit: int = PAGE_MAX) -> _PageRead:
+    async def ended(self, last: Mapping[str, Snapshot]) -> Mapping[str, Ended]:
+        """Those of these runs that the list of aborted runs shows, among all that were created when they were. It gives
+        up if that list has more pages than a tenth of the runs asked for."""
+        starts = [run.started_at for run in last.values() if run.started_at is not None]
+        found: dict[str, Ended] = {}
+        if not starts:
+            return found
+        window = {"startedAfter": _iso(min(starts) - _MARGIN), "startedBefore": _iso(max(starts) + _MARGIN)}
+        offset = 0
+        for _ in range(1 + len(last) // _LOOKS_A_PAGE):
+            page = await self._list(offset, status="ABORTED", priority=Priority.URGENT, more=window)
+            for run in page.runs:
+                state = _state(run.status)
+                if (known := last.get(run.id)) is not None and not state.is_active:
+                    usd = run.usage_total_usd if run.usage_total_usd is not None and run.usage_total_usd >= 0 else None
+                    found[run.id] = as_ended(known, state, run.status, run.finished_at, usd, page.received_at)
+            offset += page.items
+            if not page.items or len(found) == len(last) or page.total is None or offset >= page.total:
+                break
+        return found
+
+    async def _list(
+        self,
+        offset: int,
+        limit: int = PAGE_MAX,
+        *,
+        status: str = _ACTIVE_STATUSES,
+        priority: Priority = Priority.SWEEP,
+        more: Mapping[str, str] | None = None,
+    ) -> _PageRead:
         call = Call(
             "GET",
             "/v2/actor-runs",
             endpoint="list",
             family="list",
-            priority=Priority.SWEEP,
-            params={"status": _ACTIVE_STATUSES, "limit": limit, "offset": offset, "desc": "true"},
+            priority=priority,
+            params={"status": status, "limit": limit, "offset": offset, "desc": "true", **(more or {})},
         )
         return await self._session.read(call, lambda answer: self._read_page(call, answer))
 
@@ -526,6 +560,11 @@ def _metered(
         elif duration_s is None and credits_used is not None:
             duration_s = credits_used / rate
     return credits_used, duration_s
+
+
+def _iso(at: datetime) -> str:
+    """As Apify writes times."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Owner(msgspec.Struct):

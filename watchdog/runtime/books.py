@@ -47,15 +47,15 @@ class Books:
         latest, kept = settle(latest, final.usage, [each.saving or Saving() for each in earlier])
         for abort, saving in zip(earlier, kept, strict=True):
             if saving != abort.saving:
-                await self._take_back(replace(abort, saving=saving))
+                await self._take_back(replace(abort, saving=saving), abort.saving or Saving())
         return latest
 
-    async def _take_back(self, abort: Abort) -> None:
+    async def _take_back(self, abort: Abort, before: Saving) -> None:
         try:
             await self._ledger.save(abort)
         except LedgerError as error:
             self._trouble(abort, error)
-        self._observer.notice(SavingTakenBack(abort))
+        self._observer.notice(SavingTakenBack(abort, before))
 
     async def _aborts_of(self, run: Snapshot) -> list[Abort]:
         """The booked aborts of this run, oldest first."""

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
-from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.ports import Clock, Ledger, ListsEnds, Observer, Platform
 from watchdog.domain.run import LimitKind, RunKey, Snapshot, Usage, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
@@ -22,6 +22,7 @@ from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
 from watchdog.runtime.clock import SteadyTime
+from watchdog.runtime.ends import Ends
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
 SETTLE_TRIES = 5
@@ -85,6 +86,9 @@ class Enforcer:
         self._prove: dict[str, Prove] = {}
         self._first_of: dict[str, str] = {}
         self.books = Books(ledger, observer, self._first_of)
+        self._ends = {
+            name: Ends(name, each, observer, clock) for name, each in platforms.items() if isinstance(each, ListsEnds)
+        }
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
@@ -219,6 +223,8 @@ class Enforcer:
         """Give open aborts this many real seconds to finish; what is not proven then stays open in the ledger."""
         if under_way := self._under_way:
             await asyncio.wait(under_way, timeout=seconds)
+        for ends in self._ends.values():
+            ends.cancel()
         for task in (under_way := self._under_way):
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -251,6 +257,8 @@ class Enforcer:
         finally:
             last = self._stored.pop(abort.id)
             self._times.pop(abort.id, None)
+            if (ends := self._ends.get(abort.account)) is not None:
+                ends.forget(abort.id)
             if pursuit.abort.state.is_open:
                 # Broken off: its record stays the current one, unless that is closed and only could not be told of.
                 self._tasks.pop(abort.key, None)
@@ -293,6 +301,8 @@ class Enforcer:
         try:
             seen = await platform.abort(abort.run_id, abort.mode)
             self._request_s[abort.account].took(self._clock.monotonic() - began_s)
+            if (ends := self._ends.get(abort.account)) is not None:
+                ends.expect(abort.id)
         except RateLimited as error:
             wait = error.retry_after if error.retry_after is not None else _RATE_LIMIT_PAUSE_S
             return escalation.postponed(pursuit, self._now(pursuit), wait, pace)
@@ -311,6 +321,8 @@ class Enforcer:
     async def _look(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """See the run again: has it stopped, and once it has, are its figures settled?"""
         settling = not pursuit.abort.state.is_open
+        if (listed := await self._listed(pursuit, pace)) is not None:
+            return listed
         try:
             seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
         except PlatformError as error:
@@ -334,6 +346,25 @@ class Enforcer:
             text = f"nothing is asked for now, as a new look leaves open: {what}; looking again at growing distance"
             self._observer.notice(AbortTrouble(after.abort, text))
         return after
+
+    async def _listed(self, pursuit: Pursuit, pace: Pace) -> Pursuit | None:
+        """Where many runs are being stopped, let a list of ended runs show this one; None: it takes a look of its
+        own."""
+        abort, ends = pursuit.abort, self._ends.get(pursuit.abort.account)
+        last = abort.final or pursuit.answer
+        if ends is None or last is None:
+            return None
+        if not ends.help or not escalation.may_wait_for_list(pursuit, self._now(pursuit), pace):
+            return None
+        found = await ends.of(last)
+        now = self._now(pursuit)
+        if found is None:
+            may_wait = abort.state.is_open and escalation.may_wait_for_list(pursuit, now, pace)
+            return escalation.not_listed(pursuit, now, pace) if may_wait else None
+        seen = self._proven(found.snapshot)
+        if not abort.state.is_open and (not found.exact or _lacks(seen.usage, abort.before.usage)):
+            return None
+        return escalation.looked(pursuit, seen, now, pace)
 
     def _proven(self, seen: Snapshot) -> Snapshot:
         return self._prove.get(seen.account, _as_seen)(seen)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
 from collections.abc import Awaitable, Callable
 
-from watchdog.runtime.watched import Watched
+from watchdog.runtime.watched import Watched, spending
 
 #: How many looks may be under way at once: those before an abort, and at most so many others. Ten thousand tasks at
 #: once cost 40 MB and get nothing done sooner.
 SUSPECTS_MAX = 64
 LOOKS_MAX = 32
+#: Of so many suspects one is that which has waited longest; the others are those that burn most.
+OLDEST_EVERY = 8
 
 
 def looks_at_once(requests_per_minute: float) -> int:
@@ -29,14 +30,16 @@ def suspects_at_once(requests_per_minute: float) -> int:
 
 
 class Looks:
-    """Starts `look(watched)` for each run that is added: at once for suspects, `suspects` at a time; for the others by
-    `Watched.turn_at`, `at_once` at a time."""
+    """Starts `look(watched)` for each run that is added: at once for suspects, `suspects` at a time, those that burn
+    most first; for the others by `Watched.turn_at`, `at_once` at a time."""
 
     def __init__(self, look: Callable[[Watched], Awaitable[None]], at_once: int, suspects: int = SUSPECTS_MAX) -> None:
         self._look = look
         self._at_once = at_once
         self._suspects_at_once = suspects
-        self._suspects: deque[Watched] = deque()
+        self._suspects: dict[str, Watched] = {}
+        self._costliest: list[tuple[float, int, Watched]] = []
+        self._served = 0
         self._heap: list[tuple[float, int, Watched]] = []
         self._tickets = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +78,8 @@ class Looks:
             watched.look = None
         self.drop(watched)
         watched.looking = True
-        self._suspects.append(watched)
+        self._suspects[watched.swept.run_id] = watched
+        heapq.heappush(self._costliest, (-spending(watched), next(self._tickets), watched))
         self._serve()
 
     async def drain(self) -> None:
@@ -86,19 +90,30 @@ class Looks:
     def cancel(self) -> None:
         """No more looks."""
         self._suspects.clear()
+        self._costliest.clear()
         self._heap.clear()
         for task in self._tasks:
             task.cancel()
 
     def _serve(self) -> None:
         while self._suspects and len(self._urgent) < self._suspects_at_once:
-            self._urgent.add(self._start(self._suspects.popleft()))
+            self._urgent.add(self._start(self._next_suspect()))
         while self._heap and len(self._tasks) - len(self._urgent) < self._at_once:
             _, ticket, watched = heapq.heappop(self._heap)
             if watched.ticket == ticket:
                 self.drop(watched)
                 watched.looking = True
                 self._start(watched)
+
+    def _next_suspect(self) -> Watched:
+        """The one that burns most; but now and then the one that has waited longest, so that none waits for ever."""
+        self._served += 1
+        if self._served % OLDEST_EVERY:
+            while self._costliest:
+                _, _, watched = heapq.heappop(self._costliest)
+                if self._suspects.pop(watched.swept.run_id, None) is not None:
+                    return watched
+        return self._suspects.pop(next(iter(self._suspects)))
 
     def _start(self, watched: Watched) -> asyncio.Task[None]:
         task = watched.look = asyncio.create_task(self._run(watched))

@@ -108,6 +108,8 @@ PROGRESS_AHEAD_S = 2.0
 PROGRESS_KEPT_S = 15.0
 #: What a look takes before any has been measured, in seconds.
 LOOK_FIRST_S = 0.5
+#: So many rules of which it is not known whether they apply are told of each run that only a list has shown.
+UNSURE_TOLD_MAX = 20
 _NATURAL_ENDS = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.TIMED_OUT})
 #: States in which a run can be calm.
 _GOING_ON = frozenset({RunState.RUNNING, RunState.PENDING})
@@ -227,7 +229,7 @@ class Poller:
         self.last_success_s = self._clock.monotonic()
         seconds, waiting = self.last_success_s - began, self._looks.waiting
         self._observer.notice(self._tally.notice(self.info, self._clock.now(), seconds, sweep, waiting))
-        self._rulebook.tidy()
+        self._rulebook.tidy(self.info.name, len(self.watched))
         await self._load_histories()
 
     def _looked_at(self) -> Collection[str]:
@@ -407,8 +409,9 @@ class Poller:
             watched.calm = Calm.for_ever(limits, self._rulebook.changes)
             return
         self._learn(watched, watched.swept, limits, at_s)
-        if limits.unsure:
-            unsure = tuple(judge(limit, used) for limit in limits.limits if not limit.sure)
+        if limits.unsure and watched.told_unsure is not limits:
+            watched.told_unsure = limits
+            unsure = tuple(judge(limit, used) for limit in limits.unsure[:UNSURE_TOLD_MAX])
             self._tell_verdicts(watched, watched.swept, unsure)
         open_limits = self._open_limits(watched, limits, now_s)
         self._tell_doubt(watched, watched.swept, limits, now_s)
@@ -462,7 +465,7 @@ class Poller:
         """How the run would be asked to stop for this limit."""
         book, run = self._rulebook, watched.swept
         by_hand = book.overrides.resurrects(run, self._clock.now())
-        return choose_mode(run, [applied.rule], book.rules.resurrect, self.info.modes, flagged_by_hand=by_hand)
+        return choose_mode(run, [applied.rule], book.rules.flags_of(run), self.info.modes, flagged_by_hand=by_hand)
 
     @staticmethod
     def _calls_for_look(watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> bool:

@@ -20,9 +20,6 @@ from watchdog.errors import LedgerError
 from watchdog.runtime.clock import steady
 from watchdog.runtime.leases import Leases
 
-#: More sources than this remembered, and the memory of them is dropped and built anew.
-_SOURCES_MAX = 100_000
-
 
 @dataclass(slots=True)
 class Rulebook:
@@ -106,7 +103,6 @@ class Rulebook:
             now=now,
         )
 
-    def tidy(self) -> None:
-        """Bound the memory of sources."""
-        if len(self.evaluator) > _SOURCES_MAX:
-            self.evaluator.forget_sources()
+    def tidy(self, account: str, runs: int) -> None:
+        """Bound the memory of sources and runs; this account has so many runs now."""
+        self.evaluator.tidy(account, runs)

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
+from watchdog.domain.decision import ratio_of
 from watchdog.domain.notice import AccountInfo, SweepDone
 from watchdog.domain.ports import Sweep
 from watchdog.domain.run import LimitKind, RunState, Usage
-from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, judge
+from watchdog.engine.evaluate import LimitsOfSource
 from watchdog.runtime.watched import Watched
 
 _NONE = -1.0
@@ -52,7 +53,7 @@ class Tally:
         if not limits.limits:
             return
         if limits.unsure:
-            self._unknown.update({limit.kind for limit in limits.limits if not limit.sure})
+            self._unknown.update(limits.unsure_kinds)
         shown = {LimitKind.MAX_CREDITS: used.credits, LimitKind.MAX_COST_USD: used.cost_usd}
         shown[LimitKind.MAX_DURATION] = used.duration_s
         for kind, lowest in limits.lowest:
@@ -107,18 +108,15 @@ class Tally:
         ratios: dict[tuple[str, LimitKind], float] = {}
         for closest in self._groups.values():
             used = closest.used
-            for limit in closest.limits.limits:
-                ratio = _ratio(limit, used)
-                if ratio is not None:
+            figures = {kind: figure for kind in LimitKind if (figure := used.of(kind)) is not None}
+            for limit in closest.limits.limits:  # thousands of rules at every sweep: the bare minimum for each
+                figure = figures.get(limit.kind)
+                if figure is not None and limit.sure:
                     key = (limit.rule.name, limit.kind)
-                    ratios[key] = max(ratio, ratios.get(key, 0.0))
+                    ratios[key] = max(ratio_of(figure, limit.limit), ratios.get(key, 0.0))
         return ratios
 
 
 def _proven(watched: Watched, kind: LimitKind, limit: float) -> bool:
     figure = watched.inspected.usage.of(kind) if watched.inspected is not None else None
     return figure is not None and figure >= limit
-
-
-def _ratio(limit: AppliedLimit, closest: Usage) -> float | None:
-    return judge(limit, closest).ratio if limit.sure and closest.of(limit.kind) is not None else None

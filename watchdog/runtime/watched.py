@@ -128,6 +128,7 @@ class Watched:
     verdicts: tuple[Verdict, ...] = ()
     decision: Decision | None = None
     told: set[Told] | None = None
+    told_unsure: LimitsOfSource | None = None
     generation: int = 0
     edition: int = 0
     written: tuple[RunState, Usage, float] | None = None
@@ -172,6 +173,20 @@ class Watched:
             return False
         self.told.add(told)
         return True
+
+
+def spending(watched: Watched) -> float:
+    """How much a run burns, to tell which of many is stopped first: US dollars a second, on average or at the rate seen
+    of late; where dollars are not known, credits a second, after all that are."""
+    latest = newest(watched)
+    for kind, weight in ((LimitKind.MAX_COST_USD, 1.0), (LimitKind.MAX_CREDITS, 1e-9)):
+        used = latest.usage.of(kind)
+        if used is None:
+            continue
+        seconds = latest.usage.duration_s or latest.most.duration_s or 0.0
+        seen = watched.burns[kind].mean if watched.burns and kind in watched.burns else 0.0
+        return weight * max(used / max(seconds, 1.0), seen)
+    return 0.0
 
 
 def answered(watched: Watched) -> set[tuple[str, LimitKind]]:

@@ -7,8 +7,10 @@ one block of text per family, renewed only after a change. Sums can be exact (se
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -20,6 +22,10 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Lines written, and bytes put together, at one turn of the event loop: one or two milliseconds.
+_LINES_AT_A_TIME = 500
+_BYTES_AT_A_TIME = 64 * 1024
 
 Labels = tuple[str, ...]
 #: A Fraction where the sum must not depend on the order of adding: a counter that comes back a rounding error lower
@@ -43,7 +49,10 @@ class Family(Collector):
         self._redact = redact
         self.help_text = help_text
         self.labels = tuple(labels)
+        #: What is done first whenever somebody asks.
+        self.refresh: Callable[[], None] | None = None
         self._lines: dict[Labels, str] = {}
+        self._changed: set[Labels] = set()
         self._block: bytes | None = None
 
     @property
@@ -55,6 +64,8 @@ class Family(Collector):
         return [Metric(self.base_name, self.help_text, self.type)]
 
     def collect(self) -> Iterable[Metric]:
+        if self.refresh is not None:
+            self.refresh()
         yield _Prepared(self)
 
     def samples(self) -> Iterator[Sample]:
@@ -66,16 +77,36 @@ class Family(Collector):
         name = self.base_name if openmetrics else self.name
         head = f"# HELP {name} {_escaped(self.help_text, quotes=openmetrics)}\n# TYPE {name} {self.type}\n"
         if self._block is None:
-            self._bring_up_to_date()
+            self.freshen(self.changed)
             self._block = "".join(self._lines.values()).encode("utf-8", "replace")
         return head.encode() + self._block
 
-    def _bring_up_to_date(self) -> None:
-        """Write the lines that were put off until somebody asks."""
+    @property
+    def changed(self) -> int:
+        """Lines whose figures have changed since they were written. They are put off until somebody asks: figures
+        change by the thousand between two scrapes."""
+        return len(self._changed)
 
-    def _write(self, labels: Labels, line: str) -> None:
-        self._lines[labels] = line
+    def freshen(self, most: int) -> None:
+        """Write so many of those."""
+        for _ in range(min(most, len(self._changed))):
+            labels = self._changed.pop()
+            self._lines[labels] = self._line(labels)
+
+    def _line(self, labels: Labels) -> str:
+        raise NotImplementedError
+
+    def _note(self, labels: Labels) -> None:
+        """Its figure has changed, or it is new."""
+        self._lines.setdefault(labels, "")  # its place among the others
+        self._changed.add(labels)
         self._block = None
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, labels: object) -> bool:
+        return labels in self._lines
 
     def _names(self, labels: Labels) -> dict[str, str]:
         return dict(zip(self.labels, map(self._redact, labels), strict=True))
@@ -105,16 +136,30 @@ class _Scalars(Family):
         for labels, value in self._values.items():
             yield Sample(self.name, self._names(labels), float(value))
 
+    def drop(self, labels: Labels) -> None:
+        """Let the series end, if it exists."""
+        for part in (self._values, self._heads, self._lines):
+            part.pop(labels, None)
+        self._changed.discard(labels)
+        self._block = None
+
+    def series(self) -> tuple[Labels, ...]:
+        """Label values of all series."""
+        return tuple(self._values)
+
     def _put(self, labels: Labels, value: Amount) -> None:
+        self._values[labels] = value
+        self._note(labels)
+
+    def _line(self, labels: Labels) -> str:
         head = self._heads.get(labels)
         if head is None:
             head = self._heads[labels] = f"{self.name}{self._braced(labels)}"
-        self._values[labels] = value
-        self._write(labels, f"{head} {number(float(value))}\n")
+        return f"{head} {number(float(self._values[labels]))}\n"
 
 
 class Counter(_Scalars):
-    """Only goes up, and none of its series ever goes away."""
+    """Only goes up. A series that has counted something never goes away."""
 
     type = "counter"
 
@@ -128,6 +173,11 @@ class Counter(_Scalars):
             raise ValueError(f"{self.name} cannot go down by {amount}")
         self._put(labels, self._values.get(labels, 0) + amount)
 
+    def drop_unused(self, is_gone: Callable[[Labels], bool]) -> None:
+        """Let those series end that have counted nothing yet, and never will."""
+        for labels in [labels for labels, value in self._values.items() if not value and is_gone(labels)]:
+            self.drop(labels)
+
 
 class Gauge(_Scalars):
     """Goes up and down; series of things that are no more are dropped."""
@@ -137,16 +187,6 @@ class Gauge(_Scalars):
     def set(self, labels: Labels, value: float) -> None:
         if self._values.get(labels) != value:
             self._put(labels, value)
-
-    def series(self) -> tuple[Labels, ...]:
-        """Label values of all series."""
-        return tuple(self._values)
-
-    def drop(self, labels: Labels) -> None:
-        """Let the series end, if it exists."""
-        for part in (self._values, self._heads, self._lines):
-            part.pop(labels, None)
-        self._block = None
 
 
 class _Observed(NamedTuple):
@@ -172,8 +212,6 @@ class Histogram(Family):
         self._marks = (*map(number, self._bounds), "+Inf")
         self._observed: dict[Labels, _Observed] = {}
         self._heads: dict[Labels, tuple[str, ...]] = {}
-        # Observations come by the thousand between two scrapes, and each has a dozen lines.
-        self._changed: set[Labels] = set()
 
     def born(self, labels: Labels) -> None:
         """Let the series exist, with no observation, unless it does already."""
@@ -187,27 +225,30 @@ class Histogram(Family):
         at = next((i for i, bound in enumerate(self._bounds) if value <= bound), len(self._bounds))
         self._keep(labels, _Observed((*counts[:at], counts[at] + 1, *counts[at + 1 :]), total + value))
 
+    def add(self, labels: Labels, counts: Mapping[float, int], total: Amount) -> None:
+        """Add observations that were counted elsewhere: how many by their bucket (infinity: beyond all), and their sum.
+        A bound that is not one of this histogram counts for the next one."""
+        self.born(labels)
+        observed, kept = list(self._observed[labels].counts), self._observed[labels]
+        for bound, count in counts.items():
+            observed[bisect_left(self._bounds, bound)] += count
+        self._keep(labels, _Observed(tuple(observed), kept.total + total))
+
     def samples(self) -> Iterator[Sample]:
         for labels, observed in self._observed.items():
             for suffix, more, value in self._parts(observed):
                 yield Sample(self.name + suffix, self._names(labels) | more, value)
 
     def _keep(self, labels: Labels, observed: _Observed) -> None:
-        if labels not in self._observed:
-            self._lines[labels] = ""  # its place among the others
         self._observed[labels] = observed
-        self._changed.add(labels)
-        self._block = None
+        self._note(labels)
 
-    def _bring_up_to_date(self) -> None:
-        for labels in self._changed:
-            parts = tuple(self._parts(self._observed[labels]))
-            if (heads := self._heads.get(labels)) is None:
-                heads = tuple(f"{self.name}{suffix}{self._braced(labels, **more)}" for suffix, more, _ in parts)
-                self._heads[labels] = heads
-            lines = (f"{head} {number(value)}\n" for head, (_, _, value) in zip(heads, parts, strict=True))
-            self._lines[labels] = "".join(lines)
-        self._changed.clear()
+    def _line(self, labels: Labels) -> str:
+        parts = tuple(self._parts(self._observed[labels]))
+        if (heads := self._heads.get(labels)) is None:
+            heads = tuple(f"{self.name}{suffix}{self._braced(labels, **more)}" for suffix, more, _ in parts)
+            self._heads[labels] = heads
+        return "".join(f"{head} {number(value)}\n" for head, (_, _, value) in zip(heads, parts, strict=True))
 
     def _parts(self, observed: _Observed) -> Iterator[tuple[str, dict[str, str], float]]:
         up_to = tuple(accumulate(observed.counts))
@@ -245,17 +286,46 @@ class _Others:
 
 def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     """Everything in the registry in the format that an Accept header asks for, and the content type of that."""
-    openmetrics = wants_openmetrics(accept)
-    ours: list[bytes] = []
-    others: list[Metric] = []
+    page = _Page(wants_openmetrics(accept))
+    for metric in registry.collect():
+        page.add(metric)
+    return page.whole()
+
+
+async def render_gently(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The same, a part at each turn of the event loop: aborts do not wait for a page of many megabytes."""
+    page = _Page(wants_openmetrics(accept))
     for metric in registry.collect():
         if isinstance(metric, _Prepared):
-            ours.append(metric.family.text(openmetrics=openmetrics))
-        else:
-            others.append(metric)
-    encode: Any = generate_openmetrics if openmetrics else generate_latest
-    # The encoder's part comes last: in OpenMetrics it ends with the end mark.
-    return b"".join((*ours, encode(_Others(others)))), OPENMETRICS if openmetrics else TEXT
+            for _ in range(metric.family.changed // _LINES_AT_A_TIME):
+                metric.family.freshen(_LINES_AT_A_TIME)
+                await asyncio.sleep(0)
+        if page.add(metric) > _BYTES_AT_A_TIME:
+            await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return page.whole()
+
+
+class _Page:
+    """An answer in the making."""
+
+    def __init__(self, openmetrics: bool) -> None:
+        self._openmetrics = openmetrics
+        self._ours: list[bytes] = []
+        self._others: list[Metric] = []
+
+    def add(self, metric: Metric) -> int:
+        """Put a metric in; how many bytes that took."""
+        if isinstance(metric, _Prepared):
+            self._ours.append(metric.family.text(openmetrics=self._openmetrics))
+            return len(self._ours[-1])
+        self._others.append(metric)
+        return 0
+
+    def whole(self) -> tuple[bytes, str]:
+        """Body and content type. The encoder's part comes last: in OpenMetrics it ends with the end mark."""
+        encode: Any = generate_openmetrics if self._openmetrics else generate_latest
+        return b"".join((*self._ours, encode(_Others(self._others)))), OPENMETRICS if self._openmetrics else TEXT
 
 
 def wants_openmetrics(accept: str) -> bool:

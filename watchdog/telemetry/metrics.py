@@ -8,10 +8,11 @@ after a restart at the very value it had.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from pathlib import PurePath
@@ -20,7 +21,7 @@ from typing import assert_never
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from watchdog import __version__
-from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Mode, Response
+from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Response, Saving
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -45,7 +46,9 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
+from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.domain.sums import ABORT_SECONDS_BOUNDS, OVERSHOOT_BOUNDS, AbortGroup, AbortSums, taken_back
 from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import (
     BadAnswer,
@@ -57,15 +60,17 @@ from watchdog.errors import (
     Unreachable,
     WatchdogError,
 )
-from watchdog.telemetry.exposition import Counter, Gauge, Histogram, render
+from watchdog.telemetry.exposition import Counter, Gauge, Histogram, render, render_gently
 from watchdog.telemetry.series import Reach, reaches
 
 PREFIX = "budget_watchdog_"
 #: The `rule` of an abort that a person asked for: no rule was broken, so it is no breach.
 MANUAL = "manual"
 
-OVERSHOOT_BOUNDS = (0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-ABORT_SECONDS_BOUNDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 45, 60, 120, 300, 600)
+#: A metric has at most so many series of what rules can do, and of rules; what happens is counted all the same.
+SERIES_MAX = 10_000
+#: So many complete records are remembered, so that each is counted once.
+_FINISHED_MAX = 10_000
 LOOK_DELAY_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 REQUEST_SECONDS_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -101,13 +106,16 @@ class Metrics:
         self._redact = redact
         self.registry = registry if registry is not None else CollectorRegistry()
         self._accounts: tuple[AccountInfo, ...] = ()
-        self._ratio_keys: frozenset[tuple[str, LimitKind]] = frozenset()
+        self._ratio_keys: dict[tuple[str, LimitKind], None] = {}
+        self._ratios_changed = False
+        self._entries: Sequence[Entry] = ()
+        self._match_series: list[tuple[Gauge | None, tuple[str, ...]]] = []
         self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
-        self._seen: set[tuple[str, str]] = set()
         self._ask_lines_lost: Callable[[], int] = int
         self._lines_counted = 0
-        self._taken_back: dict[tuple[str, Counter], Fraction] = {}
+        self._seen: dict[str, set[str]] = {}
+        self._finished: dict[str, None] = {}
         self._make_abort_families()
         self._make_run_families()
         self._make_own_families(version)
@@ -122,28 +130,69 @@ class Metrics:
             self._observer_errors.add(())
             _log.exception("metrics could not take a notice of kind %s", type(notice).__name__)
 
+    def continue_from(self, sums: Mapping[AbortGroup, AbortSums]) -> None:
+        """Continue the counters from what complete aborts add up to: once, before anything else is counted."""
+        for group, summed in sums.items():
+            where, rule = (group.platform, group.account), (group.platform, group.account, group.rule)
+            self._bear_outcomes((*rule, group.limit), {group.asked_mode, group.mode})
+            self._bear_savings(rule)
+            self._aborts_unconfirmed.born(where)
+            if group.rule != MANUAL:
+                self._breaches.add((*rule, group.limit, Response.ABORT), summed.aborts)
+            if group.state in _CLOSED:
+                self._aborts.add((*rule, group.limit, group.mode, group.state), summed.aborts)
+            self._abort_seconds.add(where, summed.seconds.counts, summed.seconds.total)
+            self._overshoot.add(where, summed.overshoot.counts, summed.overshoot.total)
+            if group.basis:
+                self._add_savings((*rule, group.basis), summed)
+
+    def _add_savings(self, labels: tuple[str, str, str, str], summed: AbortSums) -> None:
+        for counter, amount in (
+            (self._saved_credits, summed.saved_credits),
+            (self._saved_usd, summed.saved_usd),
+            (self._taken_back_credits, summed.taken_back_credits),
+            (self._taken_back_usd, summed.taken_back_usd),
+        ):
+            if amount:
+                counter.add(labels, amount)
+
     def restore(self, aborts: Iterable[Abort]) -> None:
-        """Continue the counters from the ledger's records (all of them, open ones too). Doing so twice is harmless."""
+        """Continue the counters from records that are not in the sums yet. Doing so twice is harmless."""
         for abort in aborts:
             self._count_abort(abort)
             if abort.is_complete and (abort.state is AbortState.CONFIRMED or abort.saving is not None):
                 self._count_saving(abort)
-                self._count_taken_back(abort)
 
     def show_pending(self, records: int) -> None:
         """How many records of aborts wait to be written, between the notices of a change."""
         self._ledger_pending.set((), records)
 
-    def show_matches(self, last: Mapping[Entry, datetime]) -> None:
+    def show_matches(self, entries: Sequence[Entry], times: Sequence[datetime]) -> None:
         """When each entry of the rule files last matched a run."""
-        shown = {entry: self._match_series(entry) for entry in last}
-        for family in (self._rule_matched, self._exception_matched):
-            for labels in set(family.series()) - {labels for each, labels in shown.values() if each is family}:
-                family.drop(labels)
-        for entry, (family, labels) in shown.items():
-            family.set(labels, last[entry].timestamp())
+        if entries is not self._entries:
+            self._entries = entries
+            self._show_entries(entries)
+        for (family, labels), at in zip(self._match_series, times, strict=True):
+            if family is not None:
+                family.set(labels, at.timestamp())
 
-    def _match_series(self, entry: Entry) -> tuple[Gauge, tuple[str, ...]]:
+    def _show_entries(self, entries: Sequence[Entry]) -> None:
+        """Which series they have; those of entries that are gone end."""
+        self._match_series = []
+        shown: dict[Gauge, dict[tuple[str, ...], None]] = {self._rule_matched: {}, self._exception_matched: {}}
+        for entry in entries:
+            family, labels = self._series_of(entry)
+            has_room = labels in shown[family] or len(shown[family]) < SERIES_MAX
+            self._match_series.append((family if has_room else None, labels))
+            if has_room:
+                shown[family][labels] = None
+        for family, kept in shown.items():
+            self._leave_out(family, sum(self._series_of(entry)[0] is family for entry in entries) - len(kept))
+            for labels in family.series():
+                if labels not in kept:
+                    family.drop(labels)
+
+    def _series_of(self, entry: Entry) -> tuple[Gauge, tuple[str, ...]]:
         if entry.section is Section.RULES:
             return self._rule_matched, (entry.name,)
         # Exceptions have no names, and what they match may be the id of a run, which no label may hold.
@@ -155,10 +204,20 @@ class Metrics:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The answer to a scrape with this Accept header: the body and its content type."""
+        self._count_lines_lost()
+        return render(self.registry, accept)
+
+    async def rendered(self, accept: str = "") -> tuple[bytes, str]:
+        """The same, without holding up whoever else is busy meanwhile."""
+        self._count_lines_lost()
+        for _ in self._showing_ratios():
+            await asyncio.sleep(0)
+        return await render_gently(self.registry, accept)
+
+    def _count_lines_lost(self) -> None:
         lost = self._ask_lines_lost()
         self._lines_lost.add((), lost - self._lines_counted)
         self._lines_counted = lost
-        return render(self.registry, accept)
 
     # ---- the metrics
 
@@ -208,6 +267,7 @@ class Metrics:
             "Saved US dollars that count no more: the run was resurrected and cost them all the same.",
             *(*where, "rule", "basis"),
         )
+        self._savings = (self._saved_credits, self._saved_usd, self._taken_back_credits, self._taken_back_usd)
         self._overshoot = self._histogram(
             "overshoot_ratio",
             "Settled usage of an aborted run past its limit, over the limit.",
@@ -237,6 +297,7 @@ class Metrics:
         self._rule_usage = self._gauge(
             "rule_usage_ratio", "Usage of the active run closest to the limit, over the limit.", "rule", "limit"
         )
+        self._rule_usage.refresh = self._show_ratios
         self._rule_matched = self._gauge(
             "rule_matched_timestamp_seconds",
             "When a run was last seen that the rule matches; since when it is in force, if there was none.",
@@ -288,6 +349,9 @@ class Metrics:
         self._admin_calls = self._counter("admin_calls_total", "Admin calls, by what became of them.", "outcome")
         self._lines_lost = self._counter("log_lines_lost_total", "Lines of the log that nobody took.")
         self._observer_errors = self._counter("observer_errors_total", "Notices that the metrics failed to take.")
+        self._left_out = self._gauge(
+            "series_left_out", "Series of rules that do not exist, as the metric has as many as it may.", "metric"
+        )
         self._build_info = self._gauge("build_info", "What is running; always 1.", "version", "python")
         self._build_info.set((version, platform.python_version()), 1)
         self._ledger_writable = self._gauge("ledger_writable", "Whether the ledger can be written.")
@@ -322,7 +386,7 @@ class Metrics:
             case SavingBooked():
                 self._count_saving(notice.abort)
             case SavingTakenBack():
-                self._count_taken_back(notice.abort)
+                self._count_taken_back(notice.abort, notice.before)
             case RulesLoaded():
                 self._load_rules(notice)
             case ArmingChanged():
@@ -374,12 +438,26 @@ class Metrics:
         self._polls.add((account.name, "sweep", _OK))
         self._last_success.set((account.name,), notice.at.timestamp())
         self._ratios[account.name] = notice.ratios
-        self._show_ratios()
+        self._ratios_changed = True
 
     def _show_ratios(self) -> None:
-        for rule, kind in self._ratio_keys:
-            closest = max((ratios.get((rule, kind), 0.0) for ratios in self._ratios.values()), default=0.0)
-            self._rule_usage.set((rule, kind), closest)
+        """Of all accounts together, once for each scrape: there may be a sweep a second, of thousands of rules."""
+        for _ in self._showing_ratios():
+            pass
+
+    def _showing_ratios(self) -> Iterator[None]:
+        """The same, with a pause after each account."""
+        if not self._ratios_changed:
+            return
+        self._ratios_changed = False
+        closest: dict[tuple[str, LimitKind], float] = {}
+        for ratios in list(self._ratios.values()):
+            for key, ratio in ratios.items():
+                if ratio > closest.get(key, 0.0):
+                    closest[key] = ratio
+            yield
+        for key in self._ratio_keys:
+            self._rule_usage.set(key, closest.get(key, 0.0))
 
     def _count_breach(self, notice: LimitBreached) -> None:
         # A breach that is answered by an abort is counted with the record of the abort: the ledger can continue that.
@@ -396,12 +474,34 @@ class Metrics:
         self._reload_success.set((), 1)
         self._reload_timestamp.set((), notice.at.timestamp())
         self._take_accounts(notice.accounts)
-        for reach in reaches(notice.rules, notice.accounts):
-            self._bear_counters(reach)
-        self._ratio_keys = frozenset((rule.name, kind) for rule in notice.rules.rules for kind in rule.limits)
-        for labels in set(self._rule_usage.series()) - {(rule, str(kind)) for rule, kind in self._ratio_keys}:
+        self._bear_all(notice.rules, notice.accounts)
+        keys = [(rule.name, kind) for rule in notice.rules.rules for kind in rule.limits]
+        self._ratio_keys = dict.fromkeys(keys[:SERIES_MAX])
+        self._leave_out(self._rule_usage, len(keys) - len(self._ratio_keys))
+        for labels in set(self._rule_usage.series()) - self._ratio_keys.keys():
             self._rule_usage.drop(labels)
-        self._show_ratios()
+        for key in self._ratio_keys:
+            self._rule_usage.born(key)
+        self._ratios_changed = True
+
+    def _bear_all(self, rules: RuleSet, accounts: tuple[AccountInfo, ...]) -> None:
+        """Let the counters exist at 0 of what the rules can do, as far as there is room for them."""
+        found = [(reach, *foreseen) for reach in reaches(rules, accounts) for foreseen in self._foreseen(reach)]
+        wanted = Counts[Counter]()
+        for reach, family, more in found:
+            wanted[family] += len(more) * len(reach.rules)
+        names = {rule.name for rule in rules.rules} | {MANUAL}
+        for family, series in wanted.items():
+            if len(family) + series > SERIES_MAX:
+                family.drop_unused(lambda labels: labels[2] not in names)
+        for reach, family, more in found:
+            self._bear(family, reach, more)
+        for family in (self._breaches, self._aborts, *self._savings):
+            there = sum(labels[2] != MANUAL for labels in family.series())
+            self._leave_out(family, max(0, wanted[family] - there))
+
+    def _leave_out(self, family: Counter | Gauge, series: int) -> None:
+        self._left_out.set((family.name.removeprefix(PREFIX),), series)
 
     def _take_accounts(self, accounts: tuple[AccountInfo, ...]) -> None:
         kept = {account.name for account in accounts}
@@ -414,6 +514,7 @@ class Metrics:
 
     def _forget_account(self, account: AccountInfo) -> None:
         self._ratios.pop(account.name, None)
+        self._ratios_changed = True
         self._unreadable.drop((account.name,))
         self._nameless.drop((account.name,))
         self._looks_waiting.drop((account.name,))
@@ -447,26 +548,32 @@ class Metrics:
         self._bear_outcomes((*where, MANUAL, NO_LIMIT), account.modes)
         self._bear_savings((*where, MANUAL))
 
-    def _bear_counters(self, reach: Reach) -> None:
-        where = (reach.account.platform, reach.account.name, reach.rule.name)
-        for limit in reach.rule.limits:
-            for response in reach.responses:
-                self._breaches.born((*where, limit, response))
-            self._bear_outcomes((*where, limit), reach.modes)
-        if reach.modes:
-            self._bear_savings(where)
+    def _foreseen(self, reach: Reach) -> Iterator[tuple[Counter, Sequence[tuple[str, ...]]]]:
+        """What can come of each of these rules: metrics, with the labels after the rule's."""
+        limits, modes = reach.limits, reach.modes
+        yield self._breaches, [(limit, response) for limit in limits for response in reach.responses]
+        yield self._aborts, [(limit, mode, outcome) for limit in limits for mode in modes for outcome in _CLOSED]
+        for family in self._savings if modes else ():
+            yield family, [(basis,) for basis in Basis]
 
-    def _bear_outcomes(self, labels: tuple[str, str, str, str], modes: Iterable[Mode]) -> None:
+    @staticmethod
+    def _bear(family: Counter, reach: Reach, more: Sequence[tuple[str, ...]]) -> None:
+        where = (reach.account.platform, reach.account.name)
+        for rule in reach.rules:
+            if len(family) + len(more) > SERIES_MAX:
+                return
+            for labels in more:
+                family.born((*where, rule.name, *labels))
+
+    def _bear_outcomes(self, labels: tuple[str, str, str, str], modes: Iterable[str]) -> None:
         for mode in modes:
             for outcome in _CLOSED:
                 self._aborts.born((*labels, mode, outcome))
 
     def _bear_savings(self, labels: tuple[str, str, str]) -> None:
         for basis in Basis:
-            self._saved_credits.born((*labels, basis))
-            self._saved_usd.born((*labels, basis))
-            self._taken_back_credits.born((*labels, basis))
-            self._taken_back_usd.born((*labels, basis))
+            for family in self._savings:
+                family.born((*labels, basis))
 
     # ---- records of aborts
 
@@ -483,8 +590,8 @@ class Metrics:
         # One that was withdrawn came to nothing, which is no outcome of an abort.
         if abort.state in _CLOSED and self._first_time(abort, "outcome"):
             self._aborts.add((*rule, abort.limit_label, abort.mode, abort.state))
-            if abort.state is AbortState.CONFIRMED:
-                self._observe(self._abort_seconds, where, _seconds_to_proof(abort))
+            seconds = AbortSums.of(abort).seconds
+            self._abort_seconds.add(where, seconds.counts, seconds.total)
 
     def _follow_unconfirmed(self, abort: Abort) -> None:
         where = (abort.platform, abort.account)
@@ -498,69 +605,37 @@ class Metrics:
     def _count_saving(self, abort: Abort) -> None:
         if not self._first_time(abort, "saving"):
             return
+        summed = AbortSums.of(abort)
         if abort.state is AbortState.CONFIRMED:
-            self._observe(self._overshoot, (abort.platform, abort.account), _overshoot(abort))
-        saving = abort.saving
-        if saving is None or saving.basis is None:
-            return
-        labels = (abort.platform, abort.account, abort.rule, saving.basis)
-        _add_known(self._saved_credits, labels, _booked(saving.booked_credits, saving.credits))
-        _add_known(self._saved_usd, labels, _booked(saving.booked_usd, saving.usd))
+            self._overshoot.add((abort.platform, abort.account), summed.overshoot.counts, summed.overshoot.total)
+        if abort.saving is not None and abort.saving.basis is not None:
+            self._add_savings((abort.platform, abort.account, abort.rule, abort.saving.basis), summed)
 
-    def _count_taken_back(self, abort: Abort) -> None:
-        """Count what was taken back of this record since it was counted last."""
+    def _count_taken_back(self, abort: Abort, before: Saving) -> None:
+        """Count what was taken back of this record since."""
         saving = abort.saving
         if saving is None or saving.basis is None:
             return
         labels = (abort.platform, abort.account, abort.rule, saving.basis)
-        for counter, booked, stands in (
-            (self._taken_back_credits, saving.booked_credits, saving.credits),
-            (self._taken_back_usd, saving.booked_usd, saving.usd),
-        ):
-            if booked is None or stands is None or not math.isfinite(booked - stands):
-                continue
-            now, key = Fraction(booked) - Fraction(stands), (abort.id, counter)
-            counter.add(labels, max(Fraction(0), now - self._taken_back.get(key, Fraction(0))))
-            self._taken_back[key] = now
+        now, then = taken_back(saving), taken_back(before)
+        for counter, after, counted in zip((self._taken_back_credits, self._taken_back_usd), now, then, strict=True):
+            counter.add(labels, max(Fraction(0), after - counted))
 
     def _first_time(self, abort: Abort, fact: str) -> bool:
-        """Whether this fact of this record has not been counted yet; from now on it has."""
-        key = (abort.id, fact)
-        if key in self._seen:
+        """Whether this fact of this record has not been counted yet; from now on it has. Of records that are complete
+        only the latest are remembered: nothing more comes of them."""
+        facts = self._seen.setdefault(abort.id, set())
+        if fact in facts:
             return False
-        self._seen.add(key)
+        facts.add(fact)
+        if abort.is_complete:
+            self._finished[abort.id] = None
+            if len(self._finished) > _FINISHED_MAX:
+                oldest = next(iter(self._finished))
+                del self._finished[oldest], self._seen[oldest]
         return True
-
-    @staticmethod
-    def _observe(histogram: Histogram, labels: tuple[str, str], value: float | None) -> None:
-        if value is not None and math.isfinite(value):
-            histogram.observe(labels, Fraction(max(0.0, value)))
 
 
 def outcome_word(error: WatchdogError) -> str:
     """The `outcome` label of `polls_total` for an error: one word per class of error, `error` for any other."""
     return next(word for kind, word in _OUTCOMES.items() if isinstance(error, kind))
-
-
-def _seconds_to_proof(abort: Abort) -> float | None:
-    proven = next((step.at for step in abort.history if step.state is AbortState.CONFIRMED), abort.stopped_at)
-    return None if proven is None else (proven - abort.detected_at).total_seconds()
-
-
-def _overshoot(abort: Abort) -> float | None:
-    if abort.final is None or abort.limit is None:
-        return None
-    used = abort.final.usage.of(abort.limit)
-    if used is None or abort.limit_value <= 0:
-        return None
-    return used / abort.limit_value - 1
-
-
-def _booked(at_first: float | None, now: float | None) -> float | None:
-    """What was counted once: a counter cannot go down, and must come back from the ledger at the value it had."""
-    return now if at_first is None else at_first
-
-
-def _add_known(counter: Counter, labels: tuple[str, ...], amount: float | None) -> None:
-    if amount is not None and math.isfinite(amount) and amount > 0:
-        counter.add(labels, Fraction(amount))

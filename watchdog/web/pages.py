@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -16,8 +16,8 @@ from watchdog.redaction import Redactor
 from watchdog.web.admin import BODY_S, AdminCalls, AdminDoor, Door, Outcome, answer
 from watchdog.web.health import Health
 
-#: Takes the Accept header, gives body and content type.
-RenderMetrics = Callable[[str], tuple[bytes, str]]
+#: Takes the Accept header, gives body and content type; not in one go, however long the page is.
+RenderMetrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -55,7 +55,7 @@ def create_app(
     secretive = redactor or Redactor()
 
     async def metrics(request: Request) -> Response:
-        body, content_type = render_metrics(request.headers.get("accept", ""))
+        body, content_type = await render_metrics(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
     async def healthz(request: Request) -> Response:

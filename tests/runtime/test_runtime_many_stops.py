@@ -1,0 +1,93 @@
+"""Many runs to be stopped at once: few calls for each, those that burn most first, and books as exact as ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from watchdog.domain.decision import AbortState
+from watchdog.platforms.apify import TRAITS
+
+pytestmark = pytest.mark.anyio
+
+RULES = "rules: [{name: cap, match: {platform: apify}, limits: {max_cost_usd: 1.00}}]"
+MANY, SPEED = 100, 20.0
+
+
+def over(w: Any, count: int = MANY, **details: Any) -> list[Any]:
+    """Runs past their limit, that started an hour ago."""
+    actor = w.apify.add_actor()
+    return [
+        w.apify.start_run(actor, usd_per_hour=2.0 + 0.01 * number, started_ago=3600.0, **details)
+        for number in range(count)
+    ]
+
+
+def lists_of_ended(w: Any) -> int:
+    return sum(record.query.get("status") == "ABORTED" for record in w.sim.requests)
+
+
+async def test_few_calls_prove_and_settle_many_stops(world: Any) -> None:
+    async with world(RULES, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w)
+        await w.start()
+        aborts = await w.until_booked(*runs)
+        assert w.requests("abort") == MANY
+        assert w.requests("run") <= 1.05 * MANY, "each is looked at before its request, and hardly one after it"
+        assert 0 < lists_of_ended(w) <= 0.15 * MANY
+        check_books(runs, aborts)
+
+
+async def test_figures_that_a_list_does_not_prove_take_a_look(world: Any) -> None:
+    """Runs that waited long for a worker: the list does not tell for how long they ran."""
+    async with world(RULES, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w, 30, ready_for=600.0)
+        await w.start()
+        aborts = await w.until_booked(*runs)
+        assert lists_of_ended(w) > 0
+        assert w.requests("run") <= 2.2 * len(runs), "one before its request, one for its figures"
+        check_books(runs, aborts)
+
+
+def check_books(runs: list[Any], aborts: list[Any]) -> None:
+    assert {abort.state for abort in aborts} == {AbortState.CONFIRMED}
+    for run, abort in zip(runs, aborts, strict=True):
+        truth = run.truth()
+        assert abort.final is not None
+        assert abs(abort.final.finished_at - truth.ended) <= timedelta(milliseconds=1)
+        assert abort.final.usage.cost_usd == pytest.approx(truth.usage.cost_usd, abs=1e-6)
+        assert abort.final.usage.duration_s == pytest.approx(truth.usage.duration_s, rel=0.001)
+        assert abort.final.usage.credits == pytest.approx(truth.usage.credits, rel=0.001)
+        settled = abort.final.seen_at - abort.history[-1].at
+        assert settled >= timedelta(seconds=TRAITS.settle_s), "not before figures are final"
+
+
+async def test_few_are_looked_at_one_by_one(world: Any) -> None:
+    async with world(RULES, speed=SPEED) as w:
+        runs = over(w, 3)
+        await w.start()
+        await w.until_booked(*runs)
+        assert lists_of_ended(w) == 0
+
+
+async def test_without_the_list_each_stop_is_proven_by_a_look(world: Any) -> None:
+    async with world(RULES, speed=SPEED) as w:
+        runs = over(w, 40)
+        await w.start()
+        armed = w.fault("status", "list", status=500, times=1_000)
+        aborts = await w.until_booked(*runs)
+        assert armed.hits
+        assert {abort.state for abort in aborts} == {AbortState.CONFIRMED}
+
+
+async def test_those_that_burn_most_are_stopped_first(world: Any) -> None:
+    async with world(RULES, speed=SPEED) as w:
+        runs = over(w, 300)
+        costliest = {run.id for run in runs[-100:]}
+        await w.start()
+        await w.until_booked(*runs)
+        order = [record.path for record in w.sim.requests if record.endpoint == "abort"]
+        early = sum(any(run_id in path for run_id in costliest) for path in order[:150])
+        assert early >= 85
