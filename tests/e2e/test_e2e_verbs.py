@@ -96,6 +96,12 @@ def test_a_wait_of_nothing_still_sends_the_request_and_records_it(site: Any) -> 
     assert (record["run"], record["outcome"], record["requests"]) == (run.id, "requested", 1)
 
 
+def test_an_abort_of_what_is_no_run_says_so(site: Any) -> None:
+    done = site.call("abort", "HG7ML7M8z78YcAPE")
+    assert (done.returncode, done.stdout) == (1, "not aborted: no account has a run HG7ML7M8z78YcAPE\n")
+    assert "does not look like the id of a run" in done.stderr
+
+
 def test_once_that_does_not_wait_still_sends_its_requests(site: Any) -> None:
     run = site.apify.start_run(curve=lambda ran_s: 3.0)
     site.fault("delay", "abort", delay_s=0.5)

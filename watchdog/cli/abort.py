@@ -57,14 +57,15 @@ def command(
     """
     known = configured_accounts(config, needed=address is None)
     refuse_unknown_account(account, known)
-    if doubt := doubt_of_spelling(run_id, account, known):
-        click.echo(f"warning: {doubt}", err=True)
+    doubt = doubt_of_spelling(run_id, account, known)
     mode = Mode.GRACEFUL if graceful else Mode.IMMEDIATE
     order = Order(uuid.uuid4().hex, run_id, mode, datetime.now(UTC), account, redactor_here().text(reason))
     path = ledger_path(config, address)
-    if path is not None and daemon_is_running(path):
-        return asyncio.run(_ask_daemon(path, order, wait))
-    return asyncio.run(_do_it(config, address, order, wait))
+    asked = path is not None and daemon_is_running(path)
+    code = asyncio.run(_ask_daemon(path, order, wait) if path and asked else _do_it(config, address, order, wait))
+    if code and doubt:
+        click.echo(f"warning: {doubt}", err=True)  # only now: the platform knows best what is a run
+    return code
 
 
 async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
