@@ -85,7 +85,7 @@ _CHANGES = st.tuples(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_CHANGES, max_size=10))
 async def test_whatever_is_written_the_sums_are_those_of_the_records(
     tmp_path_factory: pytest.TempPathFactory, make: Any, changes: list[Any]
