@@ -17,6 +17,7 @@ TINY = limits.Size(
     run_id_rules=(3, 10),
     cliff=(5, 3),
     sweeps=1,
+    rounds=1,
     pages=((2, 5),),
     aborts=(0, 30),
     breaches=25,

@@ -13,10 +13,13 @@ from watchdog.errors import PlatformError
 
 #: From so many runs on that are being stopped at once, lists show their ends.
 MANY = 20
-#: Seconds from the first who asks to the list that answers all who have asked by then; between two lists, for so many
-#: runs that are being stopped, a second; and after one that could not be read.
+#: Seconds from the first who asks to the list that answers all who have asked by then; between two lists, where at
+#: least so many ask for each page of it; the longest that anybody waits for one; and after one that cannot be read.
 GATHER_S = 0.25
-RUNS_A_SECOND = 4_000
+EVERY_S = 1.0
+ENOUGH = 50
+LONGEST_S = 4.0
+PAGE = 1_000
 PAUSE_S = 30.0
 #: So long after they were that many the last of them are shown by lists too.
 STILL_S = 60.0
@@ -72,9 +75,12 @@ class Ends:
     async def _read_all(self) -> None:
         try:
             while self._waiting:
+                now_s = self._clock.monotonic()
+                await self._clock.sleep(max(GATHER_S, self._read_at + EVERY_S - now_s))
                 # A thousand runs are a page, and pages are to stay a small part of all requests.
-                every_s = max(1.0, len(self._stopping) / RUNS_A_SECOND)
-                await self._clock.sleep(max(GATHER_S, self._read_at + every_s - self._clock.monotonic()))
+                enough = ENOUGH * (1 + len(self._stopping) // PAGE)
+                while len(self._waiting) < enough and self._clock.monotonic() - self._read_at < LONGEST_S:
+                    await self._clock.sleep(GATHER_S)
                 waiting, self._waiting = self._waiting, {}
                 await self._read(waiting)
         finally:
