@@ -108,11 +108,42 @@ async def test_of_a_crash_the_lock_file_is_proof(path: Path) -> None:
     opened.lock._let_go()  # as the kernel does at the end of a process
     again = open_exclusively(path, DAEMON)
     assert again.lock is not None
-    assert again.lock.predecessor == opened.lock.owner
+    assert again.lock.predecessors == (opened.lock.owner,)
     with pytest.raises(LedgerError, match="has taken it over"):
         await opened.store.renew()  # type: ignore[union-attr]
     await again.close()
     await opened.store.close()
+
+
+async def test_those_killed_before_they_had_the_row_hide_no_proof(path: Path) -> None:
+    """A service that is killed at its start, whatever the moment, must not make the next one wait unguarded."""
+    opened = open_exclusively(path, DAEMON)
+    assert opened.lock is not None
+    opened.lock._let_go()
+    for _ in range(5):
+        killed_early = LedgerLock(path, DAEMON)
+        killed_early.acquire()
+        killed_early._let_go()
+    gave_up = LedgerLock(path, DAEMON)
+    gave_up.acquire()
+    gave_up.release()
+    lock = LedgerLock(path, DAEMON)
+    lock.acquire()
+    with another(path, lock.owner, Nights(stop_waiting)) as second:
+        second.take(gone=lock.predecessors)
+    lock.release()
+    await opened.store.close()
+
+
+def test_the_lock_file_does_not_grow_for_ever(path: Path) -> None:
+    owners = []
+    for _ in range(200):
+        lock = LedgerLock(path, DAEMON)
+        lock.acquire()
+        assert lock.predecessors == tuple(owners[::-1])[:64]
+        owners.append(lock.owner)
+        lock._let_go()
+    assert path.with_name("ledger.db.lock").stat().st_size < 4096
 
 
 async def test_without_the_lock_file_the_store_itself_is_in_the_way(path: Path) -> None:
@@ -121,9 +152,9 @@ async def test_without_the_lock_file_the_store_itself_is_in_the_way(path: Path) 
     path.with_name("ledger.db.lock").unlink()
     lock = LedgerLock(path, DAEMON)
     lock.acquire()
-    assert lock.predecessor != opened.lock.owner
+    assert opened.lock.owner not in lock.predecessors
     with another(path, lock.owner, Nights(stop_waiting)) as second, pytest.raises(TimeoutError):
-        second.take(gone=lock.predecessor)
+        second.take(gone=lock.predecessors)
     lock.release()
     await opened.close()
 

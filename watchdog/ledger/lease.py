@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -64,16 +64,17 @@ class Lease:
         #: Why it is ours no more, in a sentence; "" while it is.
         self.lost = ""
 
-    def take(self, *, gone: str = "") -> None:
-        """Own the store, or raise LedgerError that names the process that does. `gone`: this owner is known to have
-        ended. Another that gives no sign of life is waited for until its time is over."""
+    def take(self, *, gone: Collection[str] = ()) -> None:
+        """Own the store, or raise LedgerError that names the process that does. `gone`: these owners are known to
+        have ended. Another that gives no sign of life is waited for until its time is over."""
         seen, since_s = self._holder(), time.monotonic()
-        if seen.owner not in ("", gone):
+        free = frozenset(gone) | {""}
+        if seen.owner not in free:
             _log.warning(
                 "%s: a budget-watchdog (pid %d on %s) did not give it back; waiting for up to %g s whether it lives",
                 *(self._where, seen.pid, seen.host, self._expire_s),
             )
-        while not self._try(seen, is_over=seen.owner in ("", gone) or time.monotonic() - since_s >= self._expire_s):
+        while not self._try(seen, is_over=seen.owner in free or time.monotonic() - since_s >= self._expire_s):
             self._sleep(_LOOK_S)
             now = self._holder()
             if now != seen and now.owner:

@@ -1,7 +1,8 @@
 """One daemon a ledger: a lock file beside it, held as long as the process lives.
 
-Whoever holds it proves by that that the one who signed it before has ended: then the row that says who owns the store
-(`lease`) needs no waiting for.
+Whoever holds it proves by that that those who signed it before have ended: then the row that says who owns the store
+(`lease`) needs no waiting for. All of the latest are kept, not the last alone: one that was killed between its
+signature and the row leaves the row to the one before it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from watchdog.errors import LedgerError
 #: A command that only looks whether a daemon is running holds the lock for an instant: try again for so long, seconds.
 _PATIENCE_S = 0.5
 _PAUSE_S = 0.05
+#: So many signatures are kept, at 33 bytes each.
+_SIGNATURES_MAX = 64
+_BYTES_MAX = 4096
 
 
 #: The role of a process that takes orders, and of one that does one thing and ends.
@@ -37,9 +41,9 @@ class LedgerLock:
         self._ledger = ledger
         self._role = role
         self._fd: int | None = None
-        #: As whom this process signs, and who signed before it.
+        #: As whom this process signs, and who signed before it, the last first.
         self.owner = uuid.uuid4().hex
-        self.predecessor = ""
+        self.predecessors: tuple[str, ...] = ()
 
     def acquire(self) -> None:
         """Take it, or raise LedgerError that names the process that has it, or says that the file cannot be a lock;
@@ -62,10 +66,17 @@ class LedgerLock:
     def _sign(self) -> None:
         """Write whose it is. On a full disk it stays unsigned: the lock holds all the same."""
         assert self._fd is not None
-        self.predecessor = self._holder()[2]
+        self.predecessors = self._holder()[2]
         with contextlib.suppress(OSError):
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()} {self._role} {self.owner}\n".encode(), 0)
+            self._write(f"{os.getpid()} {self._role}")
+
+    def _write(self, who: str) -> None:
+        """Over what is there, and to the disk: neither a kill nor a power cut may leave the row without its proof."""
+        assert self._fd is not None
+        line = f"{' '.join((who, self.owner, *self.predecessors[: _SIGNATURES_MAX - 1]))}\n".encode()
+        os.pwrite(self._fd, line, 0)
+        os.ftruncate(self._fd, len(line))
+        os.fsync(self._fd)
 
     def _try(self) -> bool:
         fd = self._open(os.O_RDWR | os.O_CREAT)
@@ -105,18 +116,19 @@ class LedgerLock:
         ours, there = os.fstat(fd), os.stat(self._path)
         return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
-    def _holder(self) -> tuple[str, str, str]:
-        """Pid, role and signature of the process that has it, or had it last, as far as it could write them down."""
+    def _holder(self) -> tuple[str, str, tuple[str, ...]]:
+        """Pid and role of the process that has it, or had it last, as far as it could write them down; its signature,
+        and those before it."""
         try:
             fd = self._open(os.O_RDONLY)
         except (OSError, LedgerError):
-            return "unknown", "", ""
+            return "unknown", "", ()
         try:
-            words = os.pread(fd, 200, 0).decode("ascii", "replace").split()
+            line, _, _ = os.pread(fd, _BYTES_MAX, 0).decode("ascii", "replace").partition("\n")
         finally:
             os.close(fd)
-        pid, role, owner = (*words[:3], *[""] * (3 - len(words[:3])))
-        return pid or "unknown", role, owner
+        words = line.split()
+        return words[0] if words else "unknown", words[1] if len(words) > 1 else "", tuple(words[2:])
 
     def is_held_by_daemon(self) -> bool:
         """Whether the process that has it takes orders; one that looks once, or aborts one run, does not. One that
@@ -139,9 +151,8 @@ class LedgerLock:
         """Let go. The file stays: removing it would race with another that has just opened it."""
         if self._fd is not None:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, 0)
                 # Who it was is still a proof, should the row that says so not have been written.
-                os.pwrite(self._fd, f"unknown - {self.owner}\n".encode(), 0)
+                self._write("unknown -")
             self._let_go()
 
     def _let_go(self) -> None:

@@ -104,7 +104,7 @@ def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     except OSError as error:
         raise LedgerError(f"ledger {path}: {error.strerror}: {error.filename}; make its folder writable") from error
     try:
-        signature = Signature(lock.owner, lock.predecessor)
+        signature = Signature(lock.owner, lock.predecessors)
         return OpenLedger(open_sqlite(path, signature=signature), path, lock)
     except BaseException:
         with contextlib.suppress(OSError):

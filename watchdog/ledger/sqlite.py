@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,10 @@ WHOLE_CHECK_MAX_BYTES = 32 * 1024 * 1024
 
 
 class Signature(NamedTuple):
-    """As whom a process owns a store, and whose end it has proof of ("": nobody's)."""
+    """As whom a process owns a store, and whose ends it has proof of."""
 
     owner: str
-    gone: str = ""
+    gone: Collection[str] = ()
 
 
 def open_sqlite(
