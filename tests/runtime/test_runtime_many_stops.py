@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -91,3 +92,15 @@ async def test_those_that_burn_most_are_stopped_first(world: Any) -> None:
         order = [record.path for record in w.sim.requests if record.endpoint == "abort"]
         early = sum(any(run_id in path for run_id in costliest) for path in order[:150])
         assert early >= 85
+
+
+async def test_who_waits_no_longer_ends_no_abort(world: Any) -> None:
+    """A time-out around `drain` must not take the requests with it."""
+    async with world(RULES, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w, 3)
+        await w.start()
+        await w.until(lambda: w.requests("abort") > 0, "a request")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await w.app.enforcer.drain()
+        check_books(runs, await w.until_booked(*runs))

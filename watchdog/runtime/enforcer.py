@@ -215,9 +215,9 @@ class Enforcer:
         return [*self._tasks.values(), *self._settling, *self._letters]
 
     async def drain(self) -> None:
-        """Wait until every abort is finished and booked."""
+        """Wait until every abort is finished and booked. Whoever waits no longer (a time-out) ends no abort by that."""
         while under_way := self._under_way:
-            await asyncio.gather(*under_way, return_exceptions=True)
+            await asyncio.shield(asyncio.gather(*under_way, return_exceptions=True))
 
     async def close(self, seconds: float) -> None:
         """Give open aborts this many real seconds to finish; what is not proven then stays open in the ledger."""
