@@ -104,3 +104,11 @@ async def test_who_waits_no_longer_ends_no_abort(world: Any) -> None:
             async with asyncio.timeout(0):
                 await w.app.enforcer.drain()
         check_books(runs, await w.until_booked(*runs))
+async def test_no_call_goes_to_runs_that_are_over_while_the_rate_budget_is_short(world: Any) -> None:
+    """Sweeps wait for the budget meanwhile, so that nothing but the abort's own record says that a run is over."""
+    async with world(RULES, speed=SPEED, apify={"write_reason": False, "requests_per_minute": 100}) as w:
+        runs = over(w, 90)
+        await w.start()
+        await w.until_booked(*runs)
+        assert w.requests("abort") == len(runs)
+        assert w.requests("run") <= 1.1 * len(runs)

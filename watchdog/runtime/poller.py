@@ -300,7 +300,12 @@ class Poller:
             if not limits:
                 continue
             used, age_s = aged(watched, now_s)
-            if self._calls_for_look(watched, limits, used, now_s):
+            if watched.over:
+                # It may have been resurrected, which a list would show; until there is one, now and then a look does.
+                if age_s >= LOOK_AGAIN_S and looks > 0 and now_s >= watched.not_before:
+                    looks -= 1
+                    self._looks.add(watched)
+            elif self._calls_for_look(watched, limits, used, now_s):
                 self._look_now(watched, now_s)
             elif age_s >= LOOK_AGAIN_S and looks > 0:
                 looks -= 1
@@ -627,6 +632,12 @@ class Poller:
 
     async def _inspect(self, watched: Watched) -> None:
         run_id = watched.swept.run_id
+        if self.watched.get(run_id) is not watched:
+            return
+        if self._enforcer.is_busy_with(watched.swept.key):
+            # It was seen to while this waited for its turn; but should that fail, it is not left to the next sweep.
+            self.agenda.set(run_id, self._clock.monotonic() + LOOK_AGAIN_S)
+            return
         try:
             began_s = self._clock.monotonic()
             closest = self._closest(watched, began_s) if watched.missing == 0 else 0.0
