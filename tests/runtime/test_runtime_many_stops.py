@@ -104,11 +104,16 @@ async def test_who_waits_no_longer_ends_no_abort(world: Any) -> None:
             async with asyncio.timeout(0):
                 await w.app.enforcer.drain()
         check_books(runs, await w.until_booked(*runs))
-async def test_no_call_goes_to_runs_that_are_over_while_the_rate_budget_is_short(world: Any) -> None:
-    """Sweeps wait for the budget meanwhile, so that nothing but the abort's own record says that a run is over."""
-    async with world(RULES, speed=SPEED, apify={"write_reason": False, "requests_per_minute": 100}) as w:
-        runs = over(w, 90)
+
+
+async def test_without_lists_hardly_any_look_goes_to_runs_that_are_over(world: Any) -> None:
+    """Nothing says that they go on; that they were resurrected meanwhile is found all the same, a while later."""
+    async with world(RULES, speed=SPEED) as w:
+        runs = over(w, 5)
         await w.start()
+        w.fault("status", "list", status=500, times=1_000)
         await w.until_booked(*runs)
-        assert w.requests("abort") == len(runs)
-        assert w.requests("run") <= 1.1 * len(runs)
+        await w.pass_time(20.0)
+        assert w.requests("run") <= 4 * len(runs), "before its request, for its proof and its figures, and once since"
+        w.apify.resurrect(runs[0])
+        await w.until(lambda: runs[0].truth().abort_requests == 2, "the second abort", patience_s=20)
