@@ -257,6 +257,8 @@ def test_every_documented_metric_is_shown_or_left_out_on_purpose(
         "rule_matched_timestamp_seconds",  # for a look now and then: docs/metrics.md has the query
         "exception_matched_timestamp_seconds",
         "names_refused",  # the log says which; only where rules go by names does it matter
+        "log_lines_lost_total",  # told in the log itself once it flows again; nothing of the guarding depends on it
+        "series_left_out",  # 0 but for thousands of rules on many accounts; docs/metrics.md says what to do
     }
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in documented}
     assert names - shown_names == {PREFIX + name for name in left_out} & names
