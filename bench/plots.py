@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 WIDTH, HEIGHT = 720, 440
-_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 24, 56, 62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 78, 36, 56, 62
 #: Okabe and Ito's colours: to be told apart by everyone, on light and on dark.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _STYLE = (
