@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 
 class WatchdogError(Exception):
@@ -55,6 +56,15 @@ class StartupError(WatchdogError):
 
 class LedgerError(WatchdogError):
     """The ledger cannot be read or written."""
+
+
+class Details(TypedDict, total=False):
+    """What a `PlatformError` knows of the answer."""
+
+    account: str
+    status: int | None
+    kind: str
+    retry_after: float | None
 
 
 class PlatformError(WatchdogError):
@@ -123,17 +133,8 @@ class CredentialsRefused(PlatformError):
 
     exit_code = 2
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        account: str = "",
-        status: int | None = None,
-        kind: str = "",
-        retry_after: float | None = None,
-        token_works: bool = False,
-    ) -> None:
-        super().__init__(message, account=account, status=status, kind=kind, retry_after=retry_after)
+    def __init__(self, message: str, *, token_works: bool = False, **details: Unpack[Details]) -> None:
+        super().__init__(message, **details)
         self.token_works = token_works
 
 
@@ -148,17 +149,8 @@ class Gone(PlatformError):
     `record-or-token-not-found`), so this proves nothing about the object.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        account: str = "",
-        status: int | None = None,
-        kind: str = "",
-        retry_after: float | None = None,
-        maybe_denied: bool = False,
-    ) -> None:
-        super().__init__(message, account=account, status=status, kind=kind, retry_after=retry_after)
+    def __init__(self, message: str, *, maybe_denied: bool = False, **details: Unpack[Details]) -> None:
+        super().__init__(message, **details)
         self.maybe_denied = maybe_denied
 
 
