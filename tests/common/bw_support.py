@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 #: In seconds of the wall clock.
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 
 def skip(what: str) -> NoReturn:
@@ -36,6 +38,22 @@ def description_of_apify() -> Path:
     beside = Path(__file__).resolve().parents[3] / "shared"
     path = Path(os.environ.get("BW_TEST_SHARED") or beside) / "specs" / "apify.openapi.yaml"
     return path if path.is_file() else skip(f"Apify's API description is not at {path} (set BW_TEST_SHARED)")
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[Path]:
+    """A new folder, and until the end no more rights than any user has: root may read whatever is closed."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, nobody, nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
 
 
 def free_port() -> int:

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import free_port, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
@@ -36,7 +36,6 @@ IMAGE = "localhost/budget-watchdog:test"
 STATE = "/var/lib/budget-watchdog"
 APIFY_TOKEN = "apify_api_S3CRETofTheContainerTests"
 LOBSTR_TOKEN = "lobstrS3CRETofTheContainerTests"
-PATIENCE_S = 30.0
 
 RULES = """
 rules:
@@ -67,29 +66,6 @@ events_logger = "file"
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 #: What pip in the build may use: the folder of wheels, and no index.
 PIP_CONF = "[global]\nno-index = true\nfind-links = /wheels\n"
-
-
-def skip(what: str) -> None:
-    """Skip, or fail where everything must be there."""
-    if os.environ.get("BW_TEST_REQUIRE_ALL"):
-        pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
-    pytest.skip(what)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], what: Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer; the failure says what was waited for."""
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what()}"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

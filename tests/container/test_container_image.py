@@ -10,20 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bw_support import wait_for
+
 from watchdog import __version__
 
 UID = 65532
 STATE = "/var/lib/budget-watchdog"
 MEMORY_BYTES = 128 * 1024 * 1024
-
-
-def eventually(condition: Any, what: Any, patience_s: float = 30.0) -> Any:
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what() if callable(what) else what}"
-        time.sleep(0.05)
 
 
 def status_of(pid: int, key: str) -> str:
@@ -64,7 +57,7 @@ def test_a_sidecar_needs_tokens_and_rules_only(site: Any) -> None:
     before = first.changed()
     first.start()
     first.wait_until_ready()
-    eventually(lambda: first.counted("aborts_total", outcome="confirmed") == 2, first.logs)
+    wait_for(lambda: first.counted("aborts_total", outcome="confirmed") == 2, first.logs)
     assert over.truth().aborted_by_api
     assert squid.truth().aborted_by_api
     assert not within.abort_requests
@@ -104,7 +97,7 @@ def test_a_token_in_a_file_is_seen_by_nobody_else(site: Any) -> None:
         mounts=[f"{secret}:/run/secrets/apify:ro"],
     ).start()
     container.wait_until_ready()
-    eventually(lambda: container.counted("aborts_total", outcome="confirmed") == 1, container.logs)
+    wait_for(lambda: container.counted("aborts_total", outcome="confirmed") == 1, container.logs)
     assert run.truth().aborted_by_api
     assert token in Path(f"/proc/{container.pid}/root/run/secrets/apify").read_text(encoding="utf-8")
     shown = [
@@ -123,7 +116,7 @@ def test_a_dead_platform_is_not_ready_but_healthy(site: Any) -> None:
     """What kills an unhealthy container must not kill the watchdog when a platform is down."""
     site.lobstr_gone()
     container = site.create().start()
-    eventually(lambda: container.counted("last_success_timestamp_seconds", account="apify"), container.logs)
+    wait_for(lambda: container.counted("last_success_timestamp_seconds", account="apify"), container.logs)
     asked = container.execute("budget-watchdog", "healthcheck", "--ready")
     assert asked.returncode == 1
     assert "account lobstr: not swept yet" in asked.stderr
@@ -160,7 +153,7 @@ def test_rules_of_a_config_map(site: Any) -> None:
     container = site.create(rules=version.parent).start()
     container.wait_until_ready()
     assert container.counted("rules") == 1
-    eventually(lambda: over.truth().aborted_by_api, container.logs)
+    wait_for(lambda: over.truth().aborted_by_api, container.logs)
 
 
 def test_a_configuration_file_is_found_and_may_say_where_the_ledger_is(site: Any) -> None:

@@ -9,20 +9,19 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import free_port, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, RequestRecord, SimulatedPlatforms
@@ -40,29 +39,6 @@ rules:
   - {name: cap, match: {platform: apify}, limits: {max_cost_usd: 5}}
   - {name: squid-cap, match: {platform: lobstr}, limits: {max_credits: 5}}
 """
-
-
-def skip(what: str) -> None:
-    """Skip, or fail where everything must be there."""
-    if os.environ.get("BW_TEST_REQUIRE_ALL"):
-        pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
-    pytest.skip(what)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer; the failure says what was waited for."""
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what if isinstance(what, str) else what()}"
-        time.sleep(0.04)
 
 
 class Site:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import free_port, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
@@ -24,7 +24,6 @@ from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 SCRIPT = str(Path(sys.executable).with_name("budget-watchdog"))
 APIFY_TOKEN = "apify_api_S3CRETofTheEndToEndTests"
 LOBSTR_TOKEN = "lobstrS3CRETofTheEndToEndTests"
-PATIENCE_S = 20.0
 
 RULES = """
 rules:
@@ -32,22 +31,6 @@ rules:
   - {name: squid-cap, match: {platform: lobstr}, limits: {max_credits: 50}}
   - {name: tell, match: {platform: apify}, limits: {max_cost_usd: 0.10}, action: notify}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer; the failure says what was waited for."""
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 class Site:

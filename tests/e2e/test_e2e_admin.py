@@ -16,19 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import wait_for
 
 ADMIN = "adm1n-S3CRET-of-the-end-to-end-tests"
 NEW = "rules: [{name: cap, limits: {max_cost_usd: 0.8}}]"
 BAD = "rules: [{name: cap, limits: {max_cost: 1}}]"
-
-
-def eventually(condition: Any, what: str, patience_s: float = 20.0) -> Any:
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 class Unix(http.client.HTTPConnection):
@@ -66,7 +58,7 @@ def test_changed_files_are_taken_and_bad_ones_are_told(site: Any) -> None:
         daemon.wait_until_ready()
         assert rules_check(daemon)["detail"].startswith("3 rules, loaded 20")
         site.write("rules/rules.yaml", BAD)
-        eventually(lambda: daemon.counted("reload_success") == 0, "the refusal")
+        wait_for(lambda: daemon.counted("reload_success") == 0, "the refusal")
         (rejected,) = daemon.logged("rules rejected, the last good ones stay")
         assert rejected["trigger"] == "file"
         check = rules_check(daemon)
@@ -76,7 +68,7 @@ def test_changed_files_are_taken_and_bad_ones_are_told(site: Any) -> None:
         assert "max_cost_usd" in check["detail"]
         assert not run.abort_requests
         site.write("rules/rules.yaml", NEW)
-        eventually(lambda: run.truth().aborted_by_api, "the abort by the new rule")
+        wait_for(lambda: run.truth().aborted_by_api, "the abort by the new rule")
         (line,) = daemon.logged("rules reloaded")
         assert (line["trigger"], line["rules"], line["added"]) == ("file", 1, [])
         assert line["changed"] == ["rule 'cap': max_cost_usd 1 -> 0.8; match.platform apify -> unset"]
@@ -95,7 +87,7 @@ def test_the_watch_can_be_switched_off(site: Any) -> None:
         time.sleep(3)  # what must not happen would take about 2 s
         assert daemon.counted("reloads_total") == 0
         os.kill(daemon.process.pid, signal.SIGHUP)
-        eventually(lambda: daemon.counted("reloads_total", trigger="signal", outcome="changed"), "the reload")
+        wait_for(lambda: daemon.counted("reloads_total", trigger="signal", outcome="changed"), "the reload")
 
 
 def test_a_reload_over_http_with_the_token(site: Any) -> None:
@@ -115,7 +107,7 @@ def test_a_reload_over_http_with_the_token(site: Any) -> None:
         answer = json.loads(body)
         assert (status, answer["reloaded"], answer["rules"], answer["warnings"]) == (200, True, 1, [])
         assert answer["changed"] == ["rule 'cap': max_cost_usd 1 -> 0.8; match.platform apify -> unset"]
-        eventually(lambda: run.truth().aborted_by_api, "the abort by the new rule")
+        wait_for(lambda: run.truth().aborted_by_api, "the abort by the new rule")
         assert daemon.counted("admin_calls_total", outcome="unauthorized") == 2
         assert daemon.counted("admin_calls_total", outcome="accepted") == 2
         (line,) = daemon.logged("admin call refused")
@@ -136,7 +128,7 @@ def test_a_reload_over_the_unix_socket_and_none_over_tcp(site: Any) -> None:
         assert daemon.end()[0] == 0
         assert not path.exists()
     with site.daemon() as daemon:
-        eventually(lambda: daemon.get("/healthz")[0] == 200, "the web server")
+        wait_for(lambda: daemon.get("/healthz")[0] == 200, "the web server")
         daemon.kill()
         assert path.exists(), "a crash leaves it behind"
     with site.daemon() as daemon:
@@ -150,7 +142,7 @@ def test_changed_settings_are_said_once(site: Any) -> None:
 
         def reload(count: int) -> list[str]:
             os.kill(daemon.process.pid, signal.SIGHUP)
-            eventually(lambda: daemon.counted("reloads_total", trigger="signal") == count, "the reload")
+            wait_for(lambda: daemon.counted("reloads_total", trigger="signal") == count, "the reload")
             time.sleep(0.1)
             return [line["error"] for line in daemon.logged("trouble") if "has changed" in line["error"]]
 
@@ -205,7 +197,7 @@ def test_tls_and_a_renewed_certificate(site: Any) -> None:
     certificate(site.folder, "first")
     site.configure("web: {tls_cert: tls.crt, tls_key: tls.key, token_env: ADMIN}")
     with site.daemon(ADMIN=ADMIN) as daemon:
-        eventually(lambda: daemon.logged("first sweep done"), "the start")
+        wait_for(lambda: daemon.logged("first sweep done"), "the start")
         trust = ssl.create_default_context(cafile=str(site.folder / "tls.crt"))
         connection = http.client.HTTPSConnection("127.0.0.1", site.port, timeout=5, context=trust)
         assert post(connection, Authorization=f"Bearer {ADMIN}")[0] == 200
@@ -214,10 +206,10 @@ def test_tls_and_a_renewed_certificate(site: Any) -> None:
         first = shown_certificate(site)
         (site.folder / "tls.key").write_text("rubbish")
         os.kill(daemon.process.pid, signal.SIGHUP)
-        (line,) = eventually(lambda: daemon.logged("trouble"), "the complaint")
+        (line,) = wait_for(lambda: daemon.logged("trouble"), "the complaint")
         assert line["error"].startswith("the certificate is not renewed and the old one stays: web: tls_key: holds no")
         assert shown_certificate(site) == first
         certificate(site.folder, "second")
         os.kill(daemon.process.pid, signal.SIGHUP)
-        eventually(lambda: shown_certificate(site) != first, "the new certificate")
+        wait_for(lambda: shown_certificate(site) != first, "the new certificate")
         assert shown_certificate(site) == (site.folder / "tls.crt").read_text()

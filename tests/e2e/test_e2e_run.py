@@ -10,17 +10,9 @@ import time
 from typing import Any
 
 import pytest
+from bw_support import wait_for
 
 pytestmark: Any = []
-
-
-def eventually(condition: Any, what: str, patience_s: float = 20.0) -> Any:
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def test_the_whole_loop(site: Any) -> None:
@@ -32,11 +24,11 @@ def test_the_whole_loop(site: Any) -> None:
     with site.daemon() as daemon:
         daemon.wait_until_ready()
         assert daemon.get("/healthz") == (200, "ok: armed")
-        eventually(lambda: daemon.counted("aborts_total", outcome="confirmed") == 2, "two stops")
+        wait_for(lambda: daemon.counted("aborts_total", outcome="confirmed") == 2, "two stops")
         assert daemon.counted("breaches_total", response="abort") == 2
         assert daemon.counted("breaches_total", response="notify", rule="tell") == 2  # `over` broke it too
         assert daemon.counted("aborts_unconfirmed") == 0
-        eventually(lambda: daemon.counted("runs_active", account="main") == 2, "the runs that go on")
+        wait_for(lambda: daemon.counted("runs_active", account="main") == 2, "the runs that go on")
         assert daemon.counted("last_success_timestamp_seconds", account="growth") == pytest.approx(time.time(), abs=30)
         lines = daemon.lines()
         assert {line["run_id"] for line in lines if line.get("outcome") == "confirmed"} == {over.id, squid.id}
@@ -56,8 +48,8 @@ def test_a_stop_with_an_abort_in_flight_is_quick_and_recorded(site: Any) -> None
     run = site.apify.start_run(usd_per_hour=36_000)
     site.fault("abort_ignored", "abort")
     with site.daemon() as daemon:
-        eventually(lambda: run.abort_requests, "the abort request")
-        eventually(lambda: daemon.counted("aborts_unconfirmed", account="main") == 1, "the alarm")
+        wait_for(lambda: run.abort_requests, "the abort request")
+        wait_for(lambda: daemon.counted("aborts_unconfirmed", account="main") == 1, "the alarm")
         code, seconds = daemon.end(signal.SIGTERM)
         assert (code, seconds < 5) == (0, True), (code, seconds)
         (line,) = [line for line in daemon.logged("trouble") if "not proven" in line["error"]]
@@ -67,11 +59,11 @@ def test_a_stop_with_an_abort_in_flight_is_quick_and_recorded(site: Any) -> None
 def test_a_stop_while_the_platforms_hang_is_quick(site: Any) -> None:
     site.fault("hang")
     with site.daemon() as daemon:
-        eventually(lambda: daemon.get("/healthz")[0] == 200, "the web server")
+        wait_for(lambda: daemon.get("/healthz")[0] == 200, "the web server")
         status, body = daemon.get("/readyz")
         assert status == 503
         assert "not swept yet" in body
-        eventually(lambda: len(site.sim.requests) >= 2, "the first requests")
+        wait_for(lambda: len(site.sim.requests) >= 2, "the first requests")
         code, seconds = daemon.end()
         assert (code, seconds < 5) == (0, True), (code, seconds)
 
@@ -80,16 +72,16 @@ def test_a_revoked_token_hurts_only_its_account(site: Any) -> None:
     with site.daemon() as daemon:
         daemon.wait_until_ready()
         revoked = site.fault("status", "*", account=site.apify, status=401)
-        eventually(lambda: daemon.checks() == {"rules": True, "account main": False, "account growth": True}, "503")
+        wait_for(lambda: daemon.checks() == {"rules": True, "account main": False, "account growth": True}, "503")
         body = daemon.ready()
         (check,) = [check for check in body["checks"] if not check["ok"]]
         assert "HTTP 401" in check["detail"]
         assert "check the token" in check["detail"]
         assert daemon.counted("polls_total", account="main", outcome="credentials_refused") >= 1
         squid = site.lobstr.start_run(site.lobstr.add_squid("hot"), credits_per_hour=36_000)
-        eventually(lambda: squid.truth().aborted_by_api, "the work on the other account")
+        wait_for(lambda: squid.truth().aborted_by_api, "the work on the other account")
         revoked.remove()
-        eventually(lambda: daemon.ready().get("ready"), "the recovery")
+        wait_for(lambda: daemon.ready().get("ready"), "the recovery")
         (failed, *_) = daemon.logged("sweep failed")
         assert (failed["account"], failed["level"]) == ("main", "error")
         assert daemon.logged("sweep works again")
@@ -100,14 +92,14 @@ def test_a_platform_that_goes_down_and_comes_back(site: Any) -> None:
         daemon.wait_until_ready()
         before = daemon.counted("last_success_timestamp_seconds", account="growth")
         down = site.fault("reset", "*", account=site.lobstr)
-        eventually(
+        wait_for(
             lambda: daemon.counted("polls_total", account="growth", kind="sweep", outcome="unreachable") >= 1, "failure"
         )
         over = site.apify.start_run(usd_per_hour=36_000)
-        eventually(lambda: over.truth().aborted_by_api, "the work on the other account")
+        wait_for(lambda: over.truth().aborted_by_api, "the work on the other account")
         down.remove()
         squid = site.lobstr.start_run(site.lobstr.add_squid("hot"), credits_per_hour=36_000)
-        eventually(lambda: squid.truth().aborted_by_api, "the recovery")
+        wait_for(lambda: squid.truth().aborted_by_api, "the recovery")
         assert daemon.counted("last_success_timestamp_seconds", account="growth") > before
         assert daemon.process.poll() is None
 
@@ -127,8 +119,8 @@ def test_environment_only(site: Any) -> None:
     with site.daemon(**environ) as daemon:
         daemon.wait_until_ready()
         assert set(daemon.checks()) == {"rules", "account apify"}
-        eventually(lambda: run.truth().aborted_by_api, "the abort")
-        eventually(lambda: daemon.counted("aborts_total", outcome="confirmed") == 1, "its proof")
+        wait_for(lambda: run.truth().aborted_by_api, "the abort")
+        wait_for(lambda: daemon.counted("aborts_total", outcome="confirmed") == 1, "its proof")
         assert "first sweep done" in daemon.output()
         with pytest.raises(json.JSONDecodeError):
             daemon.lines()
@@ -137,7 +129,7 @@ def test_environment_only(site: Any) -> None:
 def test_dry_run_aborts_nothing(site: Any) -> None:
     run = site.apify.start_run(usd_per_hour=36_000)
     with site.daemon("--dry-run") as daemon:
-        eventually(lambda: daemon.counted("breaches_total", response="dry_run") == 1, "the breach")
+        wait_for(lambda: daemon.counted("breaches_total", response="dry_run") == 1, "the breach")
         (line,) = [line for line in daemon.logged("limit breached") if line["response"] == "dry_run"]
         assert line["run_id"] == run.id
     assert not run.abort_requests
@@ -262,11 +254,11 @@ def test_sighup_reads_the_rules_again(site: Any) -> None:
         daemon.wait_until_ready()
         site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost: 1}}]")
         os.kill(daemon.process.pid, signal.SIGHUP)
-        eventually(lambda: daemon.counted("reload_success") == 0, "the refusal")
+        wait_for(lambda: daemon.counted("reload_success") == 0, "the refusal")
         (rejected,) = daemon.logged("rules rejected, the last good ones stay")
         assert "max_cost_usd" in rejected["problems"][0]
         assert not run.abort_requests
         site.write("rules/rules.yaml", "rules: [{name: cap, limits: {max_cost_usd: 0.8}}]")
         os.kill(daemon.process.pid, signal.SIGHUP)
-        eventually(lambda: run.truth().aborted_by_api, "the abort by the new rule")
+        wait_for(lambda: run.truth().aborted_by_api, "the abort by the new rule")
         assert daemon.counted("reload_success") == 1

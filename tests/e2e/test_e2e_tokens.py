@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import wait_for
 
 NEW = "apify_api_TheNewS3CRETofTheEndToEndTests"
 PAGE = b"<!doctype html><title>Company network</title><p>Access denied by policy"
 PROXY_JSON = b'{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "blocked by policy"}}'
-
-
-def wait_for(condition: Any, what: str, patience_s: float = 20.0) -> Any:
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.02)
 
 
 def put(folder: Path, name: str, token: str) -> Path:
@@ -47,7 +38,7 @@ def configure(site: Any, source: str = "token_file: apify.token", more: str = ""
 
 
 def renewals(daemon: Any) -> list[dict[str, Any]]:
-    return daemon.logged("token replaced, the new one is used")  # type: ignore[no-any-return]
+    return daemon.logged("token replaced, the new one is used")
 
 
 def test_a_token_that_was_replaced_is_read_again_when_the_platform_refuses_the_old_one(site: Any) -> None:

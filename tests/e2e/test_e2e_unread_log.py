@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "common"))
-
-from bw_support import page, wait_for  # the folder is known only now
+from bw_support import page, wait_for
 
 SCRIPT = str(Path(sys.executable).with_name("budget-watchdog"))
 #: What a program says that wrote to the pipe before us.

@@ -110,7 +110,7 @@ async def test_of_a_crash_the_lock_file_is_proof(path: Path) -> None:
     assert again.lock is not None
     assert again.lock.predecessors == (opened.lock.owner,)
     with pytest.raises(LedgerError, match="has taken it over"):
-        await opened.store.renew()  # type: ignore[union-attr]
+        await opened.store.renew()
     await again.close()
     await opened.store.close()
 

@@ -9,23 +9,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
+from bw_support import free_port, need, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import SimClock, SimulatedPlatforms
@@ -34,7 +32,6 @@ HOME = Path(__file__).parents[2]
 SHIPPED = HOME / "monitoring" / "prometheus"
 SCRIPT = str(Path(sys.executable).with_name("budget-watchdog"))
 TOKENS = {"A": "apify_api_S3CRETofTheMonitoring", "L": "lobstrS3CRETofTheMonitoring"}
-PATIENCE_S = 40.0
 
 #: One rule of each kind, so that every metric has something to show.
 RULES = """
@@ -47,35 +44,6 @@ rules:
 protect:
   - {match: {actor: "*/signed-off"}, reason: signed off}
 """
-
-
-def skip(what: str) -> NoReturn:
-    """Skip, or fail where everything must be there."""
-    if os.environ.get("BW_TEST_REQUIRE_ALL"):
-        pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
-    pytest.skip(what)
-
-
-def need(*names: str) -> str:
-    """The path of the first of these programs that is installed; else the test skips or fails."""
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or skip(f"{names[0]} is not installed")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer; the failure says what was waited for."""
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(0.1)
 
 
 def get(url: str) -> str:

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from bw_support import skip
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
@@ -30,12 +30,6 @@ FILES = [*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "deploy/containe
 #: The oldest that is supported, the one that Python 3.11 brings, and the newest.
 PIPS = ["22.3.1", "23.2.1", ""]
 NEWER = "99999.0"
-
-
-def skip(what: str) -> NoReturn:
-    if os.environ.get("BW_TEST_REQUIRE_ALL"):
-        pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
-    pytest.skip(what)
 
 
 @dataclass(frozen=True)

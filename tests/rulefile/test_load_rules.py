@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import pytest
+from bw_support import without_privileges
 
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.domain.run import LimitKind
@@ -181,12 +181,12 @@ def test_a_folder_that_is_named_like_a_file(tmp_path: Path) -> None:
     assert messages(caught) == [f"{tmp_path}/a.yaml: is a folder, not a file"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    write(tmp_path, ONE % "x").chmod(0)
-    with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path)
-    assert messages(caught) == [f"{tmp_path}/rules.yaml: may not be read by this user (permission denied)"]
+def test_a_file_that_may_not_be_read() -> None:
+    with without_privileges() as tmp_path:
+        write(tmp_path, ONE % "x").chmod(0)
+        with pytest.raises(ConfigurationError) as caught:
+            load_rules(tmp_path)
+        assert messages(caught) == [f"{tmp_path}/rules.yaml: may not be read by this user (permission denied)"]
 
 
 def test_a_circle_of_links(tmp_path: Path) -> None:

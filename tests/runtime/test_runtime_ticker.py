@@ -94,7 +94,7 @@ def test_after_a_step_of_the_wall_clock_nothing_is_missed_and_nothing_counted(st
     clocks.set_s += step_s
     fired, asked = len(scheduler.fired), scheduler.asked
     surprise, plan_anew = comparison.look(0.0)
-    assert (surprise, plan_anew) == (Surprise(pytest.approx(step_s), 0.0), True)  # type: ignore[arg-type]
+    assert (surprise, plan_anew) == (Surprise(pytest.approx(step_s), 0.0), True)
     scheduler.plan()
     scheduler.pass_time(3.0 * every_s)
     assert len(scheduler.fired) - fired == 3

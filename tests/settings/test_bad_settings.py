@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 # ruff: noqa: E501 (a message is easier to compare in one line)
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from bw_support import without_privileges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,12 +202,12 @@ def test_token_files(tmp_path: Path) -> None:
         assert in_file(tmp_path, text) == [f"4:5: accounts[0] 'a': {sentence}"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_token_file_that_may_not_be_read(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("x")
-    (tmp_path / "t").chmod(0)
-    (message,) = in_file(tmp_path, "accounts: [{name: a, platform: apify, token_file: ./t}]")
-    assert "may not be read by this user (permission denied)" in message
+def test_a_token_file_that_may_not_be_read() -> None:
+    with without_privileges() as tmp_path:
+        (tmp_path / "t").write_text("x")
+        (tmp_path / "t").chmod(0)
+        (message,) = in_file(tmp_path, "accounts: [{name: a, platform: apify, token_file: ./t}]")
+        assert "may not be read by this user (permission denied)" in message
 
 
 def test_a_systemd_credential_that_cannot_be_used(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from bw_support import without_privileges
 
 from watchdog.config_file import find_config, may_exist
 from watchdog.settings import setting_problem
@@ -45,10 +45,10 @@ def test_links_in_a_circle_and_parts_that_are_no_folder(tmp_path: Path) -> None:
     assert not may_exist(Path("a\0b"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0)
-    assert may_exist(tmp_path / "closed" / FIRST)
+def test_a_folder_that_cannot_be_read_is_not_passed_over() -> None:
+    with without_privileges() as tmp_path:
+        (tmp_path / "closed").mkdir(mode=0)
+        assert may_exist(tmp_path / "closed" / FIRST)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ async def test_names_that_cannot_be_looked_up(apify: ApifyAccount, apify_api: ht
     apify.refuse(run.id, "not-found-or-denied")
     assert (await get(apify_api, f"/v2/actor-runs/{run.id}", 404))["type"] == "record-or-token-not-found"
     with pytest.raises(ValueError, match="unknown refusal"):
-        apify.refuse(run.id, "perhaps")  # type: ignore[arg-type]
+        apify.refuse(run.id, "perhaps")
 
 
 async def test_a_renamed_task(apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:

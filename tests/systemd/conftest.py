@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bw_support import skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import SimulatedPlatforms
@@ -36,7 +37,6 @@ PYTHON = Path(f"/usr/bin/python3.{sys.version_info.minor}")
 LIBRARIES = "/usr/local/lib/libraries-of-the-tests"
 SOURCE = "/usr/local/src/budget-watchdog"
 #: Seconds that a condition gets to come true; only a failing test waits that long.
-PATIENCE_S = 20.0
 BOOT_S = 30.0
 TOOLS = ("systemd-nspawn", "systemd-analyze", "journalctl", "nsenter", "unshare", "setpriv", "mount")
 
@@ -59,23 +59,6 @@ done
 shift
 exec systemd-nspawn -D . --register=no --keep-unit --private-network --console=pipe "$@" --boot systemd.unit=bare.target
 """
-
-
-def skip(what: str) -> None:
-    """Skip, or fail where everything must be there."""
-    if os.environ.get("BW_TEST_REQUIRE_ALL"):
-        pytest.fail(f"required by BW_TEST_REQUIRE_ALL: {what}")
-    pytest.skip(what)
-
-
-def eventually(condition: Callable[[], Any], what: str | Callable[[], str], patience_s: float = PATIENCE_S) -> Any:
-    """The first true answer; the failure says what was waited for."""
-    end = time.monotonic() + patience_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < end, f"waited in vain for {what if isinstance(what, str) else what()}"
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -318,4 +301,4 @@ def units() -> tuple[Path, ...]:
 
 @pytest.fixture(scope="session", name="eventually")
 def _eventually() -> Callable[..., Any]:
-    return eventually
+    return wait_for

@@ -7,13 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "common"))
-
-from bw_support import wait_for  # the folder is known only now
+from bw_support import wait_for
 
 from watchdog.telemetry.logs import configure_logging
 from watchdog.telemetry.outlet import Outlet
