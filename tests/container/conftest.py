@@ -18,14 +18,12 @@ import sys
 import sysconfig
 import tarfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bw_support import free_port, skip, wait_for
+from bw_support import free_port, page, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
@@ -289,14 +287,7 @@ class Container:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page; status 0 if nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return page(f"http://127.0.0.1:{self.port}{path}")
 
     def wait_until_ready(self) -> None:
         def is_ready() -> bool:

@@ -12,8 +12,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bw_support import free_port, skip, wait_for
+from bw_support import free_port, page, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, RequestRecord, SimulatedPlatforms
@@ -273,14 +271,7 @@ class Daemon:
 
 def get(port: int, path: str) -> tuple[int, str]:
     """Status and body of a page; status 0 if nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
+    return page(f"http://127.0.0.1:{port}{path}")
 
 
 class Metrics:

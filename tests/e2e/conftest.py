@@ -9,14 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bw_support import free_port, wait_for
+from bw_support import free_port, page, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
@@ -128,15 +126,7 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page; status 0 if nobody answers."""
-        url = f"http://127.0.0.1:{self._site.port}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return page(f"http://127.0.0.1:{self._site.port}{path}")
 
     def ready(self) -> dict[str, Any]:
         status, body = self.get("/readyz")

@@ -17,14 +17,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bw_support import skip, wait_for
+from bw_support import page, skip, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import SimulatedPlatforms
@@ -256,14 +254,7 @@ class Pages:
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page; status 0 if nobody answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        return page(f"http://127.0.0.1:{self._port}{path}")
 
     def ready(self) -> bool:
         """Whether every account is watched."""

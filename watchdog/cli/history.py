@@ -265,10 +265,10 @@ def _as_table(aborts: Sequence[Abort]) -> RenderableType:
 def _cells(abort: Abort) -> list[Cell]:
     return [
         Words(f"{abort.detected_at:%Y-%m-%d %H:%M}", f"{abort.detected_at::%S}"),
-        Name(escaped(abort.account)),
-        Whole(escaped(abort.run_id)),
-        Name(escaped(abort.source)),
-        Name(escaped(abort.rule)),
+        Name(abort.account),
+        Whole(abort.run_id),
+        Name(abort.source),
+        Name(abort.rule),
         Whole(describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)),
         _outcome(abort),
         Whole(saved(abort) or "-"),

@@ -325,11 +325,11 @@ def _table(found: Sequence[Override]) -> RenderableType:
 def _cells(override: Override) -> list[Cell]:
     return [
         Whole(override.kind.value),
-        Whole(escaped(override.run_id or "all")),
-        Name(escaped(override.account or "all")),
+        Whole(override.run_id or "all"),
+        Name(override.account or "all"),
         Whole(f"{override.until:%Y-%m-%d %H:%M:%S}" if override.until else "for good"),
         Whole(f"{override.created_at:%Y-%m-%d %H:%M:%S}"),
-        Name(escaped(override.reason)),
+        Name(override.reason),
     ]
 
 

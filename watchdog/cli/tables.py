@@ -70,8 +70,8 @@ class Cell(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """A text that is never cut: an id, a figure, a time."""
+class _Plain:
+    """One text in one style."""
 
     text: str
     style: str = ""
@@ -80,34 +80,31 @@ class Whole:
         object.__setattr__(self, "text", escaped(self.text))
 
     @property
-    def least(self) -> int:
-        return cell_len(self.text)
-
-    @property
     def natural(self) -> int:
         return cell_len(self.text)
+
+
+class Whole(_Plain):
+    """A text that is never cut: an id, a figure, a time."""
+
+    __slots__ = ()
+
+    @property
+    def least(self) -> int:
+        return self.natural
 
     def fit(self, room: int) -> Text:
         return Text(self.text, self.style)
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(_Plain):
     """A text that may be cut: a name, a reason."""
 
-    text: str
-    style: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "text", escaped(self.text))
+    __slots__ = ()
 
     @property
     def least(self) -> int:
-        return min(_LEAST, cell_len(self.text))
-
-    @property
-    def natural(self) -> int:
-        return cell_len(self.text)
+        return min(_LEAST, self.natural)
 
     def fit(self, room: int) -> Text:
         return Text(cut(self.text, room), self.style)

@@ -196,10 +196,10 @@ def _cells(row: Row) -> list[Cell]:
     run, worst = row.snapshot, row.verdict
     head, detail = row.response
     return [
-        Whole(escaped(run.run_id)),
-        Name(escaped(run.account)),
-        Name(escaped(run.source.label)),
-        Whole(escaped(run.status.lower())),
+        Whole(run.run_id),
+        Name(run.account),
+        Name(run.source.label),
+        Whole(run.status.lower()),
         Whole(worst.value if worst else "-", _STYLES[worst] if worst else "dim"),
         Words(head, escaped(detail)),
         Limits.of(row.verdicts, run.platform),
