@@ -32,8 +32,9 @@ from watchdog.errors import Gone
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.net import IN_FLIGHT_MAX, Priority, RateBudget
 from watchdog.runtime.enforcer import Enforcer
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.memory import Memory
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.watch import Account, Watch
 
 T = TypeVar("T")
 
@@ -291,7 +292,7 @@ def ours(
     seed: int = 0,
     later: bool = False,
 ) -> Trial:
-    """The real poller, agenda, enforcer and rate budget on this workload. What the ledger learns stays in it; `later`:
+    """The real watch, agenda, enforcer and rate budget on this workload. What the ledger learns stays in it; `later`:
     it has been used before, a day ago."""
     trial = Trial(policy)
     epoch = EPOCH + _LATER if later else EPOCH
@@ -311,25 +312,27 @@ async def _watch(
 ) -> None:
     clock, observer = VirtualClock(epoch), _Observer(trial)
     platform = MemoryPlatform(runs, clock, RateBudget(clock, per_minute), trial, trace=trace, seed=seed)
-    enforcer = Enforcer({ACCOUNT: platform}, ledger, observer, clock)
-    info = AccountInfo("lobstr", ACCOUNT, platform.traits.modes)
-    poller = Poller(
-        info,
+    memory, rulebook = Memory(clock), Rulebook(_rules(runs))
+    enforcer = Enforcer({ACCOUNT: platform}, {ACCOUNT: memory}, rulebook, ledger, observer, clock)
+    account = Account(
+        AccountInfo("lobstr", ACCOUNT, platform.traits.modes),
         platform,
-        Rulebook(_rules(runs)),
+        rulebook,
         enforcer,
         ledger,
         observer,
         clock,
-        interval_s=None,
+        memory,
+        poll_interval_s=None,
         requests_per_minute=per_minute,
     )
+    watch = Watch(account)
     if trace:
-        _trace_plans(poller, trial, clock)
-    tasks = [asyncio.create_task(poller.agenda.run()), asyncio.create_task(_keep_sweeping(poller, clock))]
+        _trace_plans(watch, trial, clock)
+    tasks = [asyncio.create_task(watch.run()), asyncio.create_task(_keep_sweeping(watch, clock))]
     await clock.sleep(horizon_s + DRAIN_S)
     troubles = list(trial.troubles)
-    poller.cancel()
+    watch.cancel()
     await _cancel(tasks)
     await enforcer.close(0.0)
     trial.troubles = troubles  # that aborts are cut short at the end is none
@@ -343,15 +346,15 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
             await task
 
 
-async def _keep_sweeping(poller: Poller, clock: VirtualClock) -> None:
+async def _keep_sweeping(watch: Watch, clock: VirtualClock) -> None:
     """What the daemon's scheduler does: a sweep each interval, a second at most while one is still under way."""
     under_way: set[asyncio.Task[None]] = set()
     try:
-        await poller.sweep()
+        await watch.sweep()
         while True:
-            await clock.sleep(poller.interval_s)
+            await clock.sleep(watch.interval_s)
             if len(under_way) < 2:
-                task = asyncio.create_task(poller.sweep())
+                task = asyncio.create_task(watch.sweep())
                 under_way.add(task)
                 task.add_done_callback(under_way.discard)
     finally:
@@ -359,15 +362,15 @@ async def _keep_sweeping(poller: Poller, clock: VirtualClock) -> None:
             task.cancel()
 
 
-def _trace_plans(poller: Poller, trial: Trial, clock: VirtualClock) -> None:
+def _trace_plans(watch: Watch, trial: Trial, clock: VirtualClock) -> None:
     """Write down each time that is set on the agenda."""
-    plan = poller.agenda.set
+    plan = watch.agenda.set
 
     def noted(key: str, due_s: float) -> None:
         trial.trace.append(TraceLine(key, clock.monotonic(), "plan", due_s - clock.monotonic()))
         plan(key, due_s)
 
-    poller.agenda.set = noted  # type: ignore[method-assign]  # only to look over its shoulder
+    watch.agenda.set = noted  # type: ignore[method-assign]  # only to look over its shoulder
 
 
 # What ours is compared with

@@ -357,7 +357,7 @@ class Ours:
         gc.collect()
 
     def cycle(self) -> Sample:
-        """One sweep of the real poller and what follows from it."""
+        """One sweep of the real watch and what follows from it."""
         return self._runner.run(self._cycle())
 
     def threads_cpu(self) -> float:
@@ -390,19 +390,19 @@ class Ours:
         self._stack.push_async_callback(self._stop)
         self._app.announce()
         if not cold:
-            (poller,) = self._app.pollers
-            await poller.sweep()
-            await poller.drain()
+            (watch,) = self._app.watches
+            await watch.sweep()
+            await watch.drain()
 
     async def _cycle(self) -> Sample:
-        (poller,) = self._app.pollers
+        (watch,) = self._app.watches
         own_cpu = time.thread_time()
-        watch = Stopwatch()
-        reached = self._gate.arm(self._task.crossing, watch)
+        stopwatch = Stopwatch()
+        reached = self._gate.arm(self._task.crossing, stopwatch)
         for _ in range(SWEEPS_MAX):
-            await poller.sweep()
+            await watch.sweep()
             # Whatever slipped through a sweep waits for the next one, as it would in production.
-            await asyncio.wait({reached}, timeout=poller.interval_s)
+            await asyncio.wait({reached}, timeout=watch.interval_s)
             if reached.done():
                 break
         else:
@@ -412,8 +412,8 @@ class Ours:
         return sample
 
     async def _stop(self) -> None:
-        for poller in self._app.pollers:
-            poller.cancel()
+        for watch in self._app.watches:
+            watch.cancel()
         await self._app.enforcer.close(0)
 
     async def _end(self) -> None:

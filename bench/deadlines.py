@@ -21,13 +21,13 @@ from bench.contenders import Gate, Task, log_to, settings_for
 from bench.fleet import FleetSpec, PlainRule, make_runs
 from bench.frame import Figure, Stopwatch, at_most, percentile
 from bench.loop import LoopMonitor
-from bench.memory_platform import MemoryPlatform, poller_over, rule_set
+from bench.memory_platform import MemoryPlatform, rule_set, watch_over
 from bench.server import Server
 from watchdog.app import opened
 from watchdog.domain.notice import LimitBreached, Notice
 from watchdog.runtime import collector
-from watchdog.runtime.agenda import Agenda
 from watchdog.runtime.clock import SystemClock
+from watchdog.runtime.watch.agenda import Agenda
 from watchdog.telemetry.logs import LogObserver
 
 LIMIT_S = 3600.0
@@ -72,8 +72,8 @@ def run(quick: bool = False, size: Size | None = None) -> list[Figure]:
     with hosted(Bursts) as child:
         agenda: Burst = child.call("agenda", size.at_once)
         jobs: Burst = child.call("apscheduler", size.jobs)
-        polled: Burst = child.call("poller", size.polled_at_once)
-    return [*figures, *_of_agenda(agenda, jobs, size), *_of_poller(polled, size)]
+        polled: Burst = child.call("watch", size.polled_at_once)
+    return [*figures, *_of_agenda(agenda, jobs, size), *_of_watch(polled, size)]
 
 
 # --- one after the other, over HTTP ----------------------------------------------------------------------------------
@@ -158,18 +158,23 @@ class Bursts:
         """APScheduler with a job for each and its defaults."""
         return asyncio.run(_apscheduler_burst(count))
 
-    def poller(self, count: int) -> Burst:
-        """The real poller: sweep, deadline, inspection, breach."""
-        return asyncio.run(_poller_burst(count))
+    def watch(self, count: int) -> Burst:
+        """The real watch: sweep, deadline, inspection, breach."""
+        return asyncio.run(_watch_burst(count))
 
 
 async def _agenda_burst(count: int) -> Burst:
     fired: list[float] = []
-    agenda = Agenda(SystemClock(), lambda key: fired.append(time.monotonic()))
+    agenda = Agenda(SystemClock())
+
+    async def serve() -> None:
+        while True:
+            fired.extend(time.monotonic() for _ in await agenda.due())
+
     due = time.monotonic() + 0.5 + count * 5e-6
     for number in range(count):
         agenda.set(f"run-{number}", due)
-    serving = asyncio.create_task(agenda.run())
+    serving = asyncio.create_task(serve())
     with LoopMonitor() as monitor:
         await _until(lambda: len(fired) >= count, due)
     serving.cancel()
@@ -212,24 +217,24 @@ class _Breaches:
             self.runs.add(notice.snapshot.run_id)
 
 
-async def _poller_burst(count: int) -> Burst:
+async def _watch_burst(count: int) -> Burst:
     """The rule only notifies: what is measured is everything up to the decision, not the aborts."""
     lead_s = 1.0 + count * 60e-6
     at, due = time.time() + lead_s, time.monotonic() + lead_s
     platform = MemoryPlatform(make_runs(FleetSpec(runs=count, crossing=0, starts_s=[at - LIMIT_S] * count)))
     rule = PlainRule("long", "*", max_duration_s=LIMIT_S, action="notify")
     breaches = _Breaches()
-    poller, _ = poller_over(platform, rule_set([rule]), breaches)
+    watch, _ = watch_over(platform, rule_set([rule]), breaches)
     platform.refresh()
-    await poller.sweep()
+    await watch.sweep()
     if time.monotonic() > due:
         raise AssertionError("the first sweep took longer than planned for, so the runs were not due at one instant")
     collector.settle()
-    serving = asyncio.create_task(poller.agenda.run())
+    serving = asyncio.create_task(watch.run())
     with LoopMonitor() as monitor:
         await _until(lambda: len(breaches.runs) >= count, due)
     serving.cancel()
-    poller.cancel()
+    watch.cancel()
     looked = [platform.looked_at[run_id] for run_id in breaches.runs]
     return _burst(looked, due, count, monitor)
 
@@ -282,8 +287,8 @@ def _seconds_per_job(jobs: Burst, size: Size) -> float:
     return max(jobs.held_up_s, max(jobs.late_s, default=0.0)) / size.jobs
 
 
-def _of_poller(polled: Burst, size: Size) -> list[Figure]:
-    what = f"{size.polled_at_once:,} runs of one poller due at once"
+def _of_watch(polled: Burst, size: Size) -> list[Figure]:
+    what = f"{size.polled_at_once:,} runs of one account due at once"
     return [
         Figure(f"{what}: lost", polled.lost, "runs", target=at_most(0), note="deadline, inspection in memory, breach"),
         Figure(f"{what}: median lateness of the look", statistics.median(polled.late_s or [math.nan]) * 1e3, "ms"),

@@ -13,7 +13,7 @@ import msgspec
 
 from bench.fleet import FleetSpec, PlainRule, make_actors, make_rules, make_runs
 from bench.frame import Figure, Sample, Stopwatch, at_most, interleaved, median_ratio, timed, walls
-from bench.memory_platform import MemoryPlatform, poller_over, rule_set, snapshots_of
+from bench.memory_platform import MemoryPlatform, rule_set, snapshots_of, watch_over
 from bench.server import PAGE_MAX, Fleet
 from watchdog.domain.notice import Notice
 from watchdog.domain.run import Snapshot
@@ -144,13 +144,13 @@ def _poller(spec: FleetSpec, rules: Sequence[PlainRule], rounds: int) -> list[Sa
     async def work() -> list[Sample]:
         platform = MemoryPlatform(make_runs(spec))
         plain = [rule for rule in rules if rule.max_credits is None]
-        poller, _ = poller_over(platform, rule_set(plain), _Nobody())
+        watch, _ = watch_over(platform, rule_set(plain), _Nobody())
         samples = []
         for _ in range(rounds + 1):
             platform.refresh()
             gc.collect()
-            samples.append(await _sweep(poller.sweep))
-        poller.cancel()
+            samples.append(await _sweep(watch.sweep))
+        watch.cancel()
         return samples[1:]
 
     return asyncio.run(work())

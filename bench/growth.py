@@ -128,15 +128,15 @@ class Account:
         gc.collect()
         self._before = memory_bytes()
         await self._sweep()
-        await self._app.pollers[0].drain()
+        await self._app.watches[0].drain()
         await self._sweep()
 
     async def _sweep(self) -> Sample:
         watch = Stopwatch()
-        (poller,) = self._app.pollers
-        await poller.sweep()
-        if poller.last_error is not None:
-            raise poller.last_error
+        (watch,) = self._app.watches
+        await watch.sweep()
+        if watch.last_error is not None:
+            raise watch.last_error
         return watch.stop()
 
 
@@ -241,9 +241,9 @@ class Daemon:
             daemon = app.daemon()
             running = asyncio.create_task(daemon.run(close_s=0.1))
             end = time.monotonic() + 30
-            while app.pollers[0].last_success_s is None and time.monotonic() < end:
+            while app.watches[0].last_success_s is None and time.monotonic() < end:
                 await asyncio.sleep(0.05)
-            await app.pollers[0].drain()
+            await app.watches[0].drain()
             watch = Stopwatch()
             await asyncio.sleep(seconds)
             sample = watch.stop()

@@ -60,7 +60,7 @@ class Turns:
 async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, float]:
     """Sweeps of so many runs under so many rules, without a network: the first, and warm ones."""
     from bench.fleet import FleetSpec, make_actors, make_runs
-    from bench.memory_platform import MemoryPlatform, poller_over
+    from bench.memory_platform import MemoryPlatform, watch_over
     from watchdog.domain.meter import Meter
     from watchdog.domain.rule import Rule, RuleSet, Selector
     from watchdog.telemetry.metrics import Metrics
@@ -77,20 +77,20 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
         (Rule("all", Selector({}), limits), *(Rule(f"r{n}", Selector(match(n)), limits) for n in range(count)))
     )
     platform = MemoryPlatform(fleet)
-    poller, _ = poller_over(platform, book, Metrics())
+    watch, _ = watch_over(platform, book, Metrics())
     gc.collect()
     gc.freeze()
     began = time.perf_counter()
-    await poller.sweep()
+    await watch.sweep()
     first_s = time.perf_counter() - began
     warm = []
     for _ in range(sweeps):
         platform.refresh()
         began = time.perf_counter()
-        await poller.sweep()
+        await watch.sweep()
         warm.append(time.perf_counter() - began)
-    if poller.last_error is not None:
-        raise poller.last_error
+    if watch.last_error is not None:
+        raise watch.last_error
     return {"first_s": first_s, "warm_s": min(warm)}
 
 

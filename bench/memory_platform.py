@@ -17,8 +17,9 @@ from watchdog.ledger.memory import MemoryLedger
 from watchdog.platforms.apify import TRAITS
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.enforcer import Enforcer
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.memory import Memory
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.watch import Account, Watch
 
 ACCOUNT = "memory"
 
@@ -131,20 +132,21 @@ class MemoryPlatform:
         )
 
 
-def poller_over(platform: MemoryPlatform, rules: RuleSet, observer: Observer) -> tuple[Poller, Enforcer]:
-    """The real poller and enforcer over it, with a ledger in memory."""
-    clock, ledger = SystemClock(), MemoryLedger()
-    enforcer = Enforcer({ACCOUNT: platform}, ledger, observer, clock)
-    info = AccountInfo("apify", ACCOUNT, TRAITS.modes)
-    poller = Poller(
-        info,
+def watch_over(platform: MemoryPlatform, rules: RuleSet, observer: Observer) -> tuple[Watch, Enforcer]:
+    """The real watch and enforcer over it, with a ledger in memory."""
+    clock, ledger, rulebook = SystemClock(), MemoryLedger(), Rulebook(rules)
+    memory = Memory(clock)
+    enforcer = Enforcer({ACCOUNT: platform}, {ACCOUNT: memory}, rulebook, ledger, observer, clock)
+    account = Account(
+        AccountInfo("apify", ACCOUNT, TRAITS.modes),
         platform,
-        Rulebook(rules),
+        rulebook,
         enforcer,
         ledger,
         observer,
         clock,
-        interval_s=TRAITS.default_poll_interval_s,
+        memory,
+        poll_interval_s=TRAITS.default_poll_interval_s,
         requests_per_minute=6000,
     )
-    return poller, enforcer
+    return Watch(account), enforcer

@@ -130,10 +130,10 @@ class Page:
         self._stack.push_async_callback(server.stop)
 
     async def _sweep_all(self) -> None:
-        await asyncio.gather(*(poller.sweep() for poller in self._app.pollers))
-        for poller in self._app.pollers:
-            if poller.last_error is not None:
-                raise poller.last_error
+        await asyncio.gather(*(watch.sweep() for watch in self._app.watches))
+        for watch in self._app.watches:
+            if watch.last_error is not None:
+                raise watch.last_error
 
     async def _work(self, seconds: float, sweeping: bool) -> Swept:
         end, rounds = time.monotonic() + seconds, 0

@@ -16,12 +16,9 @@ from itertools import islice
 from starlette.types import ASGIApp
 
 from watchdog.domain.arming import Arming
-from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
-from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
-from watchdog.engine.grounds import Grounds, grounds_of, margin_of
 from watchdog.errors import ConfigurationError, LedgerError, StartupError
 from watchdog.ledger.location import AUTO
 from watchdog.ledger.lock import COMMAND
@@ -37,12 +34,14 @@ from watchdog.runtime import collector
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Chore, Daemon, Service
 from watchdog.runtime.desk import Desk
-from watchdog.runtime.enforcer import Enforcer, Reconsider
+from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.memory import Memory
 from watchdog.runtime.owners import AGAIN_S, Owners
-from watchdog.runtime.poller import Poller
 from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.sentry import Sentry
+from watchdog.runtime.status import StatusReader
+from watchdog.runtime.watch import Account, Watch
 from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
 from watchdog.tokens import Tokens, teach
@@ -102,7 +101,8 @@ class App:
     clock: Clock
     net: Net
     platforms: Mapping[str, Platform]
-    pollers: Sequence[Poller]
+    watches: Sequence[Watch]
+    status: StatusReader
     enforcer: Enforcer
     ledger: ResilientLedger
     metrics: Metrics
@@ -152,8 +152,9 @@ class App:
         health = _Health(self.reloader)
         services: list[Service] = [*self._web(health), *self._watch()] if listen else []
         daemon = health.daemon = Daemon(
-            self.pollers,
+            self.watches,
             self.enforcer,
+            self.status,
             self.clock,
             self.observer,
             services,
@@ -203,8 +204,7 @@ class App:
         now = self.clock.now()
         if self.coverage.rules is not self.rulebook.rules:
             self.coverage = self.coverage.replaced(self.rulebook.rules, now)
-        for poller in self.pollers:
-            runs = iter([watched.swept for watched in poller.watched.values()])
+        for runs in self.status.swept_runs():
             while some := list(islice(runs, MATCHES_AT_A_TIME)):
                 self.coverage.see(some, now)
                 await asyncio.sleep(0)
@@ -220,7 +220,7 @@ class App:
 
     async def _save_runs(self) -> None:
         """Write the usage of runs that has changed since it was written last."""
-        changed = [run for poller in self.pollers for run in poller.changed_runs()]
+        changed = [run for watch in self.watches for run in watch.memory.changed()]
         await self.ledger.save_runs(changed)
 
     async def _prune(self, health: _Health) -> None:
@@ -352,9 +352,9 @@ def build(
         account.name: _adapter(net, account, specs[account.platform], tokens.of[account.name])
         for account in settings.accounts
     }
-    enforcer = Enforcer(platforms, ledger, observer, clock)
+    memories = {name: Memory(clock) for name in platforms}
     rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
-    enforcer.reconsider_with(_reconsidering(rulebook, ledger, clock))
+    enforcer = Enforcer(platforms, memories, rulebook, ledger, observer, clock)
     infos = {
         name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].match_keys or None)
         for name, each in platforms.items()
@@ -364,18 +364,21 @@ def build(
         for account in settings.accounts
     }
     turn = asyncio.Lock()
-    pollers = [
-        Poller(
-            infos[account.name],
-            platforms[account.name],
-            rulebook,
-            enforcer,
-            ledger,
-            observer,
-            clock,
-            interval_s=_interval_s(account, specs[account.platform]),
-            requests_per_minute=_requests_per_minute(account, specs[account.platform]),
-            turn=turn,
+    watches = [
+        Watch(
+            Account(
+                infos[account.name],
+                platforms[account.name],
+                rulebook,
+                enforcer,
+                ledger,
+                observer,
+                clock,
+                memories[account.name],
+                poll_interval_s=_interval_s(account, specs[account.platform]),
+                requests_per_minute=_requests_per_minute(account, specs[account.platform]),
+            ),
+            turn,
         )
         for account in settings.accounts
     ]
@@ -385,7 +388,8 @@ def build(
         clock=clock,
         net=net,
         platforms=platforms,
-        pollers=pollers,
+        watches=watches,
+        status=StatusReader(watches, enforcer, rulebook, clock),
         enforcer=enforcer,
         ledger=ledger,
         metrics=metrics,
@@ -491,19 +495,6 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec, token: Toke
         is_own_error=spec.is_own_error,
     )
     return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
-
-
-def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
-    """How the reason of an abort stands by a new look at its run alone, and by what holds now."""
-
-    async def grounds(abort: Abort, seen: Snapshot) -> Grounds:
-        now = clock.now()
-        await rulebook.refresh(ledger, now)
-        verdicts = rulebook.evaluator.verdicts(seen, margin_of(abort, seen))
-        decision = rulebook.decide(seen, verdicts, now, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
-        return grounds_of(abort, seen, verdicts, decision)
-
-    return grounds
 
 
 def _interval_s(account: AccountSettings, spec: PlatformSpec) -> float | None:

@@ -108,7 +108,7 @@ def test_deadlines() -> None:
     figures = by_name(deadlines.run(size=size))
     assert "0 not aborted; 0 early" in figures["abort request after the deadline, p99"].note
     assert figures["2,000 due at once: lost"].value == 0
-    assert figures["500 runs of one poller due at once: lost"].value == 0
+    assert figures["500 runs of one account due at once: lost"].value == 0
 
 
 def test_growth() -> None:

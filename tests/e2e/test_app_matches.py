@@ -42,7 +42,7 @@ async def test_matches_are_shown_from_the_start_and_renewed(tmp_path: Path) -> N
             app.announce()
             start = shown(RULE, rule="all")
             assert start == shown(RULE, rule="lost") == shown(EXCEPTION, section="protect", place="r.yaml:6")
-            await app.pollers[0].sweep()
+            await app.watches[0].sweep()
             await app.cover()
             assert shown(RULE, rule="all") > start
             assert shown(EXCEPTION, section="protect", place="r.yaml:6") > start

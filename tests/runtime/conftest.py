@@ -26,7 +26,7 @@ from watchdog.domain.ports import Ledger
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.runtime.daemon import Daemon
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.watch import Watch
 from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import ArmedFault, Fault, SimClock, SimRun, SimulatedPlatforms
 
@@ -100,7 +100,7 @@ class World:
         self.build()
         self.daemon = self.app.daemon(listen=False)
         self._running = asyncio.create_task(self.daemon.run(close_s=0.5))
-        await self.until(lambda: all(each.last_success_s is not None for each in self.app.pollers), "the first sweeps")
+        await self.until(lambda: all(each.last_success_s is not None for each in self.app.watches), "the first sweeps")
 
     async def stop(self) -> None:
         """Stop the daemon, if it runs."""
@@ -187,8 +187,8 @@ class World:
     def tail(self) -> str:
         return "\n".join(str(each)[:400] for each in self.notices[-60:] if not isinstance(each, RequestDone))[-6000:]
 
-    def poller(self, account: str) -> Poller:
-        return next(each for each in self.app.pollers if each.info.name == account)
+    def watch(self, account: str) -> Watch:
+        return next(each for each in self.app.watches if each.info.name == account)
 
     async def aborts(self) -> list[Abort]:
         return await self.app.ledger.aborts()
@@ -286,7 +286,7 @@ class World:
             assert not [text for text in texts if token in text], "a token came out"
 
     def _rows(self, aborts: Iterable[Abort]) -> list[view.Row]:
-        return view.rows(self.app.pollers, self.app.rulebook, aborts, self.clock.now())
+        return view.rows(self.app.status.read(), self.app.rulebook, aborts)
 
     def seconds_between(self, earlier: datetime, later: datetime) -> float:
         return (later - earlier) / timedelta(seconds=1)

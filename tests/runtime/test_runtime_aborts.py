@@ -95,13 +95,13 @@ async def test_a_run_that_ended_before_the_look_is_not_even_a_breach(world: Any)
         run = w.apify.start_run(curve=lambda ran_s: 9.0)
         w.fault("delay", "run", delay_s=0.1)
         w.build()
-        poller = w.poller("apify")
-        await poller.sweep()
+        watch = w.watch("apify")
+        await watch.sweep()
         w.apify.finish(run, "SUCCEEDED")
-        await poller.drain()
+        await watch.drain()
         assert not w.told(LimitBreached)
         assert not await w.aborts()
-        assert all(watched.over for watched in poller.watched.values())
+        assert all(watched.over for watched in watch.memory.runs.values())
         (seen,) = w.told(InspectionDone, run)
         assert len(await w.app.ledger.finished_usages(seen.snapshot.source.id)) == 1, "it makes history"
 
@@ -167,7 +167,7 @@ async def test_a_refused_abort_fails_is_counted_and_is_tried_again(world: Any, s
         refusals = run.abort_requests
         assert refusals == 3
         assert [notice for notice in w.told(AbortTrouble, run) if f"HTTP {status}" in notice.message]
-        assert run.id in w.poller("apify").watched, "the run stays watched"
+        assert run.id in w.watch("apify").memory.runs, "the run stays watched"
         failed_at = w.clock.monotonic()
         refusing.remove()
 
@@ -309,7 +309,7 @@ async def test_somebody_elses_abort_is_left_to_work(world: Any) -> None:
         assert not run.truth().abort_requests
         assert not await w.aborts()
         assert w.counted("breaches", response="deferred") == 1
-        await w.until(lambda: run.id not in w.poller("apify").watched, "the end of the watch")
+        await w.until(lambda: run.id not in w.watch("apify").memory.runs, "the end of the watch")
 
 
 async def test_somebody_elses_abort_that_hangs_is_taken_over(world: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.runtime.agenda import Agenda
+from watchdog.runtime.watch.agenda import Agenda
 
 
 class HandClock:
@@ -44,9 +44,9 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_every_key_comes_once_at_its_last_set_time_earliest_first(steps: list[tuple[str, str, int]]) -> None:
-    clock, came = HandClock(), list[tuple[float, str]]()
+    clock = HandClock()
     due: dict[str, float] = {}
-    agenda = Agenda(clock, lambda key: came.append((due.pop(key), key)))
+    agenda = Agenda(clock)
     for what, key, number in steps:
         if what == "set":
             due[key] = float(number)
@@ -57,37 +57,34 @@ def test_every_key_comes_once_at_its_last_set_time_earliest_first(steps: list[tu
         else:
             clock.at_s += number
             expected = sorted(at for at in due.values() if at <= clock.at_s)
-            came.clear()
-            assert not agenda.fire()
-            assert [at for at, _ in came] == expected, "nothing lost, nothing early, the earliest first"
+            came = [due.pop(key) for key in agenda.take()]
+            assert came == expected, "nothing lost, nothing early, the earliest first"
             assert all(at > clock.at_s for at in due.values())
         assert len(agenda) == len(due)
 
 
-def test_a_key_may_be_set_again_while_it_is_served() -> None:
+def test_a_key_may_be_set_again_once_it_is_taken() -> None:
     clock, came = HandClock(), list[float]()
-
-    def again(key: str) -> None:
-        came.append(clock.at_s)
-        if len(came) < 3:
-            agenda.set(key, clock.at_s + 5)
-
-    agenda = Agenda(clock, again)
+    agenda = Agenda(clock)
     agenda.set("a", 1)
     for _ in range(20):
         clock.at_s += 1
-        agenda.fire()
+        for key in agenda.take():
+            came.append(clock.at_s)
+            if len(came) < 3:
+                agenda.set(key, clock.at_s + 5)
     assert came == [1, 6, 11]
 
 
 def test_a_hundred_thousand_due_at_one_instant_all_come() -> None:
     clock, came = HandClock(), set[str]()
-    agenda = Agenda(clock, came.add)
+    agenda = Agenda(clock)
     for number in range(100_000):
         agenda.set(str(number), 7.0)
     clock.at_s = 3600.0
     turns = 1
-    while agenda.fire():
+    while taken := agenda.take():
+        came.update(taken)
         turns += 1
     assert len(came) == 100_000
     assert turns > 100, "a few at a time, so that nothing else has to wait for all of them"
@@ -101,15 +98,13 @@ class RealClock(HandClock):
 
 @pytest.mark.anyio
 async def test_an_earlier_time_wakes_the_sleeper() -> None:
-    clock, came = RealClock(), asyncio.Event()
-    agenda = Agenda(clock, lambda key: came.set())
-    serving = asyncio.create_task(agenda.run())
+    clock = RealClock()
+    agenda = Agenda(clock)
+    due = asyncio.create_task(agenda.due())
     await asyncio.sleep(0)  # waits with nothing to do
     agenda.set("far", clock.monotonic() + 3600)
     await asyncio.sleep(0)  # waits for an hour
     agenda.set("near", clock.monotonic() + 0.01)
     async with asyncio.timeout(5):
-        await came.wait()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        assert await due == ["near"]
     assert len(agenda) == 1

@@ -20,13 +20,14 @@ from watchdog.domain.override import Override, OverrideKind
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
 from watchdog.domain.rule import Action, Rule, RuleSet, Selector
 from watchdog.domain.run import RunState, Snapshot, Source, replace
+from watchdog.engine.assess import CALM_S, calm_of
 from watchdog.engine.evaluate import WARNING_RATIO, Evaluator, LimitsOfSource, thresholds_of
 from watchdog.errors import PlatformError
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.runtime.enforcer import Enforcer
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.memory import Memory
 from watchdog.runtime.rulebook import Rulebook
-from watchdog.runtime.watched import CALM_S, calm_until
+from watchdog.runtime.watch import Account, Watch
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ class CountingEvaluator(Evaluator):
 
 
 class Site:
-    """An account in memory, its platform and observer in one, and the poller over it."""
+    """An account in memory, its platform and observer in one, and the watch over it."""
 
     def __init__(self, rules: RuleSet, traits: PlatformTraits = APIFY, per_minute: float = 6000) -> None:
         self.traits = traits
@@ -86,18 +87,22 @@ class Site:
         self.notices: list[Notice] = []
         self.rulebook = Rulebook(rules)
         self.evaluator = self.rulebook.evaluator = CountingEvaluator(rules)
-        self.enforcer = Enforcer({"main": self}, self.ledger, self, self.clock)
+        memory = Memory(self.clock)
+        self.enforcer = Enforcer({"main": self}, {"main": memory}, self.rulebook, self.ledger, self, self.clock)
         info = AccountInfo(traits.name, "main", traits.modes)
-        self.poller = Poller(
-            info,
-            self,
-            self.rulebook,
-            self.enforcer,
-            self.ledger,
-            self,
-            self.clock,
-            interval_s=traits.default_poll_interval_s,
-            requests_per_minute=per_minute,
+        self.watch = Watch(
+            Account(
+                info,
+                self,
+                self.rulebook,
+                self.enforcer,
+                self.ledger,
+                self,
+                self.clock,
+                memory,
+                poll_interval_s=traits.default_poll_interval_s,
+                requests_per_minute=per_minute,
+            )
         )
 
     # What happens on the platform
@@ -151,15 +156,16 @@ class Site:
         """Sweeps, one each interval, each with the looks that it calls for."""
         for _ in range(times):
             self.clock.at_s += INTERVAL_S
-            await self.poller.sweep()
-            await self.poller.drain()
+            await self.watch.sweep()
+            await self.watch.drain()
+            await self.watch.take_outcomes()
 
     async def let_pass(self, seconds: float) -> None:
         """Time, and what is due in it, without a sweep."""
         end_s = self.clock.at_s + seconds
         while self.clock.at_s < end_s:
             self.clock.at_s += 0.5
-            self.poller.agenda.fire()
+            self.watch.serve(self.watch.agenda.take())
             for _ in range(5):
                 await asyncio.sleep(0)
 
@@ -180,7 +186,7 @@ class Site:
         return [each for each in self.notices if isinstance(each, SweepDone)][-1]
 
     async def close(self) -> None:
-        self.poller.cancel()
+        self.watch.cancel()
         await self.enforcer.drain()
 
 
@@ -201,8 +207,8 @@ async def test_a_run_far_from_its_limits_is_judged_now_and_then() -> None:
         await site.swept()
     assert 3 <= site.judged() <= 8, "of 25 sweeps, but at least every 30 seconds"
     assert not site.looks
-    assert site.poller.watched["r"].swept.usage.cost_usd == pytest.approx(1.023), "its newest figures are known"
-    assert site.poller.watched["r"].swept_at == site.clock.at_s
+    assert site.watch.memory.runs["r"].swept.usage.cost_usd == pytest.approx(1.023), "its newest figures are known"
+    assert site.watch.memory.runs["r"].swept_at == site.clock.at_s
 
 
 @pytest.mark.parametrize(
@@ -332,10 +338,10 @@ async def test_a_run_that_was_looked_at_is_judged_again() -> None:
     site = Site(RULES)
     site.run(usage=FAR)
     await site.calmed()
-    watched = site.poller.watched["r"]
+    watched = site.watch.memory.runs["r"]
     site.run(usage=Usage(cost_usd=9.0, duration_s=600.0))
-    site.poller._look_now(watched, site.clock.at_s)
-    await site.poller.drain()
+    site.watch.looking.look_now(watched, site.clock.at_s)
+    await site.watch.drain()
     site.run(usage=FAR)
     before = site.judged()
     await site.swept(3)
@@ -348,10 +354,10 @@ async def test_a_run_that_comes_back_after_it_was_missing_is_known_at_once() -> 
     await site.calmed()
     del site.runs["r"]
     await site.swept()
-    assert site.poller.watched["r"].missing == 1
+    assert site.watch.memory.runs["r"].missing == 1
     site.runs["r"] = run
     await site.swept()
-    assert site.poller.watched["r"].missing == 0
+    assert site.watch.memory.runs["r"].missing == 0
 
 
 async def test_a_deadline_is_kept_by_a_calm_run() -> None:
@@ -416,7 +422,7 @@ async def test_a_calm_run_that_was_inspected_counts_with_what_only_that_showed()
         return replace(found, snapshots=lists)
 
     site.sweep = without_units  # type: ignore[method-assign]
-    await site.poller._inspect(site.poller.watched["r"])
+    await site.watch.looking._look(site.watch.memory.runs["r"])
     await site.calmed()
     site.run(usage=Usage(cost_usd=1.5, credits=3.0, duration_s=65.0))
     before = site.judged()
@@ -439,7 +445,7 @@ async def test_a_deadline_does_not_wait_for_the_rate_budget(limit_s: float) -> N
     site.run()
     began_s = site.clock.at_s
     site.live = lambda: Usage(cost_usd=1.0, duration_s=site.clock.at_s - began_s)
-    await site.poller.sweep()
+    await site.watch.sweep()
     site.starved = True
     while not site.aborted_s and site.clock.at_s < began_s + limit_s + 60:
         await site.let_pass(0.5)
@@ -465,7 +471,7 @@ def test_while_a_run_is_calm_no_limit_is_near(
     limits: dict[Meter, float], first: Usage, later: Usage, wait: float, passed: float
 ) -> None:
     of_source = LimitsOfSource.of(thresholds_of(cap(limits=limits)))
-    calm = calm_until(of_source, limits, first, wait, 1000.0, 7)
+    calm = calm_of(of_source, limits, first, wait, 1000.0, 7)
     if calm is None:
         return
     assert all(first.of(kind) is not None for kind in limits)

@@ -75,7 +75,7 @@ async def test_an_account_that_hangs_at_the_start_holds_nobody_up(world: Any) ->
         await asyncio.sleep(0)
         await w.until_booked(run)
         assert time.monotonic() - started < 1.8
-        assert w.poller("lobstr").last_success_s is None
+        assert w.watch("lobstr").last_success_s is None
         await starting
 
 
@@ -137,10 +137,10 @@ async def test_an_ended_run_is_looked_at_and_forgotten(world: Any) -> None:
         runs = [w.apify.start_run(usd_per_hour=1, ends_after=20) for _ in range(15)]
         kept = w.apify.start_run(usd_per_hour=0.1)
         await w.start()
-        await w.until(lambda: set(w.poller("apify").watched) == {kept.id}, "forgetting those that ended")
+        await w.until(lambda: set(w.watch("apify").memory.runs) == {kept.id}, "forgetting those that ended")
         assert not w.requests("abort")
         assert max(w.requests("run", run) for run in runs) <= 4
-        assert len(w.poller("apify").agenda) <= 1
+        assert len(w.watch("apify").agenda) <= 1
 
 
 async def test_the_run_of_a_failing_squid_is_still_looked_at(world: Any) -> None:
@@ -266,7 +266,7 @@ async def test_no_token_comes_out_even_if_the_platform_echoes_it(world: Any, cap
         await w.until(lambda: len(w.told(AbortChanged)) >= 2, "two aborts under way")
         for account in (w.apify, w.lobstr):
             assert account.token not in caplog.text
-            assert not [each for each in w.app.pollers if account.token in repr(each.last_error)]
+            assert not [each for each in w.app.watches if account.token in repr(each.last_error)]
         # The rest is the audit at the end of every test: notices, metrics, tables, JSON.
 
 
@@ -391,10 +391,10 @@ async def test_a_sweep_with_ten_thousand_runs_takes_ten_requests(world: Any) -> 
         w.apify.add_actor("acme", "any")
         for _ in range(10_000):
             w.apify.start_run(w.apify.add_actor("acme", "any"), usd_per_hour=0.01)
-        poller = w.build() and w.poller("apify")
-        await poller.sweep()
-        await poller.sweep()
-        await poller.drain()
+        watch = w.build() and w.watch("apify")
+        await watch.sweep()
+        await watch.sweep()
+        await watch.drain()
         assert (w.requests("list"), w.requests("actor"), w.requests("run")) == (20, 1, 0)
         assert w.counted("runs_active", account="apify") == 10_000
         assert [sum(each.active.values()) for each in w.told(SweepDone)] == [10_000] * 2
@@ -406,9 +406,9 @@ async def test_a_lobstr_sweep_takes_one_call_and_one_more_per_active_squid(world
             squid = w.lobstr.add_squid(f"squid {number}")
             if number < 7:
                 w.lobstr.start_run(squid)
-        poller = w.build() and w.poller("lobstr")
-        await poller.sweep()
-        await poller.drain()
+        watch = w.build() and w.watch("lobstr")
+        await watch.sweep()
+        await watch.drain()
         assert (w.requests("squids"), w.requests("list"), w.requests("run")) == (1, 7, 0)
 
 

@@ -9,9 +9,11 @@ import pytest
 from watchdog.domain.decision import Mode
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order
+from watchdog.domain.rule import RuleSet
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.runtime.desk import ORDER_MAX_AGE_S, Desk
 from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.rulebook import Rulebook
 
 pytestmark = pytest.mark.anyio
 TOO_OLD = "not aborted: the order is too old; ask again"
@@ -45,7 +47,9 @@ class Office:
 
     def __init__(self) -> None:
         self.clock, self.ledger = Clock(), MemoryLedger()
-        self.desk = Desk({}, Enforcer({}, self.ledger, self, self.clock), self.ledger, self.clock)
+        self.desk = Desk(
+            {}, Enforcer({}, {}, Rulebook(RuleSet()), self.ledger, self, self.clock), self.ledger, self.clock
+        )
 
     def notice(self, notice: Notice) -> None:
         """Nobody listens."""

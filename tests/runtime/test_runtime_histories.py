@@ -17,13 +17,14 @@ from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import InspectionDone, Trouble
 from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import RunState, Snapshot, Source, replace
+from watchdog.engine.assess import HISTORY_MIN
 from watchdog.engine.evaluate import LimitsOfSource, thresholds_of
 from watchdog.engine.forecast import NO_HISTORY, Burn
 from watchdog.engine.running import RunningTime
 from watchdog.errors import LedgerError
 from watchdog.ledger.memory import MemoryLedger
-from watchdog.runtime.histories import HISTORY_MIN, Histories
-from watchdog.runtime.watched import Watched, learn, note_pause
+from watchdog.runtime.memory import Watched
+from watchdog.runtime.watch.histories import Histories
 
 pytestmark = pytest.mark.anyio
 
@@ -197,12 +198,12 @@ async def test_a_run_that_is_over_but_still_listed_is_remembered_once(world: Any
         w.ledger = ledger = SpyLedger()
         run = w.apify.start_run(curve=lambda ran_s: 1.0)
         w.build()
-        poller = w.poller("apify")
+        watch = w.watch("apify")
         stale = await w.app.platforms["apify"].sweep()
         w.apify.finish(run, "SUCCEEDED")
         for _ in range(3):
-            poller._take_in(stale.snapshots)
-            await poller.drain()
+            watch.sweeping.take_in(stale.snapshots)
+            await watch.drain()
             await w.pass_time(31)
         assert w.requests("run", run) == 3
         assert ledger.added == {run.id: 1}
@@ -238,7 +239,9 @@ async def test_a_ledger_that_fails_costs_nothing_but_the_forecast(world: Any) ->
         await w.start()
         for abort in await w.until_booked(run, squid):
             assert abort.state is AbortState.CONFIRMED
-        await w.until(lambda: ends.id not in w.poller("apify").watched, "the end of the watch over the run that ended")
+        await w.until(
+            lambda: ends.id not in w.watch("apify").memory.runs, "the end of the watch over the run that ended"
+        )
         told = [each.message for each in w.told(Trouble)]
         assert any("forecasts do without history" in text for text in told), told
         assert not [text for text in told if "internal error" in text]
@@ -285,8 +288,7 @@ def test_a_pause_is_read_neither_as_a_burst_nor_as_slowness(
         used, state = at(now_s)
         shown = seen(used, state)
         watched.swept = shown
-        note_pause(watched, state)
-        learn(watched, shown, LIMITS, now_s)
+        watched.learn(shown, LIMITS, now_s)
         # The closer its limit, the closer the looks.
         now_s += gap if now_s < end_s - 30 * near else near
     assert watched.burns is not None
@@ -301,8 +303,7 @@ def test_a_long_pause_seen_from_beginning_to_end_leaves_the_rate_as_it_was() -> 
     for now_s in range(0, 1240, 5):
         state = RunState.PAUSED if 200 <= now_s < 1200 else RunState.RUNNING
         shown = seen(min(now_s, 200) + max(0, now_s - 1200), state)
-        note_pause(watched, state)
-        learn(watched, shown, LIMITS, now_s)
+        watched.learn(shown, LIMITS, now_s)
     assert watched.burns is not None
     assert watched.burns[CREDITS].mean == pytest.approx(1.0, rel=0.1)
     assert watched.burns[CREDITS].highest == pytest.approx(1.0, rel=0.55)
@@ -311,10 +312,10 @@ def test_a_long_pause_seen_from_beginning_to_end_leaves_the_rate_as_it_was() -> 
 def test_kinds_without_a_limit_and_exact_kinds_are_not_learned() -> None:
     watched = Watched(seen(0.0), 0.0, RunningTime(0.0, True))
     both = Usage(credits=1.0, cost_usd=1.0, duration_s=1.0)
-    learn(watched, replace(seen(0.0), usage=both), LIMITS, 0.0)
+    watched.learn(replace(seen(0.0), usage=both), LIMITS, 0.0)
     assert set(watched.burns or {}) == {CREDITS}
     exact = Watched(
         seen(0.0), 0.0, RunningTime(0.0, True), inspected=replace(seen(0.0), burn_cap_per_s={CREDITS: 0.001})
     )
-    learn(exact, seen(1.0), LIMITS, 0.0)
+    exact.learn(seen(1.0), LIMITS, 0.0)
     assert not exact.burns

@@ -29,11 +29,11 @@ async def test_a_breach_does_not_wait_for_the_rest_of_the_sweep(world: Any) -> N
         over = w.lobstr.start_run(quiet[0], credits_per_hour=3600, started_ago=30)
         deadline = w.lobstr.start_run(quiet[1], credits_per_hour=1)
         w.build()
-        poller = w.poller("lobstr")
+        watch = w.watch("lobstr")
         began = w.clock.monotonic()
         starting = asyncio.create_task(w.start())
         await w.until(lambda: over.abort_requests > 0, "the abort of the run over its limit")
-        assert poller.last_success_s is None, "the first sweep still goes on"
+        assert watch.last_success_s is None, "the first sweep still goes on"
         assert w.clock.monotonic() - began < 30
         await w.until(lambda: deadline.abort_requests > 0, "the abort at the deadline")
         assert deadline.truth().usage.duration_s < 60

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from watchdog.domain.meter import Usage
 from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.engine.running import RunningTime
-from watchdog.runtime.looks import LOOKS_MAX, SUSPECTS_MAX, Looks, looks_at_once
-from watchdog.runtime.watched import Watched
+from watchdog.runtime.memory import Watched
+from watchdog.runtime.watch.looks import LOOKS_MAX, SUSPECTS_MAX, Looks, looks_at_once
 
 pytestmark = pytest.mark.anyio
 

@@ -168,7 +168,7 @@ rules:
         await w.until_booked(over)
         await w.until(lambda: not ends.is_active(), "the end of the run within its limit")
         await w.pass_time(30)
-        assert set(w.poller("apify").watched) >= {quick.id, slow.id}
+        assert set(w.watch("apify").memory.runs) >= {quick.id, slow.id}
         assert not [run for run in (quick, slow, ends, squid) if run.truth().abort_requests]
         assert ends.truth().status == "SUCCEEDED"
         assert len(await w.aborts()) == 1

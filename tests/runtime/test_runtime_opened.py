@@ -47,12 +47,12 @@ async def test_a_run_that_is_over_but_still_listed_is_left_alone_for_a_while(wor
     async with world("rules: [{name: cap, limits: {max_cost_usd: 0.5}}]") as w:
         run = w.apify.start_run(curve=lambda ran_s: 1.0)
         w.build()
-        poller = w.poller("apify")
+        watch = w.watch("apify")
         stale = await w.app.platforms["apify"].sweep()
         w.apify.finish(run, "SUCCEEDED")
         for _ in range(5):
-            poller._take_in(stale.snapshots)
-            await poller.drain()
+            watch.sweeping.take_in(stale.snapshots)
+            await watch.drain()
         looks = [each for each in w.sim.requests if each.endpoint == "run"]
         assert len(looks) == 1, "one look, not one a sweep"
         assert not w.told(LimitBreached)

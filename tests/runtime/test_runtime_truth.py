@@ -149,7 +149,7 @@ async def test_a_restart_does_not_forget_for_how_long_a_run_was_seen_running(wor
         w.ledger = MemoryLedger()
         await w.start()
         await w.until(lambda: run.usage().duration_s > 45, "most of the time")
-        await w.app.ledger.save_runs(w.poller("apify").changed_runs())
+        await w.app.ledger.save_runs(w.watch("apify").memory.changed())
         await w.stop()
         await w.forget()
         await w.start()

@@ -394,7 +394,7 @@ def test_one_account_that_is_watched_is_enough(run: Any) -> None:
         world.sim.faults.add(Fault(kind="hang", account=other))
         world.start()
         await world.until_ready()
-        assert world.app.pollers[1].last_success_s is None
+        assert world.app.watches[1].last_success_s is None
 
     run(story)
 
@@ -457,11 +457,11 @@ def test_an_agenda_that_has_ended_ends_the_pings(run: Any) -> None:
     async def story(world: World) -> None:
         world.start()
         await world.until_ready()
-        poller = world.app.pollers[0]
-        poller.watched["no run"] = object()  # type: ignore[assignment]  # the next look that is due fails
-        poller.agenda.set("no run", world.app.clock.monotonic())
+        watch = world.app.watches[0]
+        watch.memory.runs["no run"] = object()  # type: ignore[assignment]  # the next look that is due fails
+        watch.agenda.set("no run", world.app.clock.monotonic())
         await world.until(lambda: "has ended" in (world.daemon.stuck() or ""), "the end of the agenda")
-        del poller.watched["no run"]
+        del watch.memory.runs["no run"]
         await asyncio.sleep(2 * WATCHDOG_S)
         assert await world.pings_during(3 * WATCHDOG_S) == 0
         assert world.manager.messages[-1][0].startswith("STATUS=agenda of main: has ended with AttributeError(")

@@ -216,7 +216,7 @@ async def _live(
     with Live(console=out, auto_refresh=False, redirect_stderr=sys.stderr.isatty()) as live:
         observer.quiet = True
         while not running.done() and asyncio.get_running_loop().time() < end:
-            found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now())
+            found = view.rows(app.status.read(), app.rulebook, recorder.aborts)
             live.update(view.table(found), refresh=True)
             await asyncio.wait([running], timeout=0.25)
         observer.quiet = False

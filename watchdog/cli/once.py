@@ -83,11 +83,11 @@ async def _once(
         await app.rulebook.refresh(app.ledger, app.clock.now())
         earlier = frozenset(abort.id for abort in await app.ledger.open_aborts())
         await app.enforcer.resume()
-        await asyncio.gather(*(poller.sweep() for poller in app.pollers))
-        await asyncio.gather(*(poller.drain() for poller in app.pollers))
+        await asyncio.gather(*(watch.sweep() for watch in app.watches))
+        await asyncio.gather(*(watch.drain() for watch in app.watches))
         await app.cover()
         await await_proof(app, wait_s)
-        found = view.rows(app.pollers, app.rulebook, recorder.aborts, app.clock.now(), earlier)
+        found = view.rows(app.status.read(), app.rulebook, recorder.aborts, earlier)
     # Only now: closing may still log, and no line of the log may stand in the table.
     if as_json:
         click.echo(json.dumps(_as_json(app, found), indent=2))
@@ -111,14 +111,14 @@ def _overrides(settings: Settings) -> list[Override]:
 
 def _show(app: App, found: list[view.Row]) -> None:
     unread = _unread(app)
-    if len(unread) == len(app.pollers):
+    if len(unread) == len(app.watches):
         click.echo("no account could be read; the log above says why", err=True)
         return
     out = console()
     out.print(view.table(found), crop=False)
     for line in view.unmatched(_unmatched(app)) if found else ():
         out.print(line, soft_wrap=True, markup=False)
-    if paused := {each.info.name: each.arming for each in app.pollers if each.arming.pause is not None}:
+    if paused := {each.name: each.arming for each in app.status.accounts() if each.arming.pause is not None}:
         out.print(f"{summary(paused)}: nothing is aborted there", soft_wrap=True, markup=False)
     for line in (view.closing(found, dry_run=app.settings.dry_run), *(_missing(name) for name in unread)):
         if line:
@@ -126,7 +126,7 @@ def _show(app: App, found: list[view.Row]) -> None:
 
 
 def _unread(app: App) -> list[str]:
-    return [poller.info.name for poller in app.pollers if poller.last_success_s is None]
+    return [account.name for account in app.status.accounts() if account.swept_s is None]
 
 
 def _unmatched(app: App) -> list[Entry]:
@@ -145,16 +145,17 @@ def _as_json(app: App, found: list[view.Row]) -> dict[str, Any]:
         "stopped": sum(row.is_stopped for row in found),
         "unmatched": view.plain_entries(_unmatched(app)),
         "accounts": [
-            {"name": poller.info.name, "error": str(poller.last_error) if poller.last_error else None}
-            for poller in app.pollers
+            {"name": account.name, "error": str(account.error) if account.error else None}
+            for account in app.status.accounts()
         ],
     }
 
 
 def _exit_code(app: App, aborts: list[Abort]) -> int:
-    errors = [poller.last_error for poller in app.pollers if poller.last_error is not None]
+    status = app.status.read()
+    errors = [account.error for account in status.accounts if account.error is not None]
     if errors:
         return max(error.exit_code for error in errors)
-    unseen = any(watched.failures for poller in app.pollers for watched in poller.watched.values())
+    unseen = any(run.failures for run in status.runs)
     unproven = any(abort.state.is_open or abort.state is AbortState.FAILED for abort in aborts)
     return 1 if unseen or unproven else 0

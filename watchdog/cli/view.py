@@ -23,13 +23,12 @@ from watchdog.domain.decision import (
     VerdictKind,
     describe_use,
 )
-from watchdog.domain.rule import Action, Matched
+from watchdog.domain.rule import Action
 from watchdog.domain.run import RunKey, Snapshot
+from watchdog.domain.status import RunStatus, Status
 from watchdog.engine.coverage import Entry
 from watchdog.escapes import escaped
-from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
-from watchdog.runtime.watched import Watched
 
 BAR_WIDTH = 10
 UNMATCHED_MAX = 20
@@ -126,10 +125,9 @@ def _response_words(response: Response, note: str, mode: Mode) -> tuple[str, str
 
 
 def rows(
-    pollers: Sequence[Poller],
+    status: Status,
     rulebook: Rulebook,
     aborts: Iterable[Abort],
-    now: datetime,
     earlier: Collection[str] = (),
 ) -> list[Row]:
     """A row for each watched run, and for each aborted one that is watched no more; the closest to a limit first.
@@ -139,20 +137,17 @@ def rows(
     by_run: dict[RunKey, Abort] = {
         abort.key: abort for abort in sorted(aborts, key=lambda abort: abort.id not in earlier)
     }
-    every = (watched for poller in pollers for watched in poller.watched.values())
-    found = [_row(watched, rulebook, by_run.pop(watched.swept.key, None), now) for watched in every]
+    found = [_row(each, by_run.pop(each.run.key, None)) for each in status.runs]
     found.extend(_row_of_abort(abort, rulebook) for abort in by_run.values())
     found = [replace(row, is_earlier=row.abort is not None and row.abort.id in earlier) for row in found]
     return sorted(found, key=_closeness, reverse=True)
 
 
-def _row(watched: Watched, rulebook: Rulebook, abort: Abort | None, now: datetime) -> Row:
-    snapshot = watched.inspected if watched.verdicts and watched.inspected else watched.swept
-    verdicts = watched.verdicts or tuple(rulebook.evaluator.verdicts(snapshot))
-    if watched.decision is None:
-        return Row(_newest(snapshot, abort), verdicts, abort, _exemption(snapshot, rulebook, now))
-    responses = _responses(watched.decision.breaches)
-    return Row(_newest(snapshot, abort), verdicts, abort, responses, watched.decision.mode)
+def _row(status: RunStatus, abort: Abort | None) -> Row:
+    run = _newest(status.run, abort)
+    if status.decision is None:
+        return Row(run, status.verdicts, abort, () if status.exemption is None else (status.exemption,))
+    return Row(run, status.verdicts, abort, _responses(status.decision.breaches), status.decision.mode)
 
 
 def _responses(breaches: Iterable[Breach]) -> tuple[tuple[Response, str], ...]:
@@ -160,16 +155,6 @@ def _responses(breaches: Iterable[Breach]) -> tuple[tuple[Response, str], ...]:
     said = dict.fromkeys((breach.response, breach.note) for breach in breaches if breach.response is not Response.ABORT)
     more = tuple(each for each in said if each[0] is not Response.NOTIFY)
     return more or tuple(said)
-
-
-def _exemption(run: Snapshot, rulebook: Rulebook, now: datetime) -> tuple[tuple[Response, str], ...]:
-    """Why a run that is within its limits would not be aborted, if it is exempt."""
-    obstacle = rulebook.overrides.obstacle(run, now)
-    if obstacle is not None:
-        return (obstacle,)
-    protections = rulebook.rules.protections_of(run)
-    found = next((each for each in protections if each.selector.matches(run) is Matched.YES), None)
-    return () if found is None else ((Response.PROTECTED, found.reason),)
 
 
 def _newest(snapshot: Snapshot, abort: Abort | None) -> Snapshot:

@@ -45,6 +45,11 @@ class Verdict:
     step: Step = ABORT_AT_ONCE
 
     @property
+    def threshold(self) -> float:
+        """The figure at which its step is reached."""
+        return self.limit * self.step.at
+
+    @property
     def ratio(self) -> float | None:
         """Used over limit, as `ratio_of` has it; None if what was used is not known."""
         return None if self.used is None else ratio_of(self.used, self.limit)
@@ -96,6 +101,11 @@ class Decision:
     breaches: tuple[Breach, ...]
     abort: Breach | None
     mode: Mode = Mode.IMMEDIATE
+
+    @property
+    def waits(self) -> bool:
+        """Whether some breach is only put off: the run is looked at again before long."""
+        return any(each.response in (Response.DEFERRED, Response.HELD) for each in self.breaches)
 
     @property
     def is_at_once(self) -> bool:

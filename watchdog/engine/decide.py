@@ -6,13 +6,14 @@ Terminal states come before limits, what people have decided before rules, and a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
 from watchdog.domain.limit import Do
 from watchdog.domain.meter import Meter
 from watchdog.domain.override import Overrides
-from watchdog.domain.rule import Matched, Rule, RuleSet, Selector
+from watchdog.domain.rule import Matched, RuleSet, Selector
 from watchdog.domain.run import RunState, Snapshot
 
 NO_OVERRIDES = Overrides()
@@ -53,10 +54,11 @@ def decide(
         abort=aborting[0] if aborting else None,
         mode=choose_mode(
             snapshot,
-            [verdict.rule for verdict in stopping],
-            rules.flags_of(snapshot),
-            modes,
-            flagged_by_hand=overrides.resurrects(snapshot, at),
+            # By a broken rule, or by a flag of its own.
+            resurrect=any(verdict.rule.resurrect for verdict in stopping)
+            or overrides.resurrects(snapshot, at)
+            or is_flagged(snapshot, rules.flags_of(snapshot)),
+            modes=modes,
             at_once=any(verdict.step.do is Do.ABORT_NOW for verdict in stopping),
         ),
     )
@@ -112,20 +114,44 @@ def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:
     return Breach(verdict, Response.ABORT)
 
 
-def choose_mode(
-    snapshot: Snapshot,
-    rules: Iterable[Rule],
-    flagged: Iterable[Selector],
-    modes: frozenset[Mode],
-    *,
-    flagged_by_hand: bool = False,
-    at_once: bool = False,
-) -> Mode:
-    """Graceful where the platform can and the run is to be resurrected: by a broken rule or by a flag of its own; but
-    not where a step asks for the end at once."""
+def is_flagged(snapshot: Snapshot, flagged: Iterable[Selector]) -> bool:
+    """Whether an entry of `resurrect` means the run, or may."""
+    return any(selector.matches(snapshot) is not Matched.NO for selector in flagged)
+
+
+def choose_mode(snapshot: Snapshot, *, resurrect: bool, modes: frozenset[Mode], at_once: bool = False) -> Mode:
+    """Graceful where the platform can and the run is to be resurrected; but not where a step asks for the end at
+    once, nor where somebody is aborting it already."""
     if at_once or Mode.GRACEFUL not in modes or snapshot.state is RunState.ABORTING:
         return Mode.IMMEDIATE
-    wanted = flagged_by_hand or any(rule.resurrect for rule in rules)
-    if wanted or any(selector.matches(snapshot) is not Matched.NO for selector in flagged):
-        return Mode.GRACEFUL
-    return Mode.IMMEDIATE
+    return Mode.GRACEFUL if resurrect else Mode.IMMEDIATE
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """Everything beside the figures of a run that a decision rests on: the rules, what people have decided beside them,
+    and the time (UTC)."""
+
+    rules: RuleSet
+    overrides: Overrides
+    dry_run: bool
+    now: datetime
+
+    def decide(
+        self, snapshot: Snapshot, verdicts: Sequence[Verdict], *, modes: frozenset[Mode], overdue: bool = False
+    ) -> Decision | None:
+        """What to do about an inspected run."""
+        return decide(
+            snapshot,
+            verdicts,
+            self.rules,
+            modes=modes,
+            dry_run=self.dry_run,
+            overdue=overdue,
+            overrides=self.overrides,
+            now=self.now,
+        )
+
+    def is_flagged(self, snapshot: Snapshot) -> bool:
+        """Whether the run is to be resurrected, whatever rule it breaks."""
+        return self.overrides.resurrects(snapshot, self.now) or is_flagged(snapshot, self.rules.flags_of(snapshot))

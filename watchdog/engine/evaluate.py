@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from watchdog.domain.decision import Verdict, VerdictKind
-from watchdog.domain.limit import Limit, Step
+from watchdog.domain.limit import Do, Limit, Step
 from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
 from watchdog.domain.rule import Matched, Rule, RuleSet, SelectorIndex
 from watchdog.domain.run import Snapshot
@@ -53,13 +53,14 @@ class Threshold:
 class LimitsOfSource:
     """Every threshold for the runs of one source, and the lowest sure one of each meter for a quick look. `simple`:
     each takes effect just at its figure, whatever else the run has used. `unsure` are those of which it is not known
-    whether they apply, and `unsure_meters` their meters."""
+    whether they apply, and `unsure_meters` their meters. `fields` are those of `Usage` that any is about."""
 
     thresholds: tuple[Threshold, ...]
     lowest: tuple[tuple[Meter, float], ...]
     unsure: tuple[Threshold, ...]
     simple: bool = True
     unsure_meters: frozenset[Meter] = frozenset()
+    fields: tuple[str, ...] = ()
 
     @staticmethod
     def of(thresholds: Iterable[Threshold]) -> LimitsOfSource:
@@ -71,7 +72,15 @@ class LimitsOfSource:
                 lowest[each.meter] = min(each.figure, lowest.get(each.meter, each.figure))
         unsure = tuple(each for each in kept if not each.sure)
         simple = not any(each.is_careful or each.rule.after for each in kept)
-        return LimitsOfSource(kept, tuple(lowest.items()), unsure, simple, frozenset(each.meter for each in unsure))
+        meters = dict.fromkeys(each.meter for each in kept)
+        return LimitsOfSource(
+            kept,
+            tuple(lowest.items()),
+            unsure,
+            simple,
+            frozenset(each.meter for each in unsure),
+            tuple(meter.entry.field for meter in meters),
+        )
 
 
 #: How much a run may still use, in the unit of the meter, before it can be stopped; 0 for limits that may be exceeded.
@@ -134,6 +143,8 @@ class Evaluator:
         self._shared: dict[tuple[int, ...], LimitsOfSource] = {}
         #: Of the runs of each account that have limits of their own, or may; with the group that this was found for.
         self._of_runs: dict[str, dict[str, tuple[_Group, LimitsOfSource]]] = {}
+        #: Whether some step makes a graceful abort that is going on an immediate one.
+        self.stops_at_once = any(step.do is Do.ABORT_NOW for rule in rules.rules for step in rule.steps)
         #: Whether some rule is about the runs of certain sources only.
         self.goes_by_source = any(rule.selector.names_source for rule in rules.rules)
 

@@ -20,11 +20,9 @@ from statistics import median
 from typing import NamedTuple
 
 from watchdog.domain.history import BurnRecord
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import LEARNED, Meter, Usage
 from watchdog.domain.run import RunState, Snapshot, replace
 
-#: Kinds whose growth has to be learned.
-METERED = (Meter.CREDITS, Meter.COST_USD)
 #: Rates are measured over at least so many seconds: a single step of a counter is no rate.
 WINDOW_S = 10.0
 #: The memory of the weighted rate, in seconds: after so long an old rate weighs 1/e.
@@ -281,7 +279,7 @@ class SourceHistory:
     def of(records: Iterable[BurnRecord]) -> SourceHistory:
         """From the ledger's records."""
         kept = list(records)
-        rates = {kind: [_rate(record, kind) for record in kept] for kind in METERED}
+        rates = {kind: [_rate(record, kind) for record in kept] for kind in LEARNED}
         natural = [record.final for record in kept if record.ended_by_itself]
         finals = {kind: [final.of(kind) for final in natural] for kind in Meter}
         return SourceHistory(_known(rates), _known(finals), len(kept))

@@ -13,13 +13,15 @@ from apscheduler.job import Job
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
+from watchdog.domain.status import AccountStatus
 from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError, WatchdogError
 from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.status import StatusReader
 from watchdog.runtime.systemd import Heartbeat, Systemd
 from watchdog.runtime.ticker import Surprise, Ticker
 from watchdog.runtime.vitals import BEAT_S, Vitals
+from watchdog.runtime.watch import Watch
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
 CLOSE_S = 3.0
@@ -66,8 +68,9 @@ class Daemon:
 
     def __init__(
         self,
-        pollers: Sequence[Poller],
+        watches: Sequence[Watch],
         enforcer: Enforcer,
+        status: StatusReader,
         clock: Clock,
         observer: Observer,
         services: Sequence[Service] = (),
@@ -80,7 +83,8 @@ class Daemon:
         self._first = first
         self._observer = observer
         self._chores = chores
-        self._pollers = pollers
+        self._watches = watches
+        self._status = status
         self._enforcer = enforcer
         self._clock = clock
         self._services = services
@@ -90,7 +94,7 @@ class Daemon:
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reloads: set[asyncio.Task[None]] = set()
-        self._vitals = Vitals(pollers, enforcer, clock)
+        self._vitals = Vitals(watches, status, clock)
         self._heart = self._heart_of(Systemd({}))
 
     def stop(self) -> None:
@@ -143,17 +147,17 @@ class Daemon:
         self._ticker.every(BEAT_S, self._beat, [], "beat")
         self._ticker.start()
         self._vitals.expect(_SCHEDULER, BEAT_S)
-        await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
+        await asyncio.gather(*(self._begin_with(watch) for watch in self._watches))
         collector.settle()
-        refuse_if_blind(self._pollers)
+        refuse_if_blind(self._status.accounts())
 
-    async def _begin_with(self, poller: Poller) -> None:
+    async def _begin_with(self, watch: Watch) -> None:
         """An account is watched from its own first sweep on, however long those of the others take."""
-        self._tasks.append(asyncio.create_task(poller.agenda.run(), name=f"agenda {poller.info.name}"))
-        self._vitals.expect_agenda(poller, self._tasks[-1])
-        await poller.sweep()
-        self._schedule(poller)
-        if poller.last_success_s is not None:
+        self._tasks.append(asyncio.create_task(watch.run(), name=f"agenda {watch.info.name}"))
+        self._vitals.expect_agenda(watch, self._tasks[-1])
+        await watch.sweep()
+        self._schedule(watch)
+        if watch.last_success_s is not None:
             self._heart.ready()
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
@@ -168,27 +172,27 @@ class Daemon:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _schedule(self, poller: Poller) -> None:
+    def _schedule(self, watch: Watch) -> None:
         """A job per account. The second at once is for the ticks that come while a sweep is still waiting for its
-        answer: the poller uses them to watch the runs it knows."""
-        self._jobs[poller.info.name] = self._ticker.every(
-            self._clock.wall(poller.interval_s), self._sweep, [poller], f"sweep {poller.info.name}", at_once=2
+        answer: the watch uses them to watch the runs it knows."""
+        self._jobs[watch.info.name] = self._ticker.every(
+            self._clock.wall(watch.interval_s), self._sweep, [watch], f"sweep {watch.info.name}", at_once=2
         )
-        self._vitals.expect_sweeps(poller)
+        self._vitals.expect_sweeps(watch)
 
-    async def _sweep(self, poller: Poller) -> None:
-        self._vitals.beat_sweeps(poller)
-        before = poller.interval_s
+    async def _sweep(self, watch: Watch) -> None:
+        self._vitals.beat_sweeps(watch)
+        before = watch.interval_s
         try:
-            await poller.sweep()
+            await watch.sweep()
         except asyncio.CancelledError:
             # The end, which the scheduler would call a failed job.
             if self._stop.is_set():
                 return
             raise
-        if poller.interval_s != before:
-            self._ticker.change(self._jobs[poller.info.name], self._clock.wall(poller.interval_s))
-            self._vitals.expect_sweeps(poller)
+        if watch.interval_s != before:
+            self._ticker.change(self._jobs[watch.info.name], self._clock.wall(watch.interval_s))
+            self._vitals.expect_sweeps(watch)
 
     async def _do(self, chore: Chore) -> None:
         """One chore; a fault of ours in it must be seen, and must end neither the chore nor the daemon."""
@@ -208,8 +212,8 @@ class Daemon:
     def _surprised(self, surprise: Surprise) -> None:
         """The clocks have parted, or everything stood still: what waits for its time looks again what time it is."""
         self._observer.notice(Trouble(str(surprise)))
-        for poller in self._pollers:
-            poller.agenda.wake()
+        for watch in self._watches:
+            watch.agenda.wake()
 
     def begin_reload(self) -> None:
         """Reload, beside everything else: rule files may lie on a file system that takes its time."""
@@ -225,8 +229,8 @@ class Daemon:
         ending = [*self._tasks, *self._reloads]
         for task in ending:
             task.cancel()
-        for poller in self._pollers:
-            poller.cancel()
+        for watch in self._watches:
+            watch.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._enforcer.close(close_s)
 
@@ -235,34 +239,33 @@ class Daemon:
 
     def arming(self) -> dict[str, Arming]:
         """Whether breaches lead to aborts, account by account."""
-        return {poller.info.name: poller.arming for poller in self._pollers}
+        return {account.name: account.arming for account in self._status.accounts()}
 
     def readiness(self) -> list[Readiness]:
         """Whether every account was swept recently, one entry each."""
-        return [account_readiness(poller, self._clock) for poller in self._pollers]
+        return [account_readiness(account) for account in self._status.accounts()]
 
 
-def account_readiness(poller: Poller, clock: Clock) -> Readiness:
+def account_readiness(account: AccountStatus) -> Readiness:
     """Whether this account was swept recently enough, and if not, why."""
-    name = f"account {poller.info.name}"
-    if poller.last_success_s is None:
-        return Readiness(name, ok=False, detail=_because(poller, "not swept yet"))
-    age = clock.monotonic() - poller.last_success_s
-    if age > max(RECENT_MIN_S, RECENT_INTERVALS * poller.interval_s):
-        return Readiness(name, ok=False, detail=_because(poller, f"last swept {age:.0f} s ago"))
-    if isinstance(poller.last_error, CredentialsRefused):
-        return Readiness(name, ok=False, detail=_because(poller, "credentials refused"))
-    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago; {poller.arming}")
+    name, age = f"account {account.name}", account.swept_s
+    if age is None:
+        return Readiness(name, ok=False, detail=_because(account, "not swept yet"))
+    if age > max(RECENT_MIN_S, RECENT_INTERVALS * account.interval_s):
+        return Readiness(name, ok=False, detail=_because(account, f"last swept {age:.0f} s ago"))
+    if isinstance(account.error, CredentialsRefused):
+        return Readiness(name, ok=False, detail=_because(account, "credentials refused"))
+    return Readiness(name, ok=True, detail=f"swept {age:.0f} s ago; {account.arming}")
 
 
-def _because(poller: Poller, text: str) -> str:
-    return f"{text}: {poller.last_error}" if poller.last_error is not None else text
+def _because(account: AccountStatus, text: str) -> str:
+    return f"{text}: {account.error}" if account.error is not None else text
 
 
-def refuse_if_blind(pollers: Sequence[Poller]) -> None:
+def refuse_if_blind(accounts: Sequence[AccountStatus]) -> None:
     """Raise if not one account could be swept: a watchdog that sees nothing must not pretend to run."""
-    errors = [poller.last_error for poller in pollers if poller.last_error is not None]
-    if errors and all(poller.last_success_s is None for poller in pollers):
+    errors = [account.error for account in accounts if account.error is not None]
+    if errors and all(account.swept_s is None for account in accounts):
         raise startup_error(errors)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,9 @@ from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.books import Books
 from watchdog.runtime.clock import SteadyTime
 from watchdog.runtime.ends import Ends
+from watchdog.runtime.memory import Memory
+from watchdog.runtime.outcomes import Outcome, Outcomes
+from watchdog.runtime.rulebook import Rulebook
 
 #: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
 SETTLE_TRIES = 5
@@ -51,25 +54,23 @@ class _CoolDown:
     until_s: float
 
 
-Reconsider = Callable[[Abort, Snapshot], Awaitable[Grounds]]
-Prove = Callable[[Snapshot], Snapshot]
-Tell = Callable[[Abort], Awaitable[None]]
-
-
-async def _always(abort: Abort, seen: Snapshot) -> Grounds:
-    return STAND
-
-
-def _as_seen(snapshot: Snapshot) -> Snapshot:
-    return snapshot
-
-
 class Enforcer:
     """Every open abort of every account. At most one is open for a run. One that is closed, and whose figures are still
     to settle, is in nobody's way: if the run is resurrected meanwhile, the next abort of it has a record of its own."""
 
-    def __init__(self, platforms: Mapping[str, Platform], ledger: Ledger, observer: Observer, clock: Clock) -> None:
+    def __init__(
+        self,
+        platforms: Mapping[str, Platform],
+        memories: Mapping[str, Memory],
+        rulebook: Rulebook,
+        ledger: Ledger,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        """`memories` are those of the runs of each account."""
         self._platforms = platforms
+        self._memories = memories
+        self._rulebook = rulebook
         self._ledger = ledger
         self._observer = observer
         self._clock = clock
@@ -81,10 +82,7 @@ class Enforcer:
         self._cooling: dict[RunKey, _CoolDown] = {}
         self._asked_for: set[RunKey] = set()
         self._letters: set[asyncio.Task[None]] = set()
-        self._grounds: Reconsider = _always
-        self._when_closed: dict[str, Tell] = {}
-        self._when_settled: dict[str, Tell] = {}
-        self._prove: dict[str, Prove] = {}
+        self._outcomes = {name: Outcomes() for name in platforms}
         self._first_of: dict[str, str] = {}
         self.books = Books(ledger, observer, self._first_of)
         self._ends = {
@@ -93,21 +91,18 @@ class Enforcer:
         self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
         self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
 
-    def when_closed(self, account: str, closed: Tell, settled: Tell) -> None:
-        """Tell of each abort on this account that is closed, so that nothing more is asked under its record; and of
-        each whose figures have settled since."""
-        self._when_closed[account], self._when_settled[account] = closed, settled
+    def outcomes_of(self, account: str) -> Outcomes:
+        """What becomes of the aborts on this account."""
+        return self._outcomes[account]
 
-    def complete_with(self, account: str, prove: Prove) -> None:
-        """Complete each look at a run of this account by what is proven of it though the look does not show it: lower
-        bounds of figures that never go back, such as its running time."""
-        self._prove[account] = prove
-
-    def stopping_s(self, account: str, mode: Mode) -> float:
+    def stopping_s(self, account: str) -> dict[Mode, float]:
         """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
         as measured, and the platform's window of a graceful one."""
-        window_s = self._platforms[account].traits.graceful_window_s if mode is Mode.GRACEFUL else 0.0
-        return self._request_s[account].high + self._stop_s[account].high + window_s
+        seconds = self._request_s[account].high + self._stop_s[account].high
+        return {
+            Mode.IMMEDIATE: seconds,
+            Mode.GRACEFUL: seconds + self._platforms[account].traits.graceful_window_s,
+        }
 
     def unite(self, account: str, first: str) -> None:
         """Take the runs of this account for those of another one: their tokens are of one owner. Both are watched, but
@@ -139,11 +134,6 @@ class Enforcer:
     def open_aborts(self) -> list[Abort]:
         """The aborts whose stop is not proven yet."""
         return list(self._current.values())
-
-    def reconsider_with(self, grounds: Reconsider) -> None:
-        """Ask this of each look since the decision that shows the run going on untouched: whether by that look alone
-        the rules, and people, still want it stopped. Figures may have been wrong; rules and holds may have changed."""
-        self._grounds = grounds
 
     def submit(self, decision: Decision, detected_at: datetime, used_at_detection: float | None = None) -> bool:
         """Take a decision to abort on; False if the run is being aborted already."""
@@ -272,7 +262,7 @@ class Enforcer:
         does."""
         return self._times[pursuit.abort.id].now()
 
-    async def _closed(self, abort: Abort) -> None:
+    def _closed(self, abort: Abort) -> None:
         """The record is closed, and the run free for another; what is left is to let its figures settle."""
         task = self._tasks.pop(abort.key)
         del self._current[abort.key]
@@ -282,14 +272,7 @@ class Enforcer:
             self._cool_down(abort.key)
         else:
             self._cooling.pop(abort.key, None)
-        await self._pass_on(self._when_closed, abort)
-
-    async def _pass_on(self, who: Mapping[str, Tell], abort: Abort) -> None:
-        if (tell := who.get(abort.account)) is not None:
-            try:
-                await tell(abort)
-            except Exception as error:  # noqa: BLE001  # whoever is told must not keep the figures from settling
-                self._observer.notice(AbortTrouble(abort, f"internal error: {error!r}; its record is in order"))
+        self._outcomes[abort.account].add(Outcome(abort, is_settled=False))
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
@@ -357,6 +340,8 @@ class Enforcer:
         last = abort.final or pursuit.answer
         if ends is None or last is None:
             return None
+        if abort.mode is Mode.GRACEFUL and self._rulebook.evaluator.stops_at_once:
+            return None  # a look of its own shows whether a step is reached that makes it an immediate one
         if not ends.help or not escalation.may_wait_for_list(pursuit, self._now(pursuit), pace):
             return None
         found = await ends.of(last)
@@ -370,7 +355,7 @@ class Enforcer:
         return escalation.looked(pursuit, seen, now, pace)
 
     def _proven(self, seen: Snapshot) -> Snapshot:
-        return self._prove.get(seen.account, _as_seen)(seen)
+        return self._memories[seen.account].prove(seen)
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
@@ -379,7 +364,13 @@ class Enforcer:
         return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
 
     async def _grounds_of(self, abort: Abort, seen: Snapshot) -> Grounds:
-        return ASKED_FOR if abort.key in self._asked_for else await self._grounds(abort, seen)
+        """Whether by this look alone the rules, and people, still want it stopped: figures may have been wrong, rules
+        and holds may have changed."""
+        if abort.key in self._asked_for:
+            return ASKED_FOR
+        now = self._clock.now()
+        await self._rulebook.refresh(self._ledger, now)
+        return self._rulebook.grounds(abort, seen, now)
 
     def _explain(self, abort: Abort) -> None:
         """Write the reason onto the run, for its owner to see. Nothing depends on it, so nothing waits for it."""
@@ -408,9 +399,9 @@ class Enforcer:
             self._measure_stop(after)
             self._explain(after)
         if before.state.is_open and not after.state.is_open:
-            await self._closed(after)
+            self._closed(after)
         elif after.settled and not before.settled:
-            await self._pass_on(self._when_settled, after)
+            self._outcomes[after.account].add(Outcome(after, is_settled=True))
         return replace(pursuit, abort=after)
 
     def _measure_stop(self, abort: Abort) -> None:

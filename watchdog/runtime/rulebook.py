@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from watchdog.domain.arming import Arming
-from watchdog.domain.decision import Decision, Mode, Verdict
+from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.override import Overrides
 from watchdog.domain.ports import Ledger
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import Snapshot
-from watchdog.engine.decide import NO_OVERRIDES, decide
+from watchdog.engine.decide import NO_OVERRIDES, Ruling
 from watchdog.engine.evaluate import Evaluator
+from watchdog.engine.grounds import Grounds, grounds_of, margin_of
 from watchdog.errors import LedgerError
 from watchdog.runtime.clock import steady
 from watchdog.runtime.leases import Leases
@@ -83,26 +84,16 @@ class Rulebook:
             for override in self._leases.misplaced(now):
                 await ledger.move_override(override.id, override.until)
 
-    def decide(
-        self,
-        snapshot: Snapshot,
-        verdicts: Sequence[Verdict],
-        now: datetime,
-        *,
-        modes: frozenset[Mode],
-        overdue: bool = False,
-    ) -> Decision | None:
-        """What to do about an inspected run, by the rules and overrides of this moment."""
-        return decide(
-            snapshot,
-            verdicts,
-            self.rules,
-            modes=modes,
-            dry_run=self.dry_run,
-            overdue=overdue,
-            overrides=Overrides(self._leases.in_force(now)),
-            now=now,
-        )
+    def ruling(self, now: datetime) -> Ruling:
+        """The rules and overrides of this moment, to decide by."""
+        return Ruling(self.rules, Overrides(self._leases.in_force(now)), self.dry_run, now)
+
+    def grounds(self, abort: Abort, seen: Snapshot, now: datetime) -> Grounds:
+        """How the reason of an abort stands by a new look at its run alone, and by what holds now."""
+        verdicts = self.evaluator.verdicts(seen, margin_of(abort, seen))
+        # Whatever else is going on, only whether the run is to be stopped is in question here.
+        decision = self.ruling(now).decide(seen, verdicts, modes=frozenset({Mode.IMMEDIATE}), overdue=True)
+        return grounds_of(abort, seen, verdicts, decision)
 
     def tidy(self, account: str, runs: int) -> None:
         """Bound the memory of sources and runs; this account has so many runs now."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from watchdog.domain.arming import summary
 from watchdog.domain.ports import Clock
-from watchdog.runtime.enforcer import Enforcer
-from watchdog.runtime.poller import Poller
+from watchdog.runtime.status import StatusReader
+from watchdog.runtime.watch import Watch
 
 #: The scheduler shows that it lives every so many real seconds.
 BEAT_S = 5.0
@@ -35,9 +35,9 @@ class Vitals:
     it is noticed. A platform that does not answer stops none of them.
     """
 
-    def __init__(self, pollers: Sequence[Poller], enforcer: Enforcer, clock: Clock) -> None:
-        self._pollers = pollers
-        self._enforcer = enforcer
+    def __init__(self, watches: Sequence[Watch], status: StatusReader, clock: Clock) -> None:
+        self._watches = watches
+        self._status = status
         self._clock = clock
         self._parts: dict[str, _Part] = {}
         self._agendas: dict[str, asyncio.Task[None]] = {}
@@ -46,21 +46,21 @@ class Vitals:
         """From now on this part shows every so many real seconds that it lives."""
         self._parts[part] = _Part(every_s, time.monotonic())
 
-    def expect_sweeps(self, poller: Poller) -> None:
+    def expect_sweeps(self, watch: Watch) -> None:
         """From now on this account is swept every interval."""
-        self.expect(_sweeps(poller), self._clock.wall(poller.interval_s))
+        self.expect(_sweeps(watch), self._clock.wall(watch.interval_s))
 
-    def expect_agenda(self, poller: Poller, task: asyncio.Task[None]) -> None:
+    def expect_agenda(self, watch: Watch, task: asyncio.Task[None]) -> None:
         """From now on this task serves the account's agenda."""
-        self._agendas[poller.info.name] = task
+        self._agendas[watch.info.name] = task
 
     def beat(self, part: str) -> None:
         """This part lives."""
         self._parts[part].at_s = time.monotonic()
 
-    def beat_sweeps(self, poller: Poller) -> None:
+    def beat_sweeps(self, watch: Watch) -> None:
         """A sweep of this account was due, and somebody is seeing to it."""
-        self.beat(_sweeps(poller))
+        self.beat(_sweeps(watch))
 
     def stuck(self) -> str | None:
         """What of ours has come to a stand though it should go on; None if all goes on."""
@@ -68,41 +68,36 @@ class Vitals:
         for name, part in self._parts.items():
             if now_s - part.at_s > INTERVALS * part.every_s + STUCK_S:
                 return f"{name}: no sign of life for {now_s - part.at_s:.0f} s"
-        return next(filter(None, map(self._stuck_agenda, self._pollers)), None)
+        return next(filter(None, map(self._stuck_agenda, self._watches)), None)
 
-    def _stuck_agenda(self, poller: Poller) -> str | None:
-        name, task = f"agenda of {poller.info.name}", self._agendas.get(poller.info.name)
+    def _stuck_agenda(self, watch: Watch) -> str | None:
+        name, task = f"agenda of {watch.info.name}", self._agendas.get(watch.info.name)
         if task is None:
             return None
         if task.done():
             error = None if task.cancelled() else task.exception()
             return f"{name}: has ended" + ("" if error is None else f" with {error!r}")
-        late_s = self._clock.wall(poller.agenda.late_s)
+        late_s = self._clock.wall(watch.agenda.late_s)
         return f"{name}: a look is {late_s:.0f} s late" if late_s > STUCK_S else None
 
     def status(self) -> str:
         """How it stands, such as `armed; watching 37 runs on 2 accounts; 1 abort under way; last sweep 3 s ago`."""
-        failing = [poller.info.name for poller in self._pollers if poller.last_error is not None]
+        accounts = self._status.accounts()
+        runs, aborts = sum(account.active for account in accounts), self._status.aborts_under_way
+        swept = [account.swept_s for account in accounts if account.swept_s is not None]
         parts = [
-            summary({poller.info.name: poller.arming for poller in self._pollers}),
-            f"watching {_count(self._runs(), 'run')} on {_count(len(self._pollers), 'account')}",
-            f"{_count(len(self._enforcer.open_aborts) or 'no', 'abort')} under way",
-            self._last_sweep(),
+            summary({account.name: account.arming for account in accounts}),
+            f"watching {_count(runs, 'run')} on {_count(len(accounts), 'account')}",
+            f"{_count(aborts or 'no', 'abort')} under way",
+            f"last sweep {min(swept):.0f} s ago" if swept else "no sweep yet",
         ]
-        if failing:
+        if failing := [account.name for account in accounts if account.error is not None]:
             parts.append(f"cannot sweep {', '.join(failing)}")
         return "; ".join(parts)
 
-    def _runs(self) -> int:
-        return sum(not watched.over for poller in self._pollers for watched in poller.watched.values())
 
-    def _last_sweep(self) -> str:
-        swept = [poller.last_success_s for poller in self._pollers if poller.last_success_s is not None]
-        return f"last sweep {self._clock.monotonic() - max(swept):.0f} s ago" if swept else "no sweep yet"
-
-
-def _sweeps(poller: Poller) -> str:
-    return f"sweeps of {poller.info.name}"
+def _sweeps(watch: Watch) -> str:
+    return f"sweeps of {watch.info.name}"
 
 
 def _count(number: int | str, noun: str) -> str:

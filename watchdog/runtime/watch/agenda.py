@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
 
 from watchdog.domain.ports import Clock
 
@@ -14,14 +13,13 @@ BATCH = 100
 
 
 class Agenda:
-    """Calls `on_due(key)` for each key once its time has come, earliest first.
+    """Tells which keys are due, earliest first.
 
     A key has at most one time: a new one replaces the old. Times are seconds of the clock's monotonic time.
     """
 
-    def __init__(self, clock: Clock, on_due: Callable[[str], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._on_due = on_due
         self._heap: list[tuple[float, int, str]] = []
         self._due: dict[str, float] = {}
         self._count = itertools.count()
@@ -34,6 +32,11 @@ class Agenda:
     def late_s(self) -> float:
         """How long the first of them has been due; 0 if its time is still to come, or there is none."""
         return max(0.0, self._clock.monotonic() - self._heap[0][0]) if self._heap else 0.0
+
+    def in_s(self, key: str) -> float | None:
+        """In how many seconds this key is due (0: it is late); None: not at all."""
+        due_s = self._due.get(key)
+        return None if due_s is None else max(0.0, due_s - self._clock.monotonic())
 
     def set(self, key: str, due_s: float) -> None:
         """Look at this key then, and not at any time set before."""
@@ -52,27 +55,25 @@ class Agenda:
         """Forget this key."""
         self._due.pop(key, None)
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
+    async def due(self) -> list[str]:
+        """What is due, a batch of it, as soon as anything is; each key once."""
+        # However many are due at once, everything else gets its turn in between.
+        await asyncio.sleep(0)
         while True:
             self._changed.clear()
-            if self.fire():
-                # However many are due at once, everything else gets its turn in between.
-                await asyncio.sleep(0)
-            else:
-                await self._wait()
+            if taken := self.take():
+                return taken
+            await self._wait()
 
-    def fire(self) -> bool:
-        """Call for what is due by now, a batch of it; whether there is more."""
-        now = self._clock.monotonic()
-        for _ in range(BATCH):
-            if not self._heap or self._heap[0][0] > now:
-                return False
+    def take(self) -> list[str]:
+        """What is due by now, a batch of it at most."""
+        now, taken = self._clock.monotonic(), list[str]()
+        while len(taken) < BATCH and self._heap and self._heap[0][0] <= now:
             due, _, key = heapq.heappop(self._heap)
             if self._due.get(key) == due:
                 del self._due[key]
-                self._on_due(key)
-        return True
+                taken.append(key)
+        return taken
 
     async def _wait(self) -> None:
         """Until the next time, or until an earlier one is set."""

@@ -7,7 +7,7 @@ import heapq
 import itertools
 from collections.abc import Awaitable, Callable
 
-from watchdog.runtime.watched import Watched, spending
+from watchdog.runtime.memory import Watched
 
 #: How many looks may be under way at once: those before an abort, and at most so many others. Ten thousand tasks at
 #: once cost 40 MB and get nothing done sooner.
@@ -79,7 +79,7 @@ class Looks:
         self.drop(watched)
         watched.looking = True
         self._suspects[watched.swept.run_id] = watched
-        heapq.heappush(self._costliest, (-spending(watched), next(self._tickets), watched))
+        heapq.heappush(self._costliest, (-watched.spending(), next(self._tickets), watched))
         self._serve()
 
     async def drain(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import ratio_of
@@ -12,32 +11,24 @@ from watchdog.domain.notice import AccountInfo, SweepDone
 from watchdog.domain.ports import Sweep
 from watchdog.domain.run import RunState
 from watchdog.engine.evaluate import LimitsOfSource
-from watchdog.runtime.watched import Watched
+from watchdog.runtime.memory import Watched
 
-_NONE = -1.0
+#: How a figure is shown that a list has over a limit and no inspection has: just under it.
+_SUSPECTED = 0.999
 
 
-@dataclass(slots=True)
 class _Closest:
-    """The most that any run under the same limits has used; `_NONE` if there is no run with such a figure."""
+    """The most that any run under the same limits has used, by the fields of `Usage`."""
 
-    limits: LimitsOfSource
-    credits: float = _NONE
-    cost_usd: float = _NONE
-    duration_s: float = _NONE
+    __slots__ = ("limits", "used")
 
-    def see(self, used: Usage) -> None:
-        if used.credits is not None and used.credits > self.credits:
-            self.credits = used.credits
-        if used.cost_usd is not None and used.cost_usd > self.cost_usd:
-            self.cost_usd = used.cost_usd
-        if used.duration_s is not None and used.duration_s > self.duration_s:
-            self.duration_s = used.duration_s
+    def __init__(self, limits: LimitsOfSource) -> None:
+        self.limits = limits
+        self.used: dict[str, float] = {}
 
-    @property
-    def used(self) -> Usage:
-        figures = (self.credits, self.cost_usd, self.duration_s)
-        return Usage(*(None if figure == _NONE else figure for figure in figures))
+    def see(self, field: str, figure: float | None) -> None:
+        if figure is not None and figure > self.used.get(field, -1.0):
+            self.used[field] = figure
 
 
 class Tally:
@@ -55,32 +46,33 @@ class Tally:
             return
         if limits.unsure:
             self._unknown.update(limits.unsure_meters)
-        shown = {Meter.CREDITS: used.credits, Meter.COST_USD: used.cost_usd}
-        shown[Meter.DURATION] = used.duration_s
-        for kind, lowest in limits.lowest:
-            figure = shown[kind]
-            if figure is None:
-                if watched.inspected is not None:
-                    self._unknown[kind] += 1
-            elif watched.may_have_used(kind, lowest):
-                self._unknown[kind] += 1
-            elif figure >= lowest and not _proven(watched, kind, lowest):
-                shown[kind] = lowest * 0.999
-        watched.shown = Usage(*shown.values())
-        self._group(limits).see(watched.shown)
+        lowest = dict(limits.lowest)
+        watched.shown = Usage.by(lambda meter: self._shown(watched, meter, lowest.get(meter), used.of(meter)))
+        closest = self._group(limits)
+        for field in limits.fields:
+            closest.see(field, getattr(watched.shown, field))
+
+    def _shown(self, watched: Watched, meter: Meter, lowest: float | None, figure: float | None) -> float | None:
+        if lowest is None:
+            return figure
+        if figure is None:
+            self._unknown[meter] += watched.inspected is not None
+        elif watched.may_have_used(meter, lowest):
+            self._unknown[meter] += 1
+        elif figure >= lowest and not _proven(watched, meter, lowest):
+            return lowest * _SUSPECTED
+        return figure
 
     def add_calm(self, watched: Watched, limits: LimitsOfSource) -> None:
         """Count a run far from its limits by its newest figures, and by those of its last judging where the list has
         none."""
         self._count(watched.swept.state)
-        closest = self._group(limits)
-        if watched.inspected is None:
-            closest.see(watched.swept.usage)
+        if not limits.fields:
             return
-        closest.see(watched.shown)
-        cost = watched.swept.usage.cost_usd
-        if cost is not None and cost > closest.cost_usd:
-            closest.cost_usd = cost
+        closest, usage, shown = self._group(limits), watched.swept.usage, watched.shown
+        for field in limits.fields:
+            figure = getattr(usage, field)
+            closest.see(field, getattr(shown, field) if figure is None else figure)
 
     def notice(self, info: AccountInfo, now: datetime, seconds: float, sweep: Sweep, waiting: int = 0) -> SweepDone:
         """The sum."""
@@ -108,8 +100,7 @@ class Tally:
     def _ratios(self) -> dict[tuple[str, Meter], float]:
         ratios: dict[tuple[str, Meter], float] = {}
         for closest in self._groups.values():
-            used = closest.used
-            figures = {kind: figure for kind in Meter if (figure := used.of(kind)) is not None}
+            figures = {meter: used for meter in Meter if (used := closest.used.get(meter.entry.field)) is not None}
             for each in closest.limits.thresholds:  # thousands of rules at every sweep: the bare minimum for each
                 figure = figures.get(each.meter)
                 if figure is not None and each.sure:

@@ -8,8 +8,6 @@ from watchdog.domain.ports import Ledger
 from watchdog.domain.run import Snapshot
 from watchdog.engine.forecast import NO_HISTORY, Burn, SourceHistory
 
-#: So many earlier runs make a history.
-HISTORY_MIN = 3
 #: More records of a source than this are not kept in mind.
 _RECORDS_MAX = 100
 #: More sources than this remembered, and the memory of them is dropped and read anew.

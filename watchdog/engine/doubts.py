@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from watchdog.domain.decision import describe
-from watchdog.domain.meter import Meter
+from watchdog.domain.meter import LEARNED, Meter
 from watchdog.domain.run import Snapshot
 from watchdog.engine.evaluate import WARNING_RATIO
-from watchdog.engine.forecast import METERED
-from watchdog.runtime.watched import Watched
+from watchdog.engine.remembered import Remembered
 
 #: What contradicts itself for so many seconds does not just lag behind; so long without, and it starts anew.
 LAG_S = 10.0
@@ -43,14 +42,14 @@ def went_back(
     """The kind, and both figures, of a limit that was broken earlier and is not later."""
     if earlier is None:
         return None
-    for kind in METERED:
+    for kind in LEARNED:
         limit, before, after = limits.get(kind), earlier.usage.of(kind), later.usage.of(kind)
         if limit is not None and before is not None and after is not None and after < limit <= before:
             return kind, before, after
     return None
 
 
-def doubt(watched: Watched, seen: Snapshot, limits: Mapping[Meter, float], now_s: float) -> str | None:
+def doubt(watched: Remembered, seen: Snapshot, limits: Mapping[Meter, float], now_s: float) -> str | None:
     """What to tell of a run, once, after `seen` (of a list or a detail, and the newest) showed that what is known of it
     does not agree, and does not just lag behind; None: nothing."""
     others = (watched.swept, watched.inspected) if seen.inspected else (watched.inspected,)
@@ -63,7 +62,7 @@ def doubt(watched: Watched, seen: Snapshot, limits: Mapping[Meter, float], now_s
     age_s = max(now_s - watched.since, seen.usage.duration_s or 0.0)
     if not seen.inspected or age_s < GROWN_S or now_s - watched.swept_at > GROWN_S:
         return None
-    for kind in METERED:
+    for kind in LEARNED:
         limit, shown, proven = limits.get(kind), listed.usage.of(kind), seen.usage.of(kind)
         if limit is None or shown is None or proven is None or not shown < APART * limit <= APART * proven:
             continue
@@ -72,7 +71,7 @@ def doubt(watched: Watched, seen: Snapshot, limits: Mapping[Meter, float], now_s
     return None
 
 
-def _lasts(watched: Watched, now_s: float) -> bool:
+def _lasts(watched: Remembered, now_s: float) -> bool:
     """Whether it is more than a lag, now that it has shown (again)."""
     if watched.doubted_since is None or now_s - watched.doubted_at > PASSED_S:
         watched.doubted_since = now_s
@@ -104,13 +103,13 @@ class Audits:
         """A sweep begins, so many seconds after the last one."""
         self._left = min(self._most, self._left + self._per_s * seconds)
 
-    def wants(self, watched: Watched, limits: Mapping[Meter, float], now_s: float) -> bool:
+    def wants(self, watched: Remembered, limits: Mapping[Meter, float], now_s: float) -> bool:
         """Whether this run is to be looked at now."""
-        if self._left < 1.0 or watched.looking:
+        if self._left < 1.0:
             return False
         usage = watched.swept.usage
         ratios = [
-            figure / limit for kind in METERED if (limit := limits.get(kind)) and (figure := usage.of(kind)) is not None
+            figure / limit for kind in LEARNED if (limit := limits.get(kind)) and (figure := usage.of(kind)) is not None
         ]
         if not ratios or now_s - max(watched.inspected_at, watched.since) < _trust_s(watched, max(ratios)):
             return False
@@ -120,7 +119,7 @@ class Audits:
         return True
 
 
-def _trust_s(watched: Watched, ratio: float) -> float:
+def _trust_s(watched: Remembered, ratio: float) -> float:
     if ratio >= WARNING_RATIO:
         return TRUST_NEAR_S
     if ratio >= HALF_WAY:
