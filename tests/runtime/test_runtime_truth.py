@@ -257,7 +257,7 @@ resurrect: [{match: {task: "janedoe*"}}]
 
 
 async def test_a_task_goes_by_its_name_and_id_whoever_owns_it(world: Any) -> None:
-    """The tasks of an account all belong to one user: a glob that fits the user's name must not mean each of them, be it
+    """The tasks of an account all belong to one user: a glob that fits its name must not mean each of them, be it
     in a rule, a protection or a flag."""
     async with world(OF_JANE) as w:
         assert w.apify.username == "janedoe"
