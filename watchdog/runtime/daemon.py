@@ -13,7 +13,7 @@ from apscheduler.job import Job
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
-from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError, WatchdogError
+from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogError
 from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
@@ -98,7 +98,7 @@ class Daemon:
         self._stop.set()
 
     def stand_down(self, error: WatchdogError) -> None:
-        """Ask for the end, which `run` raises this at: somebody else keeps watch."""
+        """Ask for the end, which `run` raises this at: somebody else keeps watch, or nobody can with these tokens."""
         self._reason = error
         self._stop.set()
 
@@ -120,8 +120,9 @@ class Daemon:
         """Run until `stop`; at the end open aborts get `close_s` real seconds to be proven.
         `systemd` is told how it goes.
 
-        Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
-        platform are told, and tried again. Raises what `stand_down` was told.
+        Raises ConfigurationError if, before any account was swept, the platforms themselves refuse the token of every
+        one; any other fault of a platform is told, and tried again, be it from the start. Raises what `stand_down` was
+        told.
         """
         self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
@@ -145,7 +146,17 @@ class Daemon:
         self._vitals.expect(_SCHEDULER, BEAT_S)
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
         collector.settle()
-        refuse_if_blind(self._pollers)
+        if (error := refusal(self._pollers)) is not None:
+            raise error
+        self._tell_if_blind()
+        # Nothing else is waited for: a platform that is down must hold up neither the start nor the boot of the machine.
+        self._heart.ready()
+
+    def _tell_if_blind(self) -> None:
+        if all(poller.last_success_s is None for poller in self._pollers):
+            errors = "; ".join(str(poller.last_error) for poller in self._pollers)
+            text = f"no account could be swept yet, so that no run is watched; each is tried again: {errors}"
+            self._observer.notice(Trouble(text, level="error"))
 
     async def _begin_with(self, poller: Poller) -> None:
         """An account is watched from its own first sweep on, however long those of the others take."""
@@ -186,6 +197,8 @@ class Daemon:
             if self._stop.is_set():
                 return
             raise
+        if (error := refusal(self._pollers)) is not None:
+            self.stand_down(error)
         if poller.interval_s != before:
             self._ticker.change(self._jobs[poller.info.name], self._clock.wall(poller.interval_s))
             self._vitals.expect_sweeps(poller)
@@ -259,17 +272,9 @@ def _because(poller: Poller, text: str) -> str:
     return f"{text}: {poller.last_error}" if poller.last_error is not None else text
 
 
-def refuse_if_blind(pollers: Sequence[Poller]) -> None:
-    """Raise if not one account could be swept: a watchdog that sees nothing must not pretend to run."""
-    errors = [poller.last_error for poller in pollers if poller.last_error is not None]
-    if errors and all(poller.last_success_s is None for poller in pollers):
-        raise startup_error(errors)
-
-
-def startup_error(errors: Sequence[PlatformError]) -> ConfigurationError | StartupError:
-    """The error that these add up to. Only if the platforms themselves refuse the token of every account is it the
-    configuration, which a restart does not mend; anything else may pass."""
-    text = "\n".join(str(error) for error in errors)
-    if all(isinstance(error, CredentialsRefused) and not error.token_works for error in errors):
-        return ConfigurationError(text)
-    return StartupError(text)
+def refusal(pollers: Sequence[Poller]) -> ConfigurationError | None:
+    """The mistake in the configuration, if none of these accounts was ever swept and the platforms themselves refuse the
+    token of every one: a restart does not mend it, nor does waiting. Anything else may pass."""
+    errors = [poller.last_error for poller in pollers if poller.last_success_s is None]
+    refused = [each for each in errors if isinstance(each, CredentialsRefused) and not each.token_works]
+    return ConfigurationError("\n".join(map(str, refused))) if len(refused) == len(pollers) else None
