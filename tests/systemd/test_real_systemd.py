@@ -312,7 +312,7 @@ def test_a_mistake_in_the_configuration_does_not_loop(service: Site) -> None:
 
 
 def test_what_may_get_better_is_tried_again(service: Site, eventually: Callable[..., Any]) -> None:
-    """No account can be swept at the start: the platform fails. That holds up neither the start nor what waits for it."""
+    """The platform fails at the start. That holds up neither the start nor who waits for it."""
     with service.fault("status", status=500):
         service.machine.systemctl("restart", UNIT)
         found = service.show()

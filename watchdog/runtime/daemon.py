@@ -149,7 +149,7 @@ class Daemon:
         if (error := refusal(self._pollers)) is not None:
             raise error
         self._tell_if_blind()
-        # Nothing else is waited for: a platform that is down must hold up neither the start nor the boot of the machine.
+        # Nothing else is waited for: a platform that is down must not hold up the start, nor the boot of the machine.
         self._heart.ready()
 
     def _tell_if_blind(self) -> None:
@@ -273,8 +273,8 @@ def _because(poller: Poller, text: str) -> str:
 
 
 def refusal(pollers: Sequence[Poller]) -> ConfigurationError | None:
-    """The mistake in the configuration, if none of these accounts was ever swept and the platforms themselves refuse the
-    token of every one: a restart does not mend it, nor does waiting. Anything else may pass."""
+    """The mistake in the configuration, if none of these accounts was ever swept and the platforms themselves refuse
+    the token of every one: a restart does not mend it, nor does waiting. Anything else may pass."""
     errors = [poller.last_error for poller in pollers if poller.last_success_s is None]
     refused = [each for each in errors if isinstance(each, CredentialsRefused) and not each.token_works]
     return ConfigurationError("\n".join(map(str, refused))) if len(refused) == len(pollers) else None
