@@ -179,11 +179,26 @@ def test_an_unknown_platform(site: Any) -> None:
     assert "did you mean 'apify'" in text
 
 
+def the_error_that_nothing_is_watched(daemon: Any) -> str:
+    """Told once the platforms have been tried; the daemon goes on trying."""
+    wait_for(
+        lambda: any("no account could be swept" in line["error"] for line in daemon.logged("trouble")), "the error"
+    )
+    [line] = [line for line in daemon.logged("trouble") if "no account could be swept" in line["error"]]
+    assert line["level"] == "error"
+    assert daemon.checks() == {"rules": True, "account main": False, "account growth": False}
+    assert daemon.get("/healthz")[0] == 200
+    assert daemon.process.poll() is None
+    return str(line["error"])
+
+
 def test_an_unreachable_host_and_a_host_that_does_not_exist(site: Any, dead_url: str) -> None:
     site.configure(apify_url=dead_url, lobstr_url="https://api.lobstr.invalid")
-    text = refusal(site, 1)
-    assert text.count("cannot connect") == 2
-    assert text.count("check base_url and the network") == 2
+    with site.daemon() as daemon:
+        text = the_error_that_nothing_is_watched(daemon)
+        assert text.count("cannot connect") == 2
+        assert text.count("check base_url and the network") == 2
+        assert daemon.end()[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -194,13 +209,17 @@ def test_an_unreachable_host_and_a_host_that_does_not_exist(site: Any, dead_url:
     ],
 )
 def test_answers_that_are_not_those_of_the_platforms(site: Any, apify: Any, lobstr: Any) -> None:
-    site.fault(apify[0], "list", account=site.apify)
-    site.fault(lobstr[0], "squids", account=site.lobstr)
-    main, growth = refusal(site, 1).splitlines()
-    assert "account 'main': GET " in main
-    assert apify[1] in main
-    assert "account 'growth': GET " in growth
-    assert lobstr[1] in growth
+    """They are tried again, and what breaks a limit is stopped as soon as the platforms answer as they should."""
+    over = site.apify.start_run(usd_per_hour=3600)
+    faults = [site.fault(apify[0], "list", account=site.apify), site.fault(lobstr[0], "squids", account=site.lobstr)]
+    with site.daemon() as daemon:
+        main, growth = the_error_that_nothing_is_watched(daemon).split("; account 'growth'")
+        assert "account 'main': GET " in main
+        assert apify[1] in main
+        assert lobstr[1] in growth
+        for fault in faults:
+            fault.remove()
+        wait_for(lambda: over.truth().aborted_by_api, "the abort")
 
 
 def test_an_empty_rules_folder(site: Any) -> None:

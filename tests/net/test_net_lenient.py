@@ -93,7 +93,7 @@ def test_of_many_flaws_a_few_are_named() -> None:
 
 
 @pytest.mark.parametrize("brackets", [b"[]", b"{}"])
-@pytest.mark.parametrize("depth", [100, 5000])
+@pytest.mark.parametrize("depth", [100, 5000, 250_000])
 def test_depth(brackets: bytes, depth: int) -> None:
     opening = b"[" if brackets == b"[]" else b'{"a":'
     deep = opening * depth + b"7" + brackets[1:] * depth
@@ -119,6 +119,36 @@ def test_the_work_is_bounded_by_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(msgspec.DecodeError):
         lenient.decode(b"[%s]" % b",".join([b"NaN"] * 20), list[Any])
     assert lenient.decode(b"[NaN, NaN]", list[Any])[0] == [None, None]
+
+
+@given(VALUES)
+def test_what_is_too_deep_is_cut_out_and_nothing_else(value: Any) -> None:
+    depth = lenient.DEPTH_MAX
+    found = json.loads(lenient.mend(b"[" * depth + b"%s, 7" % json.dumps(value).encode() + b"]" * depth).text)
+    for _ in range(depth - 1):
+        [found] = found
+    assert likened(found) == [None if isinstance(value, list | dict) else likened(value), 7]
+
+
+@pytest.mark.parametrize("inside", [b"[]", b'["]", "\\"["]', b'{"id": "]"}', b'{"a": [1]}, "["'])
+def test_what_is_too_deep_ends_where_it_ends(inside: bytes) -> None:
+    deep = b"[" * 3000 + inside + b", 1]" * 3000
+    text = b'{"items": [{"id": "a", "x": %s, "n": 1}, {"id": "b", "n": 2}]}' % deep
+    found, flaws = lenient.decode(text, dict[str, Any])
+    assert [item["n"] for item in found["items"]] == [1, 2]
+    assert set(flaws) == {"a"}
+
+
+@pytest.mark.parametrize("inside", [b"NaN," * 500_000 + b"1", b"[" * 3000 + b"[]," * 500_000 + b"1" + b"]" * 3000])
+def test_what_is_too_much_work_is_told_with_its_size_and_place(inside: bytes) -> None:
+    text = b'{"data": {"items": [{"id": "a", "x": [1]}, {"id": "b"}, {"id": "c", "x": [%s]}, {}]}}' % inside
+    with pytest.raises(msgspec.DecodeError, match=r"too large to be mended \(1\.\d MiB, given up in item 2\)"):
+        lenient.decode(text, dict[str, Any])
+
+
+def test_what_is_too_large_is_told_with_its_size() -> None:
+    with pytest.raises(msgspec.DecodeError, match=r"byte 1.*too large to be mended \(5\.0 MiB\)"):
+        lenient.decode(b"[NaN" + b" " * (5 * 1024 * 1024) + b"]", object)
 
 
 def test_another_shape_is_said_to_be_that() -> None:

@@ -37,6 +37,7 @@ FLAWS = {
     "Infinity": b"-Infinity",
     "out of range": b"1e999",
     "deep": b"[" * 1500 + b"]" * 1500,
+    "very deep": b"[" * 60_000 + b"]" * 60_000,
     "deep objects": b'{"id":' * 1500 + b"7" + b"}" * 1500,
     "not UTF-8": b'"caf\xe9"',
     "escape": b'"\\q\\u12"',

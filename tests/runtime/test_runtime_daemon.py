@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from watchdog.app import Fanout
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import AbortChanged, PollFailed, SweepDone, Trouble, UsageUnknown
-from watchdog.errors import ConfigurationError, CredentialsRefused, StartupError
+from watchdog.errors import ConfigurationError, CredentialsRefused
 from watchdog.runtime.clock import SystemClock
 from watchdog.settings import AccountSettings
 
@@ -291,14 +291,39 @@ async def test_all_tokens_wrong_at_the_start_is_a_mistake_of_the_configuration(w
 async def test_only_every_platforms_own_refusal_is_a_mistake_of_the_configuration(
     world: Any, apify: dict[str, Any], lobstr: dict[str, Any]
 ) -> None:
-    """Anything else may pass, and systemd is to start it again."""
+    """Anything else may pass, and is tried again."""
     async with world(CAP) as w:
-        w.fault("status", "*", account=w.apify, **apify)
-        w.fault("status", "*", account=w.lobstr, **lobstr)
-        with pytest.raises(StartupError) as caught:
-            await w.start()
-        assert caught.value.exit_code == 1
+        run = w.apify.start_run(usd_per_hour=72)
+        faults = [w.fault("status", "*", account=w.apify, **apify), w.fault("status", "*", account=w.lobstr, **lobstr)]
+        w.build()
+        starting = asyncio.create_task(w.start())
+        await w.until(lambda: bool(blind(w)), "being told")
+        await w.until(lambda: all(fault.hits > 8 for fault in faults), "more tries")
+        assert len(blind(w)) == 1
+        assert "account 'apify': GET" in blind(w)[0].message
+        assert not any(each.ok for each in w.daemon.readiness())
+        for fault in faults:
+            fault.remove()
+        await starting
+        await w.until_booked(run)
+
+
+async def test_tokens_that_turn_out_to_be_refused_once_the_platforms_answer(world: Any) -> None:
+    """As if they had been refused at once: nothing was ever watched."""
+    async with world(CAP) as w:
+        down = w.fault("status", "*", status=503)
+        w.build()
+        starting = asyncio.create_task(w.start())
+        await w.until(lambda: bool(blind(w)), "being told")
+        w.fault("status", "*", status=401)
+        down.remove()
+        with pytest.raises(ConfigurationError, match=r"(?s)account 'apify': .*HTTP 401.*account 'lobstr': .*HTTP 401"):
+            await starting
         w._running = None
+
+
+def blind(w: Any) -> list[Trouble]:
+    return [each for each in w.told(Trouble) if each.level == "error" and "no account could be swept" in each.message]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -314,12 +339,29 @@ async def test_a_platform_that_wants_to_be_left_alone_is(world: Any, status: int
         await w.until(lambda: all(each.ok for each in w.daemon.readiness()), "the recovery")
 
 
-async def test_nobody_reachable_at_the_start_is_a_fault_of_the_environment(world: Any) -> None:
+@pytest.mark.parametrize("kind", ["html", "truncated_json", "reset"])
+async def test_a_platform_that_is_broken_at_the_start_is_tried_until_it_answers(world: Any, kind: str) -> None:
+    async with world(CAP) as w:
+        run = w.apify.start_run(usd_per_hour=72)
+        broken = w.fault(kind, "*")
+        w.build()
+        starting = asyncio.create_task(w.start())
+        await w.until(lambda: bool(blind(w)), "being told")
+        broken.remove()
+        await starting
+        await w.until_booked(run)
+
+
+async def test_nobody_reachable_at_the_start_is_told(world: Any) -> None:
     async with world(CAP) as w:
         w.base_urls = dict.fromkeys(("apify", "lobstr"), "http://127.0.0.1:1")
-        with pytest.raises(StartupError, match=r"account 'lobstr': .*cannot connect"):
-            await w.start()
-        w._running = None
+        w.build()
+        starting = asyncio.create_task(w.start())
+        await w.until(lambda: bool(blind(w)), "being told")
+        assert "account 'lobstr': GET http://127.0.0.1:1" in blind(w)[0].message
+        assert "cannot connect" in blind(w)[0].message
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
 
 
 async def test_one_good_account_is_enough_to_start(world: Any) -> None:

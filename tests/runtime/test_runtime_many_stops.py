@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from watchdog.domain.decision import AbortState
+from watchdog.domain.decision import AbortState, Basis
 from watchdog.platforms.apify import TRAITS
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +117,74 @@ async def test_without_lists_hardly_any_look_goes_to_runs_that_are_over(world: A
         assert w.requests("run") <= 4 * len(runs), "before its request, for its proof and its figures, and once since"
         w.apify.resurrect(runs[0])
         await w.until(lambda: runs[0].truth().abort_requests == 2, "the second abort", patience_s=20)
+
+
+# --- lists that show less than the runs' own pages ----------------------------------------------------------------
+
+BEHIND = {
+    "less": {"list_less_usd": 0.03},
+    "hardly less": {"list_less_usd": 0.00005},
+    "late": {"list_lag": 90.0},
+    "a little late": {"list_lag": 12.0},
+}
+
+
+@pytest.mark.parametrize("shown", BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize("fault", [None, "duplicate_items", "slip_items"])
+@pytest.mark.parametrize("graceful", [False, True])
+async def test_final_costs_are_those_of_the_runs_own_pages(world: Any, shown: Any, fault: Any, graceful: bool) -> None:
+    """Whether the list shows less than any look has shown, or (where the runs go on for a moment after they were asked
+    to stop) a little more that is still too little."""
+    rules = RULES.replace("}}]", "}, resurrect: true}]") if graceful else RULES
+    async with world(rules, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w, 30, graceful_takes=2.5, timeout_secs=7200, **shown)
+        await w.start()
+        if fault is not None:
+            w.fault(fault, "list", probability=0.5)
+        aborts = await w.until_booked(*runs)
+        assert lists_of_ended(w) > 0
+        check_books(runs, aborts)
+        check_savings(runs, aborts)
+
+
+async def test_final_costs_where_the_list_is_behind_and_then_fails(world: Any) -> None:
+    async with world(RULES, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w, 30, list_less_usd=0.03)
+        await w.start()
+        await w.until(lambda: lists_of_ended(w) > 0, "the first list")
+        w.fault("status", "list", status=500, times=1_000)
+        check_books(runs, await w.until_booked(*runs))
+
+
+async def test_final_costs_where_a_list_is_behind_and_runs_are_resurrected(world: Any) -> None:
+    """What was seen before the stop is the least that such a run has cost by then; the others are booked as ever."""
+    async with world(RULES, speed=SPEED, apify={"write_reason": False}) as w:
+        runs = over(w, 30, list_less_usd=0.03)
+        await w.start()
+        again = runs[:5]
+        await w.until(lambda: all(run.truth().ended for run in again), "the first stops")
+        for run in again:
+            w.apify.resurrect(run)
+        await w.until(lambda: all(run.truth().abort_requests == 2 for run in again), "the second aborts")
+        check_books(runs[5:], await w.until_booked(*runs[5:]))
+
+        async def done() -> bool:
+            return all(abort.is_complete for abort in await w.aborts())
+
+        await w.until(done, "the books on all")
+        for abort in await w.aborts():
+            assert abort.final is not None
+            assert abort.final.usage.cost_usd >= abort.before.usage.cost_usd
+        last = {abort.run_id: abort for abort in sorted(await w.aborts(), key=lambda abort: abort.history[0].at)}
+        for run in again:
+            assert last[run.id].final.usage.cost_usd == pytest.approx(run.truth().usage.cost_usd, abs=1e-6)
+
+
+def check_savings(runs: list[Any], aborts: list[Any]) -> None:
+    """Of two hours each, as much was left as its true figures say, and no more is booked in all."""
+    saved = 0.0
+    for run, abort in zip(runs, aborts, strict=True):
+        used = run.truth().usage
+        saved += used.cost_usd * (run.timeout_secs / used.duration_s - 1)
+        assert abort.saving.basis is Basis.CAP
+    assert sum(abort.saving.usd for abort in aborts) == pytest.approx(saved, rel=0.001)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from watchdog.domain.decision import AbortState
+from watchdog.domain.decision import AbortState, Mode, Response
 from watchdog.domain.notice import LimitBreached, UsageUnknown
 from watchdog.domain.run import CostBasis
 from watchdog.ledger.memory import MemoryLedger
@@ -245,6 +245,31 @@ async def test_a_protection_by_a_name_that_the_token_may_not_read_defers_and_say
         assert "may not read" in breach.note
         assert w.counted("names_refused", account="apify") == 1
         assert not w.requests("abort")
+
+
+OF_JANE = """
+rules:
+  - {name: by-user, match: {task: "jan*"}, limits: {max_cost_usd: 0.1}}
+  - {name: by-name, match: {task: "night*"}, limits: {max_cost_usd: 0.3}}
+protect: [{match: {task: "janed*"}}, {match: {task: "janu*"}}]
+resurrect: [{match: {task: "janedoe*"}}]
+"""
+
+
+async def test_a_task_goes_by_its_name_and_id_whoever_owns_it(world: Any) -> None:
+    """The tasks of an account all belong to one user: a glob that fits its name must not mean each of them, be it
+    in a rule, a protection or a flag."""
+    async with world(OF_JANE) as w:
+        assert w.apify.username == "janedoe"
+        actor = w.apify.add_actor("acme", "maps")
+        run = w.apify.start_run(task=w.apify.add_task(actor, "nightly"), usd_per_hour=36)
+        other = w.apify.start_run(task=w.apify.add_task(actor, "january"), usd_per_hour=36)
+        await w.start()
+        [abort] = await w.until_booked(run)
+        assert (abort.rule, abort.mode) == ("by-name", Mode.IMMEDIATE)
+        assert abort.source == "acme/maps (nightly)"
+        await w.until(lambda: bool(w.told(LimitBreached, other)), "the breach of the other")
+        assert {each.breach.response for each in w.told(LimitBreached, other)} == {Response.PROTECTED}
 
 
 async def test_new_names_apply_within_a_minute(world: Any) -> None:

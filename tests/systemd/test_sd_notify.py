@@ -399,12 +399,29 @@ def test_one_account_that_is_watched_is_enough(run: Any) -> None:
     run(story)
 
 
-def test_not_ready_if_nothing_can_be_swept(run: Any) -> None:
+def test_the_start_is_over_once_every_account_has_been_tried(run: Any) -> None:
+    """A platform that is down holds up neither the start nor the boot of the machine; the status names it."""
+
     async def story(world: World) -> None:
-        world.sim.faults.add(Fault(kind="status", status=500))
+        down = world.sim.faults.add(Fault(kind="status", status=500))
+        world.start()
+        await asyncio.sleep(0.1)
+        assert world.manager.count("READY=1") == 0
+        await world.until_ready()
+        [ready] = [lines for lines in world.manager.messages if lines[0] == "READY=1"]
+        assert ready[1].endswith("no sweep yet; cannot sweep apify")
+        assert await world.pings_during(4 * WATCHDOG_S) >= 6
+        down.remove()
+        await world.until(lambda: "last sweep" in world.manager.messages[-1][0], "the recovery")
+        assert world.manager.count("READY=1") == 1
+
+
+def test_not_ready_if_every_token_is_refused(run: Any) -> None:
+    async def story(world: World) -> None:
+        world.sim.faults.add(Fault(kind="status", status=401))
         world.start()
         await world.until(lambda: world.running.done(), "the end")
-        with pytest.raises(StartupError):
+        with pytest.raises(ConfigurationError):
             await world.running
         assert world.manager.count("READY=1") == 0
 

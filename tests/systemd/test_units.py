@@ -103,7 +103,7 @@ def test_what_the_tests_of_the_real_thing_shorten_is_there(name: str) -> None:
     settings = dict(settings_of((FOLDER / name).read_text()))
     assert {"WatchdogSec", "TimeoutAbortSec", "RestartSec", "TimeoutStopSec"} <= settings.keys()
     assert (settings["Restart"], settings["RestartSec"]) == ("on-failure", "10s")
-    # A start that a platform's outage ends takes 4 s or more; one that fails at once takes a fraction of a second.
+    # What may pass must not end the attempts if it takes 4 s or more to fail; what fails at once is to be given up.
     starts_an_hour = {took_s: 3600 / (10 + took_s) for took_s in (4, 1)}
     assert settings["StartLimitIntervalSec"] == "1h"
     assert starts_an_hour[4] < int(settings["StartLimitBurst"]) < starts_an_hour[1]

@@ -30,9 +30,9 @@ LEVELS = ("debug", "info", "warning", "error")
 def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: str) -> None:
     """Keep watch over every active run of every account until SIGTERM or SIGINT (Ctrl-C).
 
-    Metrics are on http://127.0.0.1:9877/metrics (`listen` in the configuration), with /healthz and /readyz. If not one
-    account can be reached at the start it ends with 1, or with 2 if every platform itself refuses its token; later
-    faults are logged and tried again. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
+    Metrics are on http://127.0.0.1:9877/metrics (`listen` in the configuration), with /healthz and /readyz. If every
+    platform itself refuses its token at the start it ends with 2; any other fault of a platform is logged and tried
+    again, also at the start. A stop takes at most 5 s; aborts not yet proven by then stay open in the ledger.
     """
     # First of all: from here on nothing waits for whoever should read what we say.
     outlet = outlet_of_stderr()

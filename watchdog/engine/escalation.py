@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode, reason_text
+from watchdog.domain.meter import Meter
 from watchdog.domain.override import MANUAL
 from watchdog.domain.run import RunState, Snapshot, replace
 from watchdog.engine.grounds import ASKED_FOR, STAND, Ground, Grounds
@@ -340,7 +341,8 @@ def looked(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, grounds:
 
 
 def _with_longest(seen: Snapshot, final: Snapshot | None) -> Snapshot:
-    """Running time never goes back: what was proven at the stop still is, where the settled figures show less."""
+    """Running time never goes back: what was proven at the stop still is, where the settled figures show less. Of the
+    cost the last look at the run is the truth: a platform may correct it downwards."""
     before, after = final.usage.duration_s if final is not None else None, seen.usage.duration_s
     if before is None or (after is not None and after >= before):
         return seen
@@ -372,6 +374,24 @@ def may_be_raised(pursuit: Pursuit, seen: Snapshot) -> bool:
     abort = pursuit.abort
     graceful = abort.state.is_open and abort.mode is Mode.GRACEFUL
     return graceful and seen.state.is_active and not _was_resurrected(abort, seen)
+
+
+def last_seen(pursuit: Pursuit) -> Snapshot | None:
+    """The run as it was shown last, at its end or in the answer to the request; None if by neither. It has cost no less
+    than the look that was decided on showed: an answer may be behind that."""
+    last, before = pursuit.abort.final or pursuit.answer, pursuit.abort.before
+    least = before.usage.cost_usd
+    if last is None or least is None or (last.usage.cost_usd is not None and last.usage.cost_usd >= least):
+        return last
+    return replace(last, usage=replace(last.usage, cost_usd=least), cost_basis=before.cost_basis)
+
+
+def is_behind(abort: Abort, listed: Snapshot) -> bool:
+    """Whether a list shows a lower cost than what led to this abort."""
+    if abort.limit is not Meter.COST_USD:
+        return False
+    cost_usd = listed.usage.cost_usd
+    return cost_usd is None or cost_usd < max(abort.used_at_detection, abort.used_at_request or 0.0)
 
 
 def may_wait_for_list(pursuit: Pursuit, now: datetime, pace: Pace) -> bool:

@@ -22,9 +22,11 @@ T = TypeVar("T")
 #: What decoding may raise: broken JSON, JSON of another shape, broken UTF-8, brackets without end.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 #: Mending takes some 40 ms of the event loop for each MiB of a documented answer, which has less than one, and 0.4 us
-#: for each token: what is larger, or has more of them, stays as it is.
+#: for each token: what is larger, or has more of them, is refused. Of what is cut out since it is too deep, a row of
+#: brackets that all open or all close costs as much as a few tokens.
 MENDED_MAX_BYTES = 4 * 1024 * 1024
 TOKENS_MAX = 400_000
+_CUT_TOKENS = 4
 #: Deeper values become null. No documented answer comes near it.
 DEPTH_MAX = 64
 #: Stands for what is no character. An id that has it is not the id.
@@ -53,6 +55,12 @@ _TOKEN = re.compile(
     rb"|(?P<open>[\[{])|(?P<close>[\]}])"
     rb'|(?P<word>[^\s"\[\]{},:]+)'
 )
+_STRING = rb'"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING)
+#: As far as nothing closes, and as far as nothing opens.
+_OPENING = re.compile(rb'(?:[^"\]}]++|' + _STRING + rb")*+")
+_CLOSING = re.compile(rb'(?:[^"\[{]++|' + _STRING + rb")*+")
+_EACH_CLOSE = re.compile(rb'[^"\]}]*+(?:' + _STRING + rb'[^"\]}]*+)*+[\]}]')
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,300})?")
 _LONG_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(rb"[+-]?(?:nan|inf|infinity|[0-9.][0-9.eE+-]*)", re.IGNORECASE)
@@ -66,8 +74,10 @@ def decode(text: bytes | msgspec.Raw, shape: type[T]) -> tuple[T, Flaws]:
     except UNREADABLE as error:
         text = bytes(text)
         if len(text) > MENDED_MAX_BYTES:
-            raise
+            raise _too_large(error, text) from error
         mended = mend(text)
+        if mended.given_up_in is not None:
+            raise _too_large(error, text, mended.given_up_in) from error
         try:
             return msgspec.json.decode(mended.text, type=shape), mended.flaws
         except msgspec.ValidationError:
@@ -75,6 +85,11 @@ def decode(text: bytes | msgspec.Raw, shape: type[T]) -> tuple[T, Flaws]:
             raise
         except UNREADABLE:
             raise error from None
+
+
+def _too_large(error: Exception, text: bytes, where: str = "") -> msgspec.DecodeError:
+    size = f"{len(text) / 1024 / 1024:.1f} MiB"
+    return msgspec.DecodeError(f"{error}; the answer is too large to be mended ({size}{where})")
 
 
 def describe(flaws: Flaws) -> str:
@@ -87,16 +102,21 @@ def describe(flaws: Flaws) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """JSON that a strict decoder takes, if nothing else is wrong with it."""
+    """JSON that a strict decoder takes, if nothing else is wrong with it. `given_up_in`: in which item of the list
+    (counted from 0, in words) it became too much work; None if it did not."""
 
     text: bytes
     flaws: Flaws
+    given_up_in: str | None = None
 
 
 @dataclass(slots=True)
 class _Level:
-    """An object or a list that is open: its id as far as it is known, and what was mended in it."""
+    """An object or a list that is open: its id as far as it is known, how many of these have been opened in it, and
+    what was mended in it."""
 
+    is_list: bool = False
+    opened: int = 0
     id: str = ""
     flaws: set[str] = field(default_factory=set)
 
@@ -110,46 +130,81 @@ class _Mender:
         self._pieces: list[bytes] = []
         self._taken = 0
         self._levels = [_Level()]
-        self._cut_depth = 0
+        self._tokens_left = TOKENS_MAX
+        self._given_up_in: str | None = None
         self._awaits_id = False
         self._flaws: dict[str, frozenset[str]] = {}
 
     def mend(self) -> Mended:
-        for match in islice(_TOKEN.finditer(self._text), TOKENS_MAX):
+        at: int | None = 0
+        while at is not None:
+            at = self._mend_from(at)
+        self._pieces.append(self._text[self._taken :])
+        while self._levels:
+            self._close_level()
+        return Mended(b"".join(self._pieces), self._flaws, self._given_up_in)
+
+    def _mend_from(self, at: int) -> int | None:
+        """Mend up to the end, or to that of what was cut out: where to go on."""
+        for match in _TOKEN.finditer(self._text, at):
+            if not self._has_tokens_left():
+                return None
             kind = match.lastgroup
-            if self._cut_depth:
-                self._go_on_cutting(kind, match.end())
-            elif kind == "key":
+            if kind == "key":
                 self._awaits_id = True
             elif kind == "open":
-                self._open(match.start())
+                if len(self._levels) > DEPTH_MAX:
+                    return self._cut(match.start())
+                self._open(is_list=match[0] == b"[")
             elif kind == "close":
                 self._close()
             elif kind == "word":
                 self._take_word(match)
             else:
                 self._take_string(match, is_flawed=kind == "flawed")
-        self._pieces.append(self._text[self._taken :])
-        while self._levels:
-            self._close_level()
-        return Mended(b"".join(self._pieces), self._flaws)
+        return None
+
+    def _has_tokens_left(self, cost: int = 1) -> bool:
+        if self._tokens_left < cost:
+            opened = next((level.opened for level in self._levels if level.is_list), 0)
+            self._given_up_in = f", given up in item {opened - 1}" if opened else ""
+            return False
+        self._tokens_left -= cost
+        return True
 
     def _put(self, start: int, end: int, instead: bytes, flaw: str) -> None:
         self._pieces += self._text[self._taken : start], instead
         self._taken = end
         self._levels[-1].flaws.add(flaw)
 
-    def _open(self, start: int) -> None:
+    def _open(self, *, is_list: bool) -> None:
         self._awaits_id = False
-        if len(self._levels) > DEPTH_MAX:
-            self._put(start, start, b"null", _DEPTH)
-            self._cut_depth = 1
-            return
-        self._levels.append(_Level())
+        self._levels[-1].opened += 1
+        self._levels.append(_Level(is_list))
 
-    def _go_on_cutting(self, kind: str | None, end: int) -> None:
-        self._cut_depth += (kind == "open") - (kind == "close")
-        self._taken = end
+    def _cut(self, start: int) -> int | None:
+        """Put null for what begins with the bracket at `start`: where it ends; None if it is too much work."""
+        self._awaits_id = False
+        at, depth = start, 0
+        while True:
+            if not self._has_tokens_left(_CUT_TOKENS):
+                return None
+            opening = _OPENING.match(self._text, at)
+            closing = _CLOSING.match(self._text, opening.end()) if opening else None
+            if opening is None or closing is None or closing.end() == at:
+                at = len(self._text)  # a string that does not end, or nothing more
+                break
+            depth += _count(b"[{", opening[0])
+            if (closed := _count(b"]}", closing[0])) >= depth:
+                at = self._end_of(closing.start(), depth)
+                break
+            depth, at = depth - closed, closing.end()
+        self._put(start, at, b"null", _DEPTH)
+        return at
+
+    def _end_of(self, at: int, depth: int) -> int:
+        """The end of so many closing brackets from there on."""
+        return next(islice(_EACH_CLOSE.finditer(self._text, at), depth - 1, None)).end()
 
     def _close(self) -> None:
         self._awaits_id = False
@@ -190,6 +245,12 @@ def mend(text: bytes) -> Mended:
     """The same JSON with null for what is no number or too deep, and U+FFFD for what is no character. Control
     characters are kept, as escapes. Other mistakes stay as they are."""
     return _Mender(text.removeprefix(b"\xef\xbb\xbf")).mend()
+
+
+def _count(brackets: bytes, text: bytes) -> int:
+    """How many of these brackets stand outside of strings."""
+    bare = _STRINGS.sub(b"", text)
+    return sum(map(bare.count, (brackets[:1], brackets[1:])))
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -22,7 +22,7 @@ from watchdog.domain.ports import Ended, PlatformTraits, Seen, Sweep
 from watchdog.domain.run import PlatformCap, RunState, Snapshot, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
-from watchdog.platforms.apify_ends import as_ended
+from watchdog.platforms.apify_ends import as_ended, compared, merged
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
 from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, read_items, text
@@ -319,13 +319,12 @@ class Apify:
         if first.items and total / first.items <= 1 + len(last) / _LOOKS_A_PAGE:
             offsets = range(first.items, total, first.items)
             pages += await asyncio.gather(*(self._ended_page(offset, window) for offset in offsets))
-        for page in pages:
-            for run in page.runs:
-                state, usd = _state(run.status), run.usage_total_usd
-                if (known := last.get(run.id)) is not None and not state.is_active:
-                    paid = usd if usd is not None and usd >= 0 else None
-                    found[run.id] = as_ended(known, state, run.status, run.finished_at, paid, page.received_at)
+        for of_page in await asyncio.gather(*(compared(_ended_on(page, last), last, self._looked) for page in pages)):
+            found |= {run_id: merged(found.get(run_id), each) for run_id, each in of_page.items()}
         return found
+
+    async def _looked(self, run_id: str) -> Snapshot:
+        return await self.inspect(run_id, urgent=True)
 
     async def _ended_page(self, offset: int, window: Mapping[str, str]) -> _PageRead:
         """It spares ten looks at least, so that it goes before them."""
@@ -541,6 +540,18 @@ class Apify:
         call = Call("GET", "/v2/users/me", endpoint="me", family="me", attempts=1)
         answered, _ = await self._session.get(call, _OwnerAnswer)
         return text(answered.data.id)
+
+
+def _ended_on(page: _PageRead, last: Mapping[str, Snapshot]) -> dict[str, Ended]:
+    """Those of these runs that a page of ended runs shows."""
+    found: dict[str, Ended] = {}
+    for run in page.runs:
+        state, usd = _state(run.status), run.usage_total_usd
+        if (known := last.get(run.id)) is not None and not state.is_active:
+            paid = usd if usd is not None and usd >= 0 else None
+            ended = as_ended(known, state, run.status, run.finished_at, paid, page.received_at)
+            found[run.id] = merged(found.get(run.id), ended)
+    return found
 
 
 def _metered(

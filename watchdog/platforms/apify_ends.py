@@ -4,19 +4,28 @@ The list shows status, `finishedAt` and `usageTotalUsd` of a thousand runs at on
 compute units. Both follow where the run was never stopped: it has run for at least what the last look showed, and for
 no more than the time from `startedAt` (its creation) to `finishedAt`. Where these two are apart (it waited for a
 worker, or the stats lag behind), only its detail tells.
+
+Costs of the list can be behind those of the detail. One that is lower than what was seen before is no figure at all;
+and since one that is higher may still be too low, a list is compared with the detail of one of its runs.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
 from watchdog.domain.ports import Ended
 from watchdog.domain.run import CostBasis, RunState, Snapshot, replace
+from watchdog.errors import PlatformError
 
 #: So far apart may the bounds of the running time be for it to count as known: seconds, and the share of it.
 APART_S = 1.0
 APART_SHARE = 0.001
+#: Costs that are no further apart than this are the same: US dollars, and the share of them. They may be rounded.
+SAME_USD = 1e-6
+SAME_SHARE = 1e-6
 
 
 def as_ended(
@@ -25,11 +34,12 @@ def as_ended(
     """The run as it is over, from its item of the list and the last detailed look at it."""
     duration_s = _duration_s(last, finished_at)
     credits_used = _credits(last, duration_s)
-    known = _knows_cost(last, usd) and duration_s is not None and (credits_used is None) is (last.usage.credits is None)
+    cost_usd = usd if _knows_cost(last, usd) else None
+    known = cost_usd is not None and duration_s is not None and (credits_used is None) is (last.usage.credits is None)
     if known:
-        usage, most = Usage(credits_used, usd, duration_s), NOTHING_KNOWN
+        usage, most = Usage(credits_used, cost_usd, duration_s), NOTHING_KNOWN
     else:
-        usage, most = replace(last.usage, cost_usd=last.usage.cost_usd if usd is None else usd), last.most
+        usage, most = replace(last.usage, cost_usd=last.usage.cost_usd if cost_usd is None else cost_usd), last.most
     seen = replace(last, state=state, status=status, usage=usage, most=most, seen_at=received, finished_at=finished_at)
     return Ended(seen, exact=known)
 
@@ -51,8 +61,48 @@ def _credits(last: Snapshot, duration_s: float | None) -> float | None:
 
 
 def _knows_cost(last: Snapshot, usd: float | None) -> bool:
-    """Whether the list's figure is what the detail would show: not where that adds charges up by itself, nor where the
-    list lags behind it."""
+    """Whether the list's figure can be what the detail would show: not where that adds charges up by itself, nor where
+    the list is behind what was seen before."""
     if usd is None or last.cost_basis not in (None, CostBasis.PLATFORM):
         return False
     return last.usage.cost_usd is None or usd >= last.usage.cost_usd
+
+
+def merged(found: Ended | None, again: Ended) -> Ended:
+    """A run that a list shows twice: what contradicts itself takes a look."""
+    if found is None or found.snapshot.usage == again.snapshot.usage:
+        return again
+    return Ended(max(found, again, key=_cost).snapshot, exact=False)
+
+
+def _cost(ended: Ended) -> float:
+    cost_usd = ended.snapshot.usage.cost_usd
+    return -1.0 if cost_usd is None else cost_usd
+
+
+async def compared(
+    found: Mapping[str, Ended], last: Mapping[str, Snapshot], look: Callable[[str], Awaitable[Snapshot]]
+) -> Mapping[str, Ended]:
+    """What one page of the list shows, after a look at one of the runs whose figures would count as final: the one that
+    ended last, which a page that is late shows wrong first. If that contradicts the page, none of its figures count."""
+    final = [run_id for run_id, each in found.items() if each.exact and not last[run_id].state.is_active]
+    if not final:
+        return found
+    newest = max(final, key=lambda run_id: _ended_at(found[run_id].snapshot))
+    try:
+        seen = await look(newest)
+    except PlatformError:
+        return {run_id: Ended(each.snapshot, exact=False) for run_id, each in found.items()}
+    agrees = _is_same(found[newest].snapshot, seen)
+    others = found if agrees else {run_id: Ended(each.snapshot, exact=False) for run_id, each in found.items()}
+    return {**others, newest: Ended(seen, exact=True)}
+
+
+def _ended_at(run: Snapshot) -> float:
+    return -math.inf if run.finished_at is None else run.finished_at.timestamp()
+
+
+def _is_same(listed: Snapshot, seen: Snapshot) -> bool:
+    if listed.finished_at != seen.finished_at or listed.usage.cost_usd is None or seen.usage.cost_usd is None:
+        return False
+    return math.isclose(listed.usage.cost_usd, seen.usage.cost_usd, rel_tol=SAME_SHARE, abs_tol=SAME_USD)

@@ -53,11 +53,18 @@ class _Looked:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that a rule may use: `owner/name`, the bare name, the id; the first is the label for people."""
+        """The name and the id, as far as they are known."""
         if self.named is None:
             return (self.id,) if self.id else ()
-        owned = (f"{self.named.username}/{self.named.name}",) if self.named.username else ()
-        return (*owned, self.named.name, self.named.id)
+        return (self.named.name, self.named.id)
+
+    @property
+    def owned_names(self) -> tuple[str, ...]:
+        """The same, after `owner/name`: so Actors are called. Of a task the owner is the account's own user, so that a
+        glob meant for names (`task: "jan*"`) would match every task of the user janedoe."""
+        if self.named is None or not self.named.username:
+            return self.names
+        return (f"{self.named.username}/{self.named.name}", *self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,14 +154,15 @@ def _make_source(actor: _Looked, task: _Looked) -> Source:
         facet for facet, looked in by_facet.items() if looked.is_missing or (looked is actor and not actor.id)
     }
     denied = frozenset(facet for facet in unresolved if by_facet[facet].refusal is not None)
-    label = actor.names[0] if actor.names else "unknown Actor"
-    if task.names:
-        label += f" ({task.named.name if task.named else task.id})"
-    names = "|".join((*actor.names, "", *task.names))
+    names = {"actor": actor.owned_names, "task": task.names}
+    label = names["actor"][0] if names["actor"] else "unknown Actor"
+    if names["task"]:
+        label += f" ({names['task'][0]})"
+    all_names = "|".join((*names["actor"], "", *names["task"]))
     return Source(
-        f"{names}|{sorted(unresolved)}{sorted(denied)}",
+        f"{all_names}|{sorted(unresolved)}{sorted(denied)}",
         label,
-        {facet: looked.names for facet, looked in by_facet.items()},
+        names,
         frozenset(unresolved),
         id=f"{actor.id}/{task.id or ''}",
         denied=denied,

@@ -14,7 +14,7 @@ from watchdog.domain.arming import Arming
 from watchdog.domain.notice import Trouble
 from watchdog.domain.ports import Clock, Observer
 from watchdog.domain.status import AccountStatus
-from watchdog.errors import ConfigurationError, CredentialsRefused, PlatformError, StartupError, WatchdogError
+from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogError
 from watchdog.runtime import collector
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.status import StatusReader
@@ -102,7 +102,7 @@ class Daemon:
         self._stop.set()
 
     def stand_down(self, error: WatchdogError) -> None:
-        """Ask for the end, which `run` raises this at: somebody else keeps watch."""
+        """Ask for the end, which `run` raises this at: somebody else keeps watch, or nobody can with these tokens."""
         self._reason = error
         self._stop.set()
 
@@ -124,8 +124,9 @@ class Daemon:
         """Run until `stop`; at the end open aborts get `close_s` real seconds to be proven.
         `systemd` is told how it goes.
 
-        Raises ConfigurationError or StartupError if no account at all can be swept at the start; later faults of a
-        platform are told, and tried again. Raises what `stand_down` was told.
+        Raises ConfigurationError if, before any account was swept, the platforms themselves refuse the token of every
+        one; any other fault of a platform is told, and tried again, be it from the start. Raises what `stand_down` was
+        told.
         """
         self._heart = self._heart_of(systemd or Systemd({}))
         async with AsyncExitStack() as stack:
@@ -149,7 +150,18 @@ class Daemon:
         self._vitals.expect(_SCHEDULER, BEAT_S)
         await asyncio.gather(*(self._begin_with(watch) for watch in self._watches))
         collector.settle()
-        refuse_if_blind(self._status.accounts())
+        if (error := refusal(self._status.accounts())) is not None:
+            raise error
+        self._tell_if_blind()
+        # Nothing else is waited for: a platform that is down must not hold up the start, nor the boot of the machine.
+        self._heart.ready()
+
+    def _tell_if_blind(self) -> None:
+        accounts = self._status.accounts()
+        if all(account.swept_s is None for account in accounts):
+            errors = "; ".join(str(account.error) for account in accounts)
+            text = f"no account could be swept yet, so that no run is watched; each is tried again: {errors}"
+            self._observer.notice(Trouble(text, level="error"))
 
     async def _begin_with(self, watch: Watch) -> None:
         """An account is watched from its own first sweep on, however long those of the others take."""
@@ -190,6 +202,8 @@ class Daemon:
             if self._stop.is_set():
                 return
             raise
+        if (error := refusal(self._status.accounts())) is not None:
+            self.stand_down(error)
         if watch.interval_s != before:
             self._ticker.change(self._jobs[watch.info.name], self._clock.wall(watch.interval_s))
             self._vitals.expect_sweeps(watch)
@@ -262,17 +276,9 @@ def _because(account: AccountStatus, text: str) -> str:
     return f"{text}: {account.error}" if account.error is not None else text
 
 
-def refuse_if_blind(accounts: Sequence[AccountStatus]) -> None:
-    """Raise if not one account could be swept: a watchdog that sees nothing must not pretend to run."""
-    errors = [account.error for account in accounts if account.error is not None]
-    if errors and all(account.swept_s is None for account in accounts):
-        raise startup_error(errors)
-
-
-def startup_error(errors: Sequence[PlatformError]) -> ConfigurationError | StartupError:
-    """The error that these add up to. Only if the platforms themselves refuse the token of every account is it the
-    configuration, which a restart does not mend; anything else may pass."""
-    text = "\n".join(str(error) for error in errors)
-    if all(isinstance(error, CredentialsRefused) and not error.token_works for error in errors):
-        return ConfigurationError(text)
-    return StartupError(text)
+def refusal(accounts: Sequence[AccountStatus]) -> ConfigurationError | None:
+    """The mistake in the configuration, if none of these accounts was ever swept and the platforms themselves refuse
+    the token of every one: a restart does not mend it, nor does waiting. Anything else may pass."""
+    errors = [account.error for account in accounts if account.swept_s is None]
+    refused = [each for each in errors if isinstance(each, CredentialsRefused) and not each.token_works]
+    return ConfigurationError("\n".join(map(str, refused))) if len(refused) == len(accounts) else None

@@ -337,7 +337,7 @@ class Enforcer:
         """Where many runs are being stopped, let a list of ended runs show this one; None: it takes a look of its
         own."""
         abort, ends = pursuit.abort, self._ends.get(pursuit.abort.account)
-        last = abort.final or pursuit.answer
+        last = escalation.last_seen(pursuit)
         if ends is None or last is None:
             return None
         if abort.mode is Mode.GRACEFUL and self._rulebook.evaluator.stops_at_once:
@@ -350,7 +350,8 @@ class Enforcer:
             may_wait = abort.state.is_open and escalation.may_wait_for_list(pursuit, now, pace)
             return escalation.not_listed(pursuit, now, pace) if may_wait else None
         seen = self._proven(found.snapshot)
-        if not abort.state.is_open and (not found.exact or _lacks(seen.usage, abort.before.usage)):
+        proven = found.exact and not escalation.is_behind(abort, seen)
+        if not abort.state.is_open and (not proven or _lacks(seen.usage, abort.before.usage)):
             return None
         return escalation.looked(pursuit, seen, now, pace)
 

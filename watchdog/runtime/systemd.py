@@ -199,7 +199,7 @@ class Heartbeat:
         self._systemd.beat(status, ping=stuck is None, extend=underway and stuck is None)
 
     def ready(self) -> None:
-        """The daemon watches at least one account. Told once, however often called."""
+        """The daemon watches at least one account, or has tried to for each. Told once, however often called."""
         if self._phase == "starting":
             self._phase = "ready"
             self._systemd.ready(self._line())

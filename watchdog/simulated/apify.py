@@ -103,6 +103,8 @@ class ApifyAccount(ApifyThings):
         cost_in_list: bool = True,
         cost_hidden: bool = False,
         cost_lag: float = 0.0,
+        list_lag: float = 0.0,
+        list_less_usd: float = 0.0,
         dataset_lag: float = DATASET_LAG_S,
         detail_after: float = 0.0,
         started_at_after: float = 0.0,
@@ -125,7 +127,8 @@ class ApifyAccount(ApifyThings):
         the last full multiple. `stats_missing`: names of stats that are absent; `stats_none`: no `stats` at all; both
         for the first `stats_fresh_s` running seconds, or for ever. `cost_in_list` False: `usageTotalUsd` only in the
         run's own page; `cost_hidden`: nowhere. `cost_lag`: how far `usageTotalUsd` is behind, also after the end;
-        `dataset_lag`: the same for the dataset's itemCount. `detail_after`: for so long after now its id gives 404,
+        `list_lag`: how much further in lists, which show it less by `list_less_usd`, too; `dataset_lag`: the same as
+        `cost_lag` for the dataset's itemCount. `detail_after`: for so long after now its id gives 404,
         while lists have it. `started_at_after`: for so long after now `startedAt` is absent.
 
         ValueError for what cannot be; KeyError for unknown ids.
@@ -142,6 +145,8 @@ class ApifyAccount(ApifyThings):
             timeout_secs=timeout_secs,
             stats_fresh_s=stats_fresh_s,
             cost_lag=cost_lag,
+            list_lag=list_lag,
+            list_less_usd=list_less_usd,
             dataset_lag=dataset_lag,
             detail_after=detail_after,
             started_at_after=started_at_after,
@@ -168,6 +173,8 @@ class ApifyAccount(ApifyThings):
                 cost_in_list=cost_in_list,
                 cost_hidden=cost_hidden,
                 cost_lag_s=cost_lag,
+                list_lag_s=list_lag,
+                list_less_usd=list_less_usd,
                 dataset_lag_s=dataset_lag,
                 refresh_every_s=refresh_every,
                 refresh_stats=refresh_stats,

@@ -42,6 +42,8 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     cost_in_list: bool = True
     cost_hidden: bool = False
     cost_lag_s: float = 0.0
+    list_lag_s: float = 0.0
+    list_less_usd: float = 0.0
     dataset_lag_s: float = DATASET_LAG_S
     refresh_every_s: float = 0.0
     refresh_stats: bool = True
@@ -55,7 +57,12 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     def is_all(self) -> bool:
         """Whether lists show an active run as it is."""
         return self.cost_in_list and not (
-            self.cost_hidden or self.refresh_every_s or self.cost_lag_s or self.start_from_s > float("-inf")
+            self.cost_hidden
+            or self.refresh_every_s
+            or self.cost_lag_s
+            or self.list_lag_s
+            or self.list_less_usd
+            or self.start_from_s > float("-inf")
         )
 
 
@@ -155,15 +162,21 @@ class ApifyRun(SimRun):
             # The hot way: 1,000 of these make a page.
             item.usage_total_usd = round(self.cost(phase.ran_s(now_s)), 9)
             return item
-        item.usage_total_usd = self.shown_usd(now_s) if shown.cost_in_list else msgspec.UNSET
+        item.usage_total_usd = self._listed_usd(now_s) if shown.cost_in_list else msgspec.UNSET
         item.started_at = self.started_at if now_s >= shown.start_from_s else msgspec.UNSET
         return item
 
-    def shown_usd(self, now_s: float) -> float | msgspec.UnsetType:
-        """`usageTotalUsd` as the run's own page shows it at `now_s`."""
+    def _listed_usd(self, now_s: float) -> float | msgspec.UnsetType:
+        usd = self.shown_usd(now_s, self.shown.list_lag_s)
+        if isinstance(usd, msgspec.UnsetType) or not self.shown.list_less_usd:
+            return usd
+        return max(0.0, round(usd - self.shown.list_less_usd, 9))
+
+    def shown_usd(self, now_s: float, more_lag_s: float = 0.0) -> float | msgspec.UnsetType:
+        """`usageTotalUsd` as the run's own page shows it at `now_s`, or what is so much further behind."""
         if self.shown.cost_hidden:
             return msgspec.UNSET
-        moment_s = min(self.figures_s(now_s), now_s - self.shown.cost_lag_s)
+        moment_s = min(self.figures_s(now_s), now_s - self.shown.cost_lag_s - more_lag_s)
         usd = self._cost_usd(self.work_at(moment_s))
         return msgspec.UNSET if usd is None else round(usd, 9)
 
