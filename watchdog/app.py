@@ -15,6 +15,8 @@ from itertools import islice
 
 from starlette.types import ASGIApp
 
+from watchdog.config.models import AccountSettings, Settings
+from watchdog.config.renewal import Tokens, teach
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
@@ -43,9 +45,7 @@ from watchdog.runtime.poller import Poller
 from watchdog.runtime.reload import Reloaded, Reloader, RuleWatch
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.sentry import Sentry
-from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
-from watchdog.tokens import Tokens, teach
 from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")

@@ -17,7 +17,7 @@ from watchdog.cli.tables import Name, Records, Whole, Words, counted, cut
 from watchdog.domain.decision import Response, Verdict, VerdictKind
 from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
-from watchdog.escapes import escaped
+from watchdog.text import escaped
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 APIFY_ID, LOBSTR_ID, UUID = "HG7ML7M8z78YcAPEB", "300e" * 8, "6b1f3c1e-8a52-4d6e-9f0c-0a1b2c3d4e5f"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.document import parse_duration
 from watchdog.domain.decision import (
     Abort,
     AbortState,
@@ -22,6 +21,7 @@ from watchdog.domain.decision import (
 )
 from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.text.durations import parse_duration
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from watchdog.settings import load_settings
+from watchdog.config.loader import load_settings
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 DOC = FOLDER.parent / "docs" / "systemd.md"

@@ -15,6 +15,7 @@ import click
 from watchdog.app import build
 from watchdog.cli.common import Loaded, config_option, judged, load, rules_option, surroundings
 from watchdog.cli.summary import Report, as_json, as_text, columns_of_output, failures
+from watchdog.config.loader import setting_problem
 from watchdog.domain.ports import Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
@@ -22,7 +23,6 @@ from watchdog.errors import ConfigurationError, LedgerError, PlatformError
 from watchdog.ledger.location import AUTO, MEMORY
 from watchdog.ledger.opening import foresee, path_of
 from watchdog.platforms.registry import known_platforms
-from watchdog.settings import setting_problem
 
 
 @click.command("check")

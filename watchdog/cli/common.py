@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from watchdog.app import account_views, match_keys, read_rules, refuse_clash
-from watchdog.config_file import find_config
-from watchdog.document import Table, plain, read_document
+from watchdog.config import find_config
+from watchdog.config.loader import find_ledger, load_settings, setting_problem
+from watchdog.config.models import Settings
+from watchdog.config.renewal import teach
 from watchdog.engine.coverage import Entry
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.ledger.location import AUTO
@@ -21,8 +23,8 @@ from watchdog.platforms.registry import PlatformSpec, known_platforms
 from watchdog.redaction import Redactor
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.rulefile.reach import Surroundings
-from watchdog.settings import Settings, find_ledger, load_settings, setting_problem
-from watchdog.tokens import teach
+from watchdog.text.document import Table, plain
+from watchdog.text.parsing import read_document
 
 F = TypeVar("F", bound=Callable[..., Any])
 

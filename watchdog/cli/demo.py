@@ -23,6 +23,7 @@ from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
 from watchdog.domain.notice import (
     AbortChanged,
@@ -34,13 +35,12 @@ from watchdog.domain.notice import (
     SavingBooked,
 )
 from watchdog.domain.run import LimitKind
-from watchdog.escapes import escaped
 from watchdog.net.trust import FILE, FOLDER
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
-from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import ApifyAccount, LobstrAccount, RunTruth, SimClock, SimulatedPlatforms
 from watchdog.telemetry.logs import configure_logging
+from watchdog.text import escaped
 
 #: Simulated seconds that pass in one real second.
 SPEED = 60.0

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from watchdog.config_file import find_config
+from watchdog.config import find_config
 from watchdog.errors import ConfigurationError, StartupError
 
 #: Shorter than the time-outs that engines give a health check, so that it is our sentence that is seen.
@@ -144,8 +144,9 @@ def _own_address(config: Path | None) -> str:
 def _listen_of_file(config: Path | None) -> str:
     """`listen` of the configuration file, or its default. The settings take longer to load than the question takes, so
     they are only called upon where the environment does not say."""
-    from watchdog.document import Table, plain, read_document
-    from watchdog.settings import Settings
+    from watchdog.config.models import Settings
+    from watchdog.text.document import Table, plain
+    from watchdog.text.parsing import read_document
 
     file = find_config(config, os.environ)
     root = read_document(file).root if file is not None else None

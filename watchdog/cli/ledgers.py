@@ -36,7 +36,7 @@ def ledger_path(config: Path | None, address: str | None) -> Path | None:
     """The file of the ledger; None if it is in memory."""
     if address is not None:
         return path_of(address, None, os.environ)
-    from watchdog.settings import find_ledger  # pydantic takes a while to load
+    from watchdog.config.loader import find_ledger  # pydantic takes a while to load
 
     found, file = find_ledger(config, os.environ)
     return path_of(found, file, os.environ)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from watchdog.document import shown
 from watchdog.domain.links import is_link, named_by
 from watchdog.domain.run import RunKey
 from watchdog.errors import ConfigurationError
-from watchdog.hints import closest, suggestion
 from watchdog.ledger.opening import OpenLedger
+from watchdog.text import shown
+from watchdog.text.hints import closest, suggestion
 
 #: An address that has lost its https://.
 _HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)+(:[0-9]+)?/")
@@ -118,7 +118,7 @@ class Accounts:
 def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts | None:
     """The accounts that a daemon on this configuration has; None if there is no configuration, or, unless it is
     `needed` for anything else, if it cannot be read."""
-    from watchdog.settings import find_accounts  # pydantic takes a while to load
+    from watchdog.config.loader import find_accounts  # pydantic takes a while to load
 
     try:
         found, file = find_accounts(config, os.environ)

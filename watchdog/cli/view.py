@@ -26,10 +26,10 @@ from watchdog.domain.decision import (
 from watchdog.domain.rule import Action, Matched
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.engine.coverage import Entry
-from watchdog.escapes import escaped
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.watched import Watched
+from watchdog.text import escaped
 
 BAR_WIDTH = 10
 UNMATCHED_MAX = 20

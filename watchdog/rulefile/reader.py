@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.domain.run import LimitKind
-from watchdog.hints import after_unknown, suggestion
 from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
@@ -28,6 +26,9 @@ from watchdog.rulefile.values import (
     read_table,
     read_text,
 )
+from watchdog.text import shown
+from watchdog.text.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe
+from watchdog.text.hints import after_unknown, suggestion
 
 FILE_KEYS = ("rules", "protect", "resurrect")
 RULE_KEYS = ("name", "match", "limits", "resurrect", "never_exceed", "action")

@@ -11,20 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog import document as room
-from watchdog.document import (
-    Document,
-    Listing,
-    Scalar,
-    Table,
-    format_duration,
-    parse_document,
-    parse_duration,
-    plain,
-    read_document,
-    unknown_key,
-)
 from watchdog.errors import ConfigurationError
+from watchdog.text import parsing
+from watchdog.text.document import Document, Listing, Scalar, Table, plain
+from watchdog.text.durations import MAX_DURATION_S, format_duration, parse_duration
+from watchdog.text.files import MAX_BYTES
+from watchdog.text.hints import unknown_key
+from watchdog.text.parsing import parse_document, read_document
 
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)
@@ -33,7 +26,7 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     python = request.param == "python"
     if not python and not yaml.__with_libyaml__:
         pytest.skip("PyYAML is built without libyaml")
-    monkeypatch.setattr(room, "Loader", yaml.SafeLoader if python else yaml.CSafeLoader)
+    monkeypatch.setattr(parsing, "Loader", yaml.SafeLoader if python else yaml.CSafeLoader)
     return str(request.param)
 
 
@@ -177,7 +170,7 @@ def test_aliases_cannot_nest_without_end() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(b"#" * (room.MAX_BYTES + 1))
+    (tmp_path / "large").write_bytes(b"#" * (MAX_BYTES + 1))
     (tmp_path / "file").touch()
     expected = {
         "gone": "no such file or folder",
@@ -259,7 +252,7 @@ def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
         seconds = parse_duration(text)
     except ValueError:
         return
-    assert 0 <= seconds <= room.MAX_DURATION_S
+    assert 0 <= seconds <= MAX_DURATION_S
 
 
 # --- unknown keys ---

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config.loader import load_settings
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import AccountSettings, Settings, load_settings
 
 TOKEN = {"T": "secret-token"}
 ACCOUNT = "accounts: [{name: a, platform: apify, token_env: T}]\n"

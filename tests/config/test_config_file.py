@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from bw_support import without_privileges
 
-from watchdog.config_file import find_config, may_exist
-from watchdog.settings import setting_problem
+from watchdog.config import find_config
+from watchdog.config.find import may_exist
+from watchdog.config.loader import setting_problem
 
 FIRST, SECOND = Path("first.yaml"), Path("second.yaml")
 

@@ -13,8 +13,9 @@ from bw_support import without_privileges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchdog.config.loader import load_settings
+from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS
 from watchdog.errors import ConfigurationError
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, load_settings
 
 TOKEN = {"T": "secret-token"}
 LISTEN = "such as 127.0.0.1:9877, 0.0.0.0:9877 (all addresses) or [::1]:9877"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config.loader import load_settings
+from watchdog.config.models import Settings
+from watchdog.config.secret_files import exposure, read_token
 from watchdog.errors import ConfigurationError
-from watchdog.secret_files import exposure, read_token
-from watchdog.settings import Settings, load_settings
 
 NOBODY = 65534
 ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.hints import after_unknown, closest, other_meaning, suggestion
+from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
 from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, MATCH_KEYS, RULE_KEYS
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
+from watchdog.text.hints import after_unknown, closest, other_meaning, suggestion
 
 ORIGINS = ("WEB", "API", "SCHEDULER", "WEBHOOK", "STANDBY", "CI", "MCP", "CLI", "user")
 EVERY_KEY = (*FILE_KEYS, *RULE_KEYS, *MATCH_KEYS, *LIMIT_KEYS, *SETTING_KEYS, *ACCOUNT_KEYS, *WEB_KEYS)

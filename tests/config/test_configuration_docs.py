@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config.loader import load_settings
+from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, Settings, load_settings
 
 DOC = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = [part.split("```")[0] for part in DOC.split("```yaml\n")[1:]]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config.loader import load_settings
+from watchdog.config.models import WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import WEB_KEYS, Settings, load_settings
 
 ADMIN = "adm1n-S3CRET-adm1n-S3CRET"
 TOKEN = {"T": "secret-token", "ADMIN": ADMIN, "SHORT": "short", "EMPTY": " "}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config.loader import load_settings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import load_settings
 
 SYSTEM = Path("/etc/ssl/certs")
 
