@@ -6,6 +6,6 @@ takes a while): `models` (the settings), `loader` (reading them), `renewal` (the
 
 from __future__ import annotations
 
-from watchdog.config.find import CONFIG_VARIABLE, PREFIX, find_config
+from watchdog.config.find import Configuration, find_config, variable_of
 
-__all__ = ["CONFIG_VARIABLE", "PREFIX", "find_config"]
+__all__ = ["Configuration", "find_config", "variable_of"]

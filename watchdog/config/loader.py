@@ -7,14 +7,13 @@ repeats a value that could be one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
 from watchdog.config.environment import Environment, unknown_variables
-from watchdog.config.find import PREFIX, SEARCH_PATHS, find_config
+from watchdog.config.find import DEFAULT_RULES, PREFIX, Configuration
 from watchdog.config.models import SETTING_KEYS, Settings
 from watchdog.config.sentences import WEB_LABEL, account_label, sentence, with_key
 from watchdog.config.tls import check_tls
@@ -22,10 +21,10 @@ from watchdog.config.tokens import find_token, find_web_token
 from watchdog.config.values import Unusable
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.text import shown
-from watchdog.text.document import Document, Loc, Scalar, Table, kind_of, plain
+from watchdog.text.document import Document, Loc, Table, kind_of, plain
 from watchdog.text.files import read_bytes
 from watchdog.text.hints import after_unknown, unknown_key
-from watchdog.text.parsing import parse_document, read_document
+from watchdog.text.parsing import parse_document
 
 #: The variables of the platforms' own tools: platform, token, address.
 IMPLICIT_ACCOUNTS = (
@@ -34,76 +33,26 @@ IMPLICIT_ACCOUNTS = (
 )
 
 
-def load_settings(
-    config: Path | None,
-    environ: Mapping[str, str],
-    *,
-    platforms: Collection[str] | None = None,
-    search: Sequence[Path] = SEARCH_PATHS,
-) -> Settings:
+def load_settings(config: Configuration, *, platforms: Collection[str] | None = None) -> Settings:
     """Read the settings from the file and the environment, and the tokens from where they say.
 
-    `config` is the file, or None for `$BUDGET_WATCHDOG_CONFIG`, else the first of `search` that exists, else none.
     `platforms` are the names an account may have; None leaves that unchecked. Raises ConfigurationError with every
     mistake found.
     """
-    file = find_config(config, environ, search=search)
-    data = read_bytes(file) if file is not None else b""
-    document = parse_document(data, str(file)) if file is not None else None
-    loader = _Loader(document, file, environ, platforms)
+    data = read_bytes(config.file) if config.file is not None else b""
+    document = parse_document(data, str(config.file)) if config.file is not None else None
+    loader = _Loader(config, document, platforms)
     settings = loader.load()
     if settings is None or loader.problems:
         raise ConfigurationError(loader.problems)
-    settings.came_from(file, data)
+    settings.came_from(config.file, data)
     return settings
 
 
-def find_ledger(
-    config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> tuple[str, Path | None]:
-    """The setting `ledger` and the configuration file (if there is one), without reading anything else.
-
-    The commands that only work on the ledger must not need the daemon's tokens. Raises ConfigurationError if the file
-    cannot be read or its `ledger` is no text.
-    """
-    file = find_config(config, environ, search=search)
-    if address := environ.get(f"{PREFIX}LEDGER"):
-        return address, file
-    default = str(Settings.model_fields["ledger"].default)
-    if file is None:
-        return default, None
-    document = read_document(file)
-    entry = document.root.get("ledger") if isinstance(document.root, Table) else None
-    if entry is None:
-        return default, file
-    if not isinstance(entry.value, Scalar) or not isinstance(entry.value.value, str):
-        raise ConfigurationError([document.problem(entry.value, "ledger must be text; put it in quotes")])
-    return entry.value.value, file
-
-
-def find_accounts(
-    config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> tuple[dict[str, str], Path | None]:
-    """The accounts by name, each with its platform ("": not to be read), and the configuration file (if there is one),
-    without tokens and without judging anything else. Raises ConfigurationError if the file cannot be read."""
-    file = find_config(config, environ, search=search)
-    document = read_document(file) if file is not None else None
-    return _Loader(document, file, environ, None).account_platforms(), file
-
-
-def setting_problem(
-    key: str, message: str, config: Path | None, environ: Mapping[str, str], *, search: Sequence[Path] = SEARCH_PATHS
-) -> Problem:
-    """A problem with a setting at the top level, told where it is set: in a variable, or at a place in the file."""
-    if environ.get(variable := PREFIX + key.upper()):
-        return Problem("", 0, 0, f"{variable}: {message.removeprefix(f'{key}: ')}")
-    file = find_config(config, environ, search=search)
-    try:
-        root = read_document(file).root if file is not None else None
-    except ConfigurationError:
-        root = None
-    entry = root.get(key) if isinstance(root, Table) else None
-    return Problem(str(file), entry.value.line, entry.value.column, message) if entry else Problem("", 0, 0, message)
+def account_platforms(config: Configuration) -> dict[str, str]:
+    """The accounts by name, each with its platform ("": not to be read), without tokens and without judging anything
+    else. Raises ConfigurationError if the file cannot be read."""
+    return _Loader(config, config.document(), None).account_platforms()
 
 
 def _is_plain(values: Iterable[object]) -> bool:
@@ -115,15 +64,14 @@ class _Loader:
 
     def __init__(
         self,
+        config: Configuration,
         document: Document | None,
-        file: Path | None,
-        environ: Mapping[str, str],
         platforms: Collection[str] | None,
     ) -> None:
         self.problems: list[Problem] = []
         self._document = document
-        self._folder = file.parent if file is not None else Path()
-        self._environ = environ
+        self._folder = config.folder
+        self._environ = config.environ
         self._platforms = platforms
         self._data: dict[str, Any] = {}
         self._from_environment: dict[Loc, str] = {}
@@ -178,7 +126,7 @@ class _Loader:
 
     def _rebase_paths(self) -> None:
         """Relative paths of a file are meant from its folder; `rules/` beside it is also the default."""
-        self._data.setdefault("rules", "rules/")
+        self._data.setdefault("rules", DEFAULT_RULES)
         tables = [(self._data, "rules"), *((account, "token_file") for account in self._accounts())]
         web = self._data.get("web")
         if isinstance(web, dict):

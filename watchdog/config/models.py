@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from watchdog.config.find import PREFIX
+from watchdog.config.find import DEFAULT_LEDGER, DEFAULT_LISTEN, DEFAULT_RULES, PREFIX
 from watchdog.config.secret_files import exposure
 from watchdog.config.tls import renew, server_context
 from watchdog.config.tokens import WEB_CREDENTIAL, place_of
@@ -137,12 +137,12 @@ class Settings(BaseSettings):
     )
 
     accounts: Annotated[tuple[AccountSettings, ...], AfterValidator(_check_accounts)]
-    rules: Path = Path("rules/")
+    rules: Path = Path(DEFAULT_RULES)
     watch_rules: bool = True
     # Not in the repr: the address of a database server may hold a password.
-    ledger: Annotated[str, NonEmpty] = Field(default="auto", repr=False)
+    ledger: Annotated[str, NonEmpty] = Field(default=DEFAULT_LEDGER, repr=False)
     retention: Annotated[timedelta, BeforeValidator(read_retention)] = timedelta(days=90)
-    listen: Annotated[str, BeforeValidator(text_of_port), AfterValidator(check_listen)] = "127.0.0.1:9877"
+    listen: Annotated[str, BeforeValidator(text_of_port), AfterValidator(check_listen)] = DEFAULT_LISTEN
     web: WebSettings = WebSettings()
     dry_run: bool = False
     log_format: Literal["auto", "text", "json"] = "auto"
