@@ -24,7 +24,8 @@ from watchdog.cli.recorder import Recorder
 from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
 from watchdog.config.models import AccountSettings, Settings
-from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
+from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use
+from watchdog.domain.duration import format_duration
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,

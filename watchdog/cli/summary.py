@@ -13,7 +13,8 @@ from typing import Any
 from watchdog.cli.common import Loaded, surroundings
 from watchdog.cli.view import UNMATCHED_MAX, plain_entries
 from watchdog.config.models import AccountSettings
-from watchdog.domain.decision import describe, format_duration
+from watchdog.domain.decision import describe
+from watchdog.domain.duration import format_duration
 from watchdog.domain.rule import Rule, Selector
 from watchdog.engine.coverage import Entry
 from watchdog.errors import PlatformError

@@ -1,18 +1,18 @@
-"""Durations as people write them: `90s`, `1h30m`, `2d`."""
+"""Reading durations as people write them: `90s`, `1h30m`, `2d`. They are written by `domain.duration`."""
 
 from __future__ import annotations
 
 import math
 import re
 
+from watchdog.domain.duration import UNITS
 from watchdog.text.escapes import shown
 from watchdog.text.scalars import resolve
 
 MAX_DURATION_S = 36_500 * 86_400.0
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
-_UNITS = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER}){unit}{'(?!s)' if unit == 'm' else ''})?" for unit in _UNITS))
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER}){unit}{'(?!s)' if unit == 'm' else ''})?" for unit in UNITS))
 _EXAMPLES = "a number with a unit, such as 90s, 30m, 1h30m or 2d"
 
 
@@ -24,7 +24,7 @@ def parse_duration(text: str) -> float:
     found = _DURATION.fullmatch(text)
     if not text or found is None:
         raise ValueError(_duration_hint(text))
-    seconds = math.fsum(float(number) * _UNITS[unit] for unit, number in found.groupdict().items() if number)
+    seconds = math.fsum(float(number) * UNITS[unit] for unit, number in found.groupdict().items() if number)
     if seconds > MAX_DURATION_S:
         raise ValueError(f"{shown(text)} is longer than 100 years")
     return seconds
@@ -38,14 +38,3 @@ def _duration_hint(text: str) -> str:
     if re.search("[0-9],[0-9]", text) and _DURATION.fullmatch(with_point := text.replace(",", ".")):
         return f"write {with_point}"
     return f"must be {_EXAMPLES}, not {shown(text)}"
-
-
-def format_duration(seconds: float) -> str:
-    """The duration in the words of rule files, to the millisecond: `1h30m`, `500ms`, `0s`."""
-    rest = round(seconds * 1000)
-    parts = []
-    for unit, length_s in _UNITS.items():
-        count, rest = divmod(rest, round(length_s * 1000))
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
