@@ -35,7 +35,8 @@ from watchdog.engine.cadence import (
     sweep_is_cheaper,
 )
 from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
-from watchdog.engine.forecast import Burn, Latency, projected_final
+from watchdog.engine.forecast import Burn, Latency
+from watchdog.engine.projection import projected_final
 from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
 from watchdog.runtime.agenda import Agenda
