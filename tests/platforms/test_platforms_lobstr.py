@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.run import Progress, RunState, Usage
+from watchdog.domain.meter import Usage
+from watchdog.domain.run import Progress, RunState
 from watchdog.errors import CredentialsRefused, PlatformError, ServerFault
 from watchdog.platforms import lobstr as lobstr_module
 from watchdog.platforms import names as names_module

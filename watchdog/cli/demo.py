@@ -26,6 +26,7 @@ from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use
 from watchdog.domain.duration import format_duration
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -35,7 +36,6 @@ from watchdog.domain.notice import (
     PollFailed,
     SavingBooked,
 )
-from watchdog.domain.run import LimitKind
 from watchdog.net.trust import FILE, FOLDER
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
@@ -362,7 +362,7 @@ def _used(truth: RunTruth) -> str:
 
 
 def _credits(truth: RunTruth, amount: float) -> str:
-    return describe(LimitKind.MAX_CREDITS, amount, truth.platform)
+    return describe(Meter.CREDITS, amount, truth.platform)
 
 
 def _truly_saved(truth: RunTruth) -> str:

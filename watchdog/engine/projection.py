@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from watchdog.domain.decision import Basis
-from watchdog.domain.run import LimitKind, Snapshot, Usage
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import Snapshot
 from watchdog.engine.forecast import Burn, SourceHistory, average_rate
 
 #: Below this share done, progress says nothing: one page more or less would swing the projection wildly.
@@ -29,7 +30,7 @@ PROGRESS_FLOOR = 0.05
 HISTORY_MIN = 5
 
 
-def projected_final(kind: LimitKind, run: Snapshot, burn: Burn | None, history: SourceHistory) -> float | None:
+def projected_final(kind: Meter, run: Snapshot, burn: Burn | None, history: SourceHistory) -> float | None:
     """What the run will have used at its end if nobody stops it, in the unit of the kind; None if nothing says.
 
     By the first of these that says anything: its own progress, what earlier runs of the source that came further ended
@@ -94,7 +95,7 @@ def _figures(used: Usage) -> str:
 
 
 def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
-    def typical(kind: LimitKind) -> float | None:
+    def typical(kind: Meter) -> float | None:
         figures = [figure for past in history if (figure := past.of(kind)) is not None]
         if len(figures) < HISTORY_MIN:
             return None
@@ -102,7 +103,7 @@ def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
         now = used.of(kind)
         return middle if now is not None and now < middle else None
 
-    projected = Usage(credits=typical(LimitKind.MAX_CREDITS), cost_usd=typical(LimitKind.MAX_COST_USD))
+    projected = Usage(credits=typical(Meter.CREDITS), cost_usd=typical(Meter.COST_USD))
     return projected, f"median of {len(history)} earlier runs"
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from watchdog.domain.decision import Saving
-from watchdog.domain.run import LimitKind, Snapshot, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import Snapshot, replace
 from watchdog.engine.projection import projections
 
 
@@ -48,11 +49,11 @@ def settle(latest: Saving, used: Usage, earlier: Sequence[Saving]) -> tuple[Savi
     return latest, tuple(kept)
 
 
-_BOOKED = (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD)
+_BOOKED = (Meter.CREDITS, Meter.COST_USD)
 
 
 def _settle_figure(
-    kind: LimitKind, latest: Saving, used: float | None, earlier: list[Saving]
+    kind: Meter, latest: Saving, used: float | None, earlier: list[Saving]
 ) -> tuple[Saving, list[Saving]]:
     figures = (saving.projected.of(kind) for saving in (latest, *reversed(earlier)))
     most = _saved(next((figure for figure in figures if figure is not None), None), used)
@@ -77,23 +78,23 @@ def _is_bound(saving: Saving) -> bool:
     return saving.basis is not None and saving.basis.is_bound
 
 
-def _amount(saving: Saving, kind: LimitKind) -> float | None:
-    return saving.credits if kind is LimitKind.MAX_CREDITS else saving.usd
+def _amount(saving: Saving, kind: Meter) -> float | None:
+    return saving.credits if kind is Meter.CREDITS else saving.usd
 
 
-def _with_amount(saving: Saving, kind: LimitKind, amount: float, booked: float) -> Saving:
+def _with_amount(saving: Saving, kind: Meter, amount: float, booked: float) -> Saving:
     """With this saved, where so much is booked on earlier aborts of the run already."""
     if not booked:
         return saving
-    if kind is LimitKind.MAX_CREDITS:
+    if kind is Meter.CREDITS:
         note = f"{saving.note}; {booked:.6g} credits are booked on earlier aborts of this run"
         return replace(saving, credits=amount, note=note)
     return replace(saving, usd=amount, note=f"{saving.note}; ${booked:.6g} is booked on earlier aborts of this run")
 
 
-def _cut(saving: Saving, kind: LimitKind, left: float) -> Saving:
+def _cut(saving: Saving, kind: Meter, left: float) -> Saving:
     """With no more than this left of what was booked."""
-    if kind is LimitKind.MAX_CREDITS:
+    if kind is Meter.CREDITS:
         booked = saving.credits if saving.booked_credits is None else saving.booked_credits
         return replace(saving, credits=left, booked_credits=booked)
     booked = saving.usd if saving.booked_usd is None else saving.booked_usd

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from watchdog import __version__
 from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Basis, Response, Saving
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -48,7 +49,7 @@ from watchdog.domain.notice import (
 )
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import RuleSet
-from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.domain.run import ACTIVE_STATES
 from watchdog.domain.sums import ABORT_SECONDS_BOUNDS, OVERSHOOT_BOUNDS, AbortGroup, AbortSums, taken_back
 from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import (
@@ -105,11 +106,11 @@ class Metrics:
         self._redact = redact
         self.registry = registry if registry is not None else CollectorRegistry()
         self._accounts: tuple[AccountInfo, ...] = ()
-        self._ratio_keys: dict[tuple[str, LimitKind], None] = {}
+        self._ratio_keys: dict[tuple[str, Meter], None] = {}
         self._ratios_changed = False
         self._entries: Sequence[Entry] = ()
         self._match_series: list[tuple[Gauge | None, tuple[str, ...]]] = []
-        self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
+        self._ratios: dict[str, Mapping[tuple[str, Meter], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
         self._ask_lines_lost: Callable[[], int] = int
         self._lines_counted = 0
@@ -429,7 +430,7 @@ class Metrics:
         account = notice.account
         for state in ACTIVE_STATES:
             self._runs_active.set((account.platform, account.name, state), notice.active.get(state, 0))
-        for kind in LimitKind:
+        for kind in Meter:
             self._usage_unknown.set((account.platform, account.name, kind), notice.unknown.get(kind, 0))
         self._unreadable.set((account.name,), len(notice.bad_items))
         self._nameless.set((account.name,), len(notice.nameless))
@@ -449,7 +450,7 @@ class Metrics:
         if not self._ratios_changed:
             return
         self._ratios_changed = False
-        closest: dict[tuple[str, LimitKind], float] = {}
+        closest: dict[tuple[str, Meter], float] = {}
         for ratios in list(self._ratios.values()):
             for key, ratio in ratios.items():
                 if ratio > closest.get(key, 0.0):
@@ -525,7 +526,7 @@ class Metrics:
                 self._budget_used.drop(labels)
         for state in ACTIVE_STATES:
             self._runs_active.drop((account.platform, account.name, state))
-        for kind in LimitKind:
+        for kind in Meter:
             self._usage_unknown.drop((account.platform, account.name, kind))
         if not self._unconfirmed.get((account.platform, account.name)):
             self._aborts_unconfirmed.drop((account.platform, account.name))
@@ -534,7 +535,7 @@ class Metrics:
         where = (account.platform, account.name)
         for state in ACTIVE_STATES:
             self._runs_active.born((*where, state))
-        for limit in LimitKind:
+        for limit in Meter:
             self._usage_unknown.born((*where, limit))
         for poll_kind in _POLL_KINDS:
             for outcome in (_OK, *_OUTCOMES.values()):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from watchdog.domain.decision import Mode, Response
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import AccountInfo
 from watchdog.domain.rule import RUN_KEYS, Action, Rule, RuleSet
-from watchdog.domain.run import LimitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Reach:
 
     account: AccountInfo
     rules: Sequence[Rule]
-    limits: tuple[LimitKind, ...]
+    limits: tuple[Meter, ...]
     responses: tuple[Response, ...]
     modes: tuple[Mode, ...]
 
 
 #: What makes rules alike here: the accounts and platforms they are about, the keys that only some platforms' runs
 #: have, their limits, and what they ask for.
-_Shape = tuple[tuple[str, ...], tuple[str, ...], frozenset[str], tuple[LimitKind, ...], Action, bool]
+_Shape = tuple[tuple[str, ...], tuple[str, ...], frozenset[str], tuple[Meter, ...], Action, bool]
 
 
 def reaches(rules: RuleSet, accounts: tuple[AccountInfo, ...]) -> Iterator[Reach]:
