@@ -30,9 +30,9 @@ from bench.fleet import PlainRule, write_rules
 from bench.frame import Sample, Stopwatch
 from bench.profile import Breakdown, broken_down
 from watchdog.app import App, opened
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.notice import Notice, RequestDone
 from watchdog.net.transport import AiohttpTransport
-from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 ACTIVE = ["READY", "RUNNING", "TIMING-OUT"]

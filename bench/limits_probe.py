@@ -234,7 +234,7 @@ async def start(path: str) -> dict[str, float]:
     from pydantic import SecretStr
 
     from watchdog.app import opened
-    from watchdog.settings import AccountSettings, Settings
+    from watchdog.config.models import AccountSettings, Settings
 
     with tempfile.TemporaryDirectory() as folder:
         rule_file = Path(folder) / "rules.yaml"
@@ -284,9 +284,9 @@ async def breaches(url: str, token: str, count: int, patience_s: float, requests
     from pydantic import SecretStr
 
     from watchdog.app import opened
+    from watchdog.config.models import AccountSettings, Settings
     from watchdog.domain.decision import AbortState
     from watchdog.domain.notice import AbortChanged
-    from watchdog.settings import AccountSettings, Settings
 
     proven: list[float] = []
 

@@ -15,6 +15,8 @@ from itertools import islice
 
 from starlette.types import ASGIApp
 
+from watchdog.config.models import AccountSettings, Settings
+from watchdog.config.renewal import Tokens, teach
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
 from watchdog.domain.ports import Clock, Ledger, Observer, Platform
@@ -42,9 +44,7 @@ from watchdog.runtime.rulebook import Rulebook
 from watchdog.runtime.sentry import Sentry
 from watchdog.runtime.status import StatusReader
 from watchdog.runtime.watch import Account, Watch
-from watchdog.settings import AccountSettings, Settings
 from watchdog.telemetry.metrics import Metrics
-from watchdog.tokens import Tokens, teach
 from watchdog.web import Check, Door, Gate, OpenGate, Outcome, WebServer, bind, bind_unix, create_app
 
 _log = logging.getLogger("budget_watchdog.app")

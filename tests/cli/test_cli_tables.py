@@ -18,7 +18,7 @@ from watchdog.domain.decision import Response, Verdict, VerdictKind
 from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import RunState, Snapshot, Source
-from watchdog.escapes import escaped
+from watchdog.text import escaped
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 APIFY_ID, LOBSTR_ID, UUID = "HG7ML7M8z78YcAPEB", "300e" * 8, "6b1f3c1e-8a52-4d6e-9f0c-0a1b2c3d4e5f"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.document import parse_duration
 from watchdog.domain.decision import (
     Abort,
     AbortState,
@@ -17,7 +16,6 @@ from watchdog.domain.decision import (
     Verdict,
     VerdictKind,
     describe,
-    format_duration,
     reason_text,
 )
 from watchdog.domain.meter import Meter, Usage
@@ -25,39 +23,6 @@ from watchdog.domain.rule import Rule, Selector
 from watchdog.domain.run import RunState, Snapshot, Source
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0s"),
-        (0.25, "0.2s"),
-        (1, "1s"),
-        (1.5, "1.5s"),
-        (9.94, "9.9s"),
-        (9.97, "10s"),
-        (10.4, "10s"),
-        (59.4, "59s"),
-        (59.6, "1m"),
-        (60, "1m"),
-        (90, "1m30s"),
-        (3599.7, "1h"),
-        (5400, "1h30m"),
-        (7200, "2h"),
-        (86400, "1d"),
-        (93784, "1d2h3m"),
-        (float("inf"), "infs"),
-    ],
-)
-def test_durations_are_written_as_in_rule_files(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-@given(seconds=st.floats(min_value=0, max_value=1e8))
-def test_a_duration_reads_back_as_about_the_same(seconds: float) -> None:
-    back = parse_duration(format_duration(seconds))
-    slack = 60.0 if seconds >= 86400 else 0.51 if seconds >= 9.9 else 0.051
-    assert back == pytest.approx(seconds, abs=slack)
 
 
 @pytest.mark.parametrize(

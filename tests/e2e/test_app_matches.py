@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from watchdog.app import build
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.rulefile import load_rules
-from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import SimulatedPlatforms
 
 RULES = """

@@ -30,9 +30,9 @@ from watchdog.engine.forecast import (
     SourceHistory,
     exact_outlook,
     outlook,
-    projected_final,
     upper_bound,
 )
+from watchdog.engine.projection import projected_final
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -591,8 +591,11 @@ def test_what_a_run_will_have_used_by_the_first_basis_that_says_anything() -> No
     assert projected_final(COST, capped, Burn.at(4.0, 0.0), NO_HISTORY) == pytest.approx(4.0 + 0.04 * 500)
     late = replace(capped, usage=Usage(cost_usd=4.0, duration_s=700.0))
     assert projected_final(COST, late, None, NO_HISTORY) == 4.0
+    barely = replace(seen, progress=Progress(share=0.04))
+    assert projected_final(COST, barely, None, history) == 9.0, "of so little done, progress says nothing"
     for silent in (
         seen,
+        replace(capped, cap=PlatformCap(timeout_s=0.0)),
         replace(capped, resurrect_count=1),
         replace(capped, resurrect_count=None),
         replace(capped, usage=Usage(cost_usd=4.0)),

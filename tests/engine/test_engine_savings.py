@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from watchdog.domain.decision import Basis, Saving
 from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
-from watchdog.engine.savings import HISTORY_MIN, PROGRESS_FLOOR, estimate, settle, share_done
+from watchdog.engine.projection import HISTORY_MIN, PROGRESS_FLOOR, share_done
+from watchdog.engine.savings import estimate, settle
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -77,7 +77,7 @@ def test_two_figures_that_differ_read_differently(one: float, other: float) -> N
 
 @given(st.integers(min_value=0, max_value=10**12))
 def test_a_duration_reads_like_in_a_rule_file(milliseconds: int) -> None:
-    from watchdog.document import parse_duration
+    from watchdog.text.durations import parse_duration
 
     seconds = milliseconds / 1000
     (said,) = between(rule(limits={TIME: seconds}), rule(limits={TIME: -1.0})).changed

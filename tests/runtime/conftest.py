@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from watchdog.app import App, build
 from watchdog.cli import view
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.notice import Notice, RequestDone
 from watchdog.domain.ports import Ledger
@@ -27,7 +28,6 @@ from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.runtime.daemon import Daemon
 from watchdog.runtime.watch import Watch
-from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import ArmedFault, Fault, SimClock, SimRun, SimulatedPlatforms
 
 N = TypeVar("N")

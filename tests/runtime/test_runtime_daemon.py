@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from watchdog.app import Fanout
+from watchdog.config.models import AccountSettings
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import AbortChanged, PollFailed, SweepDone, Trouble, UsageUnknown
 from watchdog.errors import ConfigurationError, CredentialsRefused
 from watchdog.runtime.clock import SystemClock
-from watchdog.settings import AccountSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from watchdog.app import opened
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Mode, Response
 from watchdog.domain.notice import LimitBreached
 from watchdog.ledger.lock import DAEMON
 from watchdog.ledger.opening import daemon_is_running
 from watchdog.rulefile import load_rules
-from watchdog.settings import AccountSettings, Settings
 
 pytestmark = pytest.mark.anyio
 

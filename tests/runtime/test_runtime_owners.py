@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from watchdog.config.models import AccountSettings
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import Trouble
 from watchdog.errors import ConfigurationError
-from watchdog.settings import AccountSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -18,6 +18,7 @@ from freezegun import freeze_time
 from pydantic import SecretStr
 
 from watchdog.app import App, build
+from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError, Problem, StartupError
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import SystemClock
@@ -25,7 +26,6 @@ from watchdog.runtime.daemon import Daemon
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.systemd import Heartbeat, Systemd
 from watchdog.runtime.vitals import Vitals
-from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import Fault, SimulatedPlatforms
 
 PATIENCE_S = 10.0

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from watchdog.config.models import WebSettings
 from watchdog.domain.arming import Arming
-from watchdog.settings import WebSettings
 from watchdog.web import Check, Gate, WebServer, bind, create_app
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
+from watchdog.config.models import WebSettings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import WebSettings
 from watchdog.web import WebServer, bind
 
 pytestmark = [

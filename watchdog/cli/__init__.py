@@ -12,9 +12,9 @@ import click
 
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError, of_system
-from watchdog.escapes import LAYOUT, escaped
 from watchdog.redaction import Redactor
 from watchdog.runtime.process import prepare
+from watchdog.text import LAYOUT, escaped
 
 #: Verb: what it does. Each is a module of this package with a click command `command`, but for those below; the words
 #: stand here so that the list of verbs can be shown without importing any.
@@ -100,7 +100,7 @@ class _Verbs(click.Group):
 
 
 def _likely_verb(word: str) -> str:
-    from watchdog.hints import suggestion  # only wanted for a slip
+    from watchdog.text.hints import suggestion  # only wanted for a slip
 
     if instead := _INSTEAD.get(word.lower()):
         return f": use '{instead}'."

@@ -18,10 +18,10 @@ from watchdog.cli.target import RUN, configured_accounts, doubt_of_spelling, ref
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
 from watchdog.domain.ports import AbortFilter
-from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
 from watchdog.runtime.desk import Desk
 from watchdog.telemetry.logs import LogObserver, configure_logging
+from watchdog.text import escaped
 
 _POLL_S = 0.3
 

@@ -22,7 +22,6 @@ from watchdog.errors import ConfigurationError, LedgerError, PlatformError
 from watchdog.ledger.location import AUTO, MEMORY
 from watchdog.ledger.opening import foresee, path_of
 from watchdog.platforms.registry import known_platforms
-from watchdog.settings import setting_problem
 
 
 @click.command("check")
@@ -39,7 +38,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
     token, or if two accounts have tokens of the same user.
     """
     loaded = load(config, rules)
-    place, state, doubts = _ledger(loaded, config)
+    place, state, doubts = _ledger(loaded)
     seen = asyncio.run(_look(loaded)) if online else _Seen()
     around = surroundings(loaded.settings, known_platforms())
     report = Report(
@@ -60,7 +59,7 @@ def command(config: Path | None, rules: Path | None, online: bool, as_json_: boo
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
 
-def _ledger(loaded: Loaded, config: Path | None) -> tuple[str, str, list[str]]:
+def _ledger(loaded: Loaded) -> tuple[str, str, list[str]]:
     """Where the ledger will be, what becomes of it there, and what is doubtful about that. Raises ConfigurationError if
     it cannot be used."""
     address = loaded.settings.ledger
@@ -70,7 +69,7 @@ def _ledger(loaded: Loaded, config: Path | None) -> tuple[str, str, list[str]]:
         state = foresee(path)
     except LedgerError as error:
         if address != AUTO or path is None:
-            raise ConfigurationError([setting_problem("ledger", str(error), config, os.environ)]) from None
+            raise ConfigurationError([loaded.config.problem("ledger", str(error))]) from None
         return place, "not usable, so it would be kept in memory", [f"{error}; set `ledger`"]
     if address == AUTO or path is None or path.parent.exists():
         return place, state, []

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from watchdog.app import account_views, match_keys, read_rules, refuse_clash
-from watchdog.config_file import find_config
-from watchdog.document import Table, plain, read_document
+from watchdog.config import Configuration, find_config, variable_of
+from watchdog.config.loader import load_settings
+from watchdog.config.models import Settings
+from watchdog.config.renewal import teach
 from watchdog.engine.coverage import Entry
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.ledger.location import AUTO
@@ -21,8 +23,6 @@ from watchdog.platforms.registry import PlatformSpec, known_platforms
 from watchdog.redaction import Redactor
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.rulefile.reach import Surroundings
-from watchdog.settings import Settings, find_ledger, load_settings, setting_problem
-from watchdog.tokens import teach
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +49,7 @@ class Loaded:
     settings: Settings
     rules: LoadedRules
     redactor: Redactor
+    config: Configuration
 
 
 def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> Loaded:
@@ -57,20 +58,20 @@ def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> L
     specs = known_platforms()
     environ = dict(os.environ)
     if rules is not None:
-        environ["BUDGET_WATCHDOG_RULES"] = str(rules)
+        environ[variable_of("rules")] = str(rules)
     if dry_run:
-        environ["BUDGET_WATCHDOG_DRY_RUN"] = "true"
+        environ[variable_of("dry_run")] = "true"
+    found = find_config(config, environ)
     try:
-        settings = load_settings(config, environ, platforms=tuple(specs))
+        settings = load_settings(found, platforms=tuple(specs))
     except ConfigurationError as error:
-        found = rules_path(config, environ)
-        others = (*_problems_of(found, specs), *_problems_of_ledger(config, environ))
+        others = (*_problems_of(_rules_path(found), specs), *_problems_of_ledger(found))
         raise ConfigurationError([*error.problems, *others]) from None
-    if wrong := _problems_of_ledger(config, environ):
+    if wrong := _problems_of_ledger(found):
         raise ConfigurationError([*wrong, *_problems_of(settings.rules, specs)])
     redactor = redactor_here()
     teach(redactor, settings)
-    return Loaded(settings, read_rules(settings, specs), redactor)
+    return Loaded(settings, read_rules(settings, specs), redactor, found)
 
 
 def redactor_here() -> Redactor:
@@ -94,33 +95,26 @@ def judged(unmatched: Iterable[Entry], unread: Collection[str], around: Surround
     ]
 
 
-def _problems_of_ledger(config: Path | None, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+def _problems_of_ledger(config: Configuration) -> tuple[Problem, ...]:
     """What is wrong with the address of the ledger, without looking whether anything can be written there."""
     try:
-        address, file = find_ledger(config, environ)
+        address = config.ledger()
     except ConfigurationError:
         return ()  # the settings have been blamed for it
     try:
         if address != AUTO:
-            path_of(address, file, environ)
+            path_of(address, config.file, config.environ)
     except ConfigurationError as error:
-        return tuple(setting_problem("ledger", problem.message, config, environ) for problem in error.problems)
+        return tuple(config.problem("ledger", problem.message) for problem in error.problems)
     return ()
 
 
-def rules_path(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+def _rules_path(config: Configuration) -> Path | None:
     """Where the rules are, as far as that can be told from settings with mistakes in them; None if it cannot."""
-    if path := environ.get("BUDGET_WATCHDOG_RULES"):
-        return Path(path)
-    file = find_config(config, environ)
-    if file is None:
-        return Path("rules")
     try:
-        root = read_document(file).root
+        return config.rules()
     except ConfigurationError:
         return None
-    path = plain(root).get("rules", "rules") if isinstance(root, Table) else None
-    return file.parent / path if isinstance(path, str) and path else None
 
 
 def _problems_of(rules: Path | None, specs: Mapping[str, PlatformSpec]) -> tuple[Problem, ...]:

@@ -23,7 +23,9 @@ from watchdog.cli.duration import DURATION
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
-from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
+from watchdog.config.models import AccountSettings, Settings
+from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use
+from watchdog.domain.duration import format_duration
 from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
@@ -34,13 +36,12 @@ from watchdog.domain.notice import (
     PollFailed,
     SavingBooked,
 )
-from watchdog.escapes import escaped
 from watchdog.net.trust import FILE, FOLDER
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
-from watchdog.settings import AccountSettings, Settings
 from watchdog.simulated import ApifyAccount, LobstrAccount, RunTruth, SimClock, SimulatedPlatforms
 from watchdog.telemetry.logs import configure_logging
+from watchdog.text import escaped
 
 #: Simulated seconds that pass in one real second.
 SPEED = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from watchdog.document import parse_duration
+from watchdog.text.durations import parse_duration
 
 
 class DurationType(click.ParamType[float]):

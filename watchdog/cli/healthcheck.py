@@ -15,13 +15,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from watchdog.config_file import find_config
+from watchdog.config import find_config, variable_of
 from watchdog.errors import ConfigurationError, StartupError
 
 #: Shorter than the time-outs that engines give a health check, so that it is our sentence that is seen.
 TIMEOUT_S = 3.0
 _MAX_BODY_BYTES = 1024 * 1024
-_LISTEN_VARIABLE = "BUDGET_WATCHDOG_LISTEN"
 #: Every address is one to listen on, but none to connect to.
 _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # never bound here
 
@@ -31,7 +30,7 @@ _ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # never b
     "--config",
     "-c",
     type=click.Path(path_type=Path),
-    help=f"Configuration file that says where the daemon listens, unless {_LISTEN_VARIABLE} does.",
+    help=f"Configuration file that says where the daemon listens, unless {variable_of('listen')} does.",
 )
 @click.option("--url", help="The page to ask instead, such as http://127.0.0.1:9877/healthz.")
 @click.option("--ready", is_flag=True, help="Ask /readyz: is every account being watched right now?")
@@ -134,20 +133,8 @@ def _checked(page: str) -> SplitResult:
 
 def _own_address(config: Path | None) -> str:
     """Where to reach what listens on the configured address."""
-    listen = os.environ.get(_LISTEN_VARIABLE) or _listen_of_file(config)
+    listen = find_config(config, os.environ).listen()
     host, _, port = listen.rpartition(":")
     if port == "0":
         raise ConfigurationError(f"listen is {listen}, any free port: say with --url where that is")
     return f"{_ONE_OF_ALL.get(host, host)}:{port}"
-
-
-def _listen_of_file(config: Path | None) -> str:
-    """`listen` of the configuration file, or its default. The settings take longer to load than the question takes, so
-    they are only called upon where the environment does not say."""
-    from watchdog.document import Table, plain, read_document
-    from watchdog.settings import Settings
-
-    file = find_config(config, os.environ)
-    root = read_document(file).root if file is not None else None
-    listen = plain(root).get("listen") if isinstance(root, Table) else None
-    return str(listen or Settings.model_fields["listen"].default)

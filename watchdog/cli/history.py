@@ -21,13 +21,13 @@ from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console
 from watchdog.cli.target import configured_accounts, refuse_unknown_account
 from watchdog.cli.view import plain_abort
-from watchdog.document import parse_duration, shown
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import replace
-from watchdog.escapes import escaped
-from watchdog.hints import suggestion
 from watchdog.ledger.opening import LedgerStore, OpenLedger
+from watchdog.text import escaped, shown
+from watchdog.text.durations import parse_duration
+from watchdog.text.hints import suggestion
 
 OUTCOMES = tuple(state.value for state in AbortState)
 #: What a spreadsheet takes for the beginning of a formula, also in full width. An empty text begins with none.

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from watchdog.config import find_config
 from watchdog.ledger.opening import OpenLedger, open_beside, path_of
 
 T = TypeVar("T")
@@ -36,10 +37,8 @@ def ledger_path(config: Path | None, address: str | None) -> Path | None:
     """The file of the ledger; None if it is in memory."""
     if address is not None:
         return path_of(address, None, os.environ)
-    from watchdog.settings import find_ledger  # pydantic takes a while to load
-
-    found, file = find_ledger(config, os.environ)
-    return path_of(found, file, os.environ)
+    found = find_config(config, os.environ)
+    return path_of(found.ledger(), found.file, os.environ)
 
 
 def with_ledger(path: Path | None, work: Callable[[OpenLedger], Awaitable[T]], *, read_only: bool = False) -> T:

@@ -18,6 +18,7 @@ from watchdog.cli.ledgers import with_ledger
 from watchdog.cli.proof import await_proof
 from watchdog.cli.recorder import Recorder
 from watchdog.cli.tables import console
+from watchdog.config.models import Settings
 from watchdog.domain.arming import summary
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.override import Override
@@ -27,7 +28,6 @@ from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
 from watchdog.platforms.registry import known_platforms
-from watchdog.settings import Settings
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
 #: With --exit-code: every account was read, every abort proven, and a run was stopped, or would be in a dry run.

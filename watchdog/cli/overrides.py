@@ -19,8 +19,8 @@ from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with
 from watchdog.cli.tables import Cell, Name, Records, Whole, console
 from watchdog.cli.target import RUN, Accounts, configured_accounts, doubt_of_spelling, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
-from watchdog.escapes import escaped
 from watchdog.ledger.opening import OpenLedger, daemon_is_running
+from watchdog.text import escaped
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)
 

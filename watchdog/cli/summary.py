@@ -12,13 +12,14 @@ from typing import Any
 
 from watchdog.cli.common import Loaded, surroundings
 from watchdog.cli.view import UNMATCHED_MAX, plain_entries
-from watchdog.domain.decision import describe, format_duration
+from watchdog.config.models import AccountSettings
+from watchdog.domain.decision import describe
+from watchdog.domain.duration import format_duration
 from watchdog.domain.rule import Rule, Selector
 from watchdog.engine.coverage import Entry
 from watchdog.errors import PlatformError
-from watchdog.escapes import escaped
 from watchdog.platforms.registry import PlatformSpec
-from watchdog.settings import AccountSettings
+from watchdog.text import escaped
 
 _NARROWEST = 40
 

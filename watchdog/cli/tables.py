@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from watchdog.escapes import escaped
+from watchdog.text import escaped
 
 #: Where the output is no terminal and COLUMNS says nothing.
 PIPED_WIDTH = 200

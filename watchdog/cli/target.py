@@ -11,12 +11,13 @@ from pathlib import Path
 
 import click
 
-from watchdog.document import shown
+from watchdog.config import find_config
 from watchdog.domain.links import is_link, named_by
 from watchdog.domain.run import RunKey
 from watchdog.errors import ConfigurationError
-from watchdog.hints import closest, suggestion
 from watchdog.ledger.opening import OpenLedger
+from watchdog.text import shown
+from watchdog.text.hints import closest, suggestion
 
 #: An address that has lost its https://.
 _HOST_AND_PATH = re.compile(r"[\w-]+(\.[\w-]+)+(:[0-9]+)?/")
@@ -118,15 +119,16 @@ class Accounts:
 def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts | None:
     """The accounts that a daemon on this configuration has; None if there is no configuration, or, unless it is
     `needed` for anything else, if it cannot be read."""
-    from watchdog.settings import find_accounts  # pydantic takes a while to load
+    from watchdog.config.loader import account_platforms  # pydantic takes a while to load
 
+    found = find_config(config, os.environ)
     try:
-        found, file = find_accounts(config, os.environ)
+        accounts = account_platforms(found)
     except ConfigurationError:
         if needed or config is not None:
             raise
         return None
-    return Accounts(found, str(file or "the environment")) if found else None
+    return Accounts(accounts, str(found.file or "the environment")) if accounts else None
 
 
 def doubt_of_spelling(run_id: str, account: str | None, known: Accounts | None) -> str:

@@ -27,8 +27,8 @@ from watchdog.domain.rule import Action
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.status import RunStatus, Status
 from watchdog.engine.coverage import Entry
-from watchdog.escapes import escaped
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.text import escaped
 
 BAR_WIDTH = 10
 UNMATCHED_MAX = 20

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from watchdog.domain.duration import format_duration
 from watchdog.domain.limit import ABORT_AT_ONCE, Do, Step
 from watchdog.domain.meter import NOTHING_KNOWN, Meter, Unit, Usage
 from watchdog.domain.rule import Action, Rule
@@ -304,23 +304,6 @@ def _amount(value: float) -> str:
     return f"{value:.0f}" if 1000 <= value < _HUGE else f"{value:.4g}"
 
 
-def format_duration(seconds: float) -> str:
-    """Seconds in the notation of the rule files: `90` is `1m30s`, `5400` is `1h30m`; the three largest units."""
-    if not math.isfinite(seconds):
-        return f"{seconds}s"
-    if 0 < seconds < 0.05 and (milliseconds := round(seconds * 1000, 3)):
-        return f"{milliseconds:g}ms"
-    if round(seconds, 1) < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + "s"
-    left = round(seconds)
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts[:3])
-
-
 __all__ = [
     "Abort",
     "AbortState",
@@ -336,6 +319,5 @@ __all__ = [
     "VerdictKind",
     "describe",
     "describe_use",
-    "format_duration",
     "reason_text",
 ]

@@ -118,5 +118,5 @@ class Order:
     answer: str | None = None
 
 
-#: The rule that an abort by hand is booked on.
+#: The rule that an abort by hand is booked on: no rule was broken, so it is no breach.
 MANUAL = "manual"

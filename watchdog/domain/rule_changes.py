@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from watchdog.domain.duration import format_duration
 from watchdog.domain.meter import Meter, Unit
 from watchdog.domain.rule import Protection, Rule, RuleSet
 
@@ -90,17 +90,6 @@ def _globs(globs: tuple[str, ...]) -> str:
 
 def _figure(kind: Meter, value: float) -> str:
     """The figure to its last digit: a change must never read `5 -> 5`."""
-    if kind.entry.unit is Unit.SECONDS and math.isfinite(value):
-        return _duration(value)
+    if kind.entry.unit is Unit.SECONDS:
+        return format_duration(value, exact=True)
     return repr(value).removesuffix(".0")
-
-
-def _duration(seconds: float) -> str:
-    left, parts = seconds, []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count:.0f}{unit}")
-    if left or not parts:
-        parts.append(f"{round(left, 6)!r}".removesuffix(".0") + "s")
-    return "".join(parts)

@@ -362,7 +362,7 @@ def outlook(kind: Meter, limit: float, used: Usage, burn: Burn | None, history: 
     """
     figure = used.of(kind) or 0.0
     known = burn is not None and burn.evidence_s > 0
-    average = _average(figure, used.duration_s)
+    average = average_rate(figure, used.duration_s)
     mean = burn.mean if burn is not None and known else average
     own = burn.fast if burn is not None and known else None if mean is None else mean * (1 + 2 * FIRST_DEVIATION)
     theirs = history.fast(kind)
@@ -377,25 +377,6 @@ def outlook(kind: Meter, limit: float, used: Usage, burn: Burn | None, history: 
     return Outlook(limit, limit - figure, fast, mean, False, still_s, age_s, due_s - now_s, burn.refresh.period_s)
 
 
-def _average(used: float | None, duration_s: float | None) -> float | None:
+def average_rate(used: float | None, duration_s: float | None) -> float | None:
+    """How fast a run used up what it has used, per second of running time; None if nothing says."""
     return used / duration_s if duration_s and used else None
-
-
-def projected_final(kind: Meter, run: Snapshot, burn: Burn | None, history: SourceHistory) -> float | None:
-    """What the run will have used at its end if nobody stops it; None if nothing says.
-
-    By the first of these that says anything: its own progress (used / share done), what earlier runs of the source
-    that came further ended at, its rate until the platform's own time-out.
-    """
-    used = run.usage.of(kind)
-    if used is None:
-        return None
-    if run.progress.share:
-        return used / run.progress.share
-    if (final := history.final(kind, used)) is not None:
-        return final
-    timeout_s, duration_s = run.cap.timeout_s, run.usage.duration_s
-    if timeout_s is None or duration_s is None or run.resurrect_count != 0:
-        return None
-    rate = burn.mean if burn is not None and burn.evidence_s > 0 else _average(used, duration_s)
-    return None if rate is None else used + rate * max(0.0, timeout_s - duration_s)

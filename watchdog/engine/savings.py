@@ -1,13 +1,6 @@
 """What an abort saved: what the run would have used without it, minus what it did use.
 
-The projection rests on the first of these that says anything (docs/savings.md has the formulas and their bias):
-
-- `progress`: the run's own share done when it was last seen before the abort. projected = used then / share.
-- `history`: the median of what at least `HISTORY_MIN` earlier runs of this source used that ended by themselves; not if
-  this run is already past it.
-- `cap`: the platform's own stop. projected = used + burn rate x seconds until the first of time-out and charge cap.
-
-Never negative. No basis: nothing is claimed.
+What it would have used is `engine.projection`'s. Never negative. No basis: nothing is claimed.
 
 A run that is resurrected can be aborted again. All its aborts together cannot save more than it could have cost minus
 what it used in the end: `settle` sees to that.
@@ -15,18 +8,12 @@ what it used in the end: `settle` sees to that.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import median
 
-from watchdog.domain.decision import Basis, Saving
+from watchdog.domain.decision import Saving
 from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.run import Snapshot, replace
-
-#: Below this share done, progress says nothing: one page more or less would swing the projection wildly.
-PROGRESS_FLOOR = 0.05
-#: How many finished runs make a history.
-HISTORY_MIN = 5
+from watchdog.engine.projection import projections
 
 
 def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -> Saving:
@@ -35,12 +22,7 @@ def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -
     `before` is the run just before it, `final` the run after its figures have settled, `history` what earlier runs
     of the source used that ended by themselves.
     """
-    projections = (
-        (Basis.PROGRESS, _by_progress(before)),
-        (Basis.HISTORY, _by_history(final.usage, history)),
-        (Basis.CAP, _by_cap(before, final)),
-    )
-    for basis, (projected, note) in projections:
+    for basis, projected, note in projections(before, final, history):
         if projected.credits is not None or projected.cost_usd is not None:
             return Saving(
                 basis,
@@ -73,8 +55,8 @@ _BOOKED = (Meter.CREDITS, Meter.COST_USD)
 def _settle_figure(
     kind: Meter, latest: Saving, used: float | None, earlier: list[Saving]
 ) -> tuple[Saving, list[Saving]]:
-    projections = (saving.projected.of(kind) for saving in (latest, *reversed(earlier)))
-    most = _saved(next((figure for figure in projections if figure is not None), None), used)
+    figures = (saving.projected.of(kind) for saving in (latest, *reversed(earlier)))
+    most = _saved(next((figure for figure in figures if figure is not None), None), used)
     if most is None:
         return latest, earlier
     own = _amount(latest, kind)
@@ -119,85 +101,5 @@ def _cut(saving: Saving, kind: Meter, left: float) -> Saving:
     return replace(saving, usd=left, booked_usd=booked)
 
 
-_Projection = tuple[Usage, str]
-_NO_PROJECTION: _Projection = (Usage(), "")
-
-
 def _saved(projected: float | None, used: float | None) -> float | None:
     return None if projected is None or used is None else max(0.0, projected - used)
-
-
-def share_done(snapshot: Snapshot) -> float | None:
-    """How far the run has come, from 0 to 1; counted results beat the platform's rounded percentage."""
-    progress = snapshot.progress
-    if progress.results_total and progress.results_done is not None:
-        share = progress.results_done / progress.results_total
-    elif progress.share is not None:
-        share = progress.share
-    else:
-        return None
-    return share if PROGRESS_FLOOR <= share <= 1.0 else None
-
-
-def _by_progress(before: Snapshot) -> _Projection:
-    share = share_done(before)
-    if share is None:
-        return _NO_PROJECTION
-    used = before.usage
-    projected = Usage(
-        credits=None if used.credits is None else used.credits / share,
-        cost_usd=None if used.cost_usd is None else used.cost_usd / share,
-    )
-    return projected, f"share done {share:.6g} at {_figures(used)}"
-
-
-def _figures(used: Usage) -> str:
-    known = [f"{used.credits:.6g} credits"] if used.credits is not None else []
-    known += [f"${used.cost_usd:.6g}"] if used.cost_usd is not None else []
-    return ", ".join(known)
-
-
-def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
-    def typical(kind: Meter) -> float | None:
-        figures = [figure for past in history if (figure := past.of(kind)) is not None]
-        if len(figures) < HISTORY_MIN:
-            return None
-        middle = median(figures)
-        now = used.of(kind)
-        return middle if now is not None and now < middle else None
-
-    projected = Usage(credits=typical(Meter.CREDITS), cost_usd=typical(Meter.COST_USD))
-    return projected, f"median of {len(history)} earlier runs"
-
-
-def _by_cap(before: Snapshot, final: Snapshot) -> _Projection:
-    duration = final.usage.duration_s
-    if not duration:
-        return _NO_PROJECTION
-    seconds_left = _seconds_to_cap(before, final.usage, duration)
-    if seconds_left is None:
-        return _NO_PROJECTION
-
-    def at_cap(used: float | None) -> float | None:
-        if used is None:
-            return None
-        projected = used + used * (seconds_left / duration)
-        return projected if math.isfinite(projected) else None
-
-    projected = Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
-    return (
-        projected,
-        f"{_figures(final.usage)} in {duration:.6g} s, {seconds_left:.6g} s before the platform's own stop",
-    )
-
-
-def _seconds_to_cap(before: Snapshot, used: Usage, duration_s: float) -> float | None:
-    """Running seconds until the platform would have stopped the run, at its burn rate so far; None: it would not."""
-    left = []
-    cap = before.cap
-    if cap.timeout_s and before.resurrect_count == 0:
-        # After a resurrection the time-out counts from a moment that no answer names.
-        left.append(max(0.0, cap.timeout_s - duration_s))
-    if cap.max_total_charge_usd is not None and used.cost_usd:
-        left.append(max(0.0, cap.max_total_charge_usd - used.cost_usd) / used.cost_usd * duration_s)
-    return min(left) if left else None

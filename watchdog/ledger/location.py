@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.errors import ConfigurationError
-from watchdog.escapes import escaped
 from watchdog.redaction import MASK
+from watchdog.text import escaped
 
 MEMORY = "memory"
 AUTO = "auto"

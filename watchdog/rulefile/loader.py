@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from watchdog.document import Document, os_sentence, parse_document, read_bytes
 from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.rulefile.doubts import uncovered_accounts
 from watchdog.rulefile.reach import AccountView, Surroundings
 from watchdog.rulefile.reader import FileReader, Harvest
+from watchdog.text.document import Document
+from watchdog.text.files import os_sentence, read_bytes
+from watchdog.text.parsing import parse_document
 
 __all__ = ["AccountView", "LoadedRules", "RuleFiles", "load_rules", "parse_rules", "read_rule_files"]
 

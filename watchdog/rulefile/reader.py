@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
 from watchdog.domain.limit import Step
 from watchdog.domain.meter import METER_OF, Meter, Unit
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
-from watchdog.hints import after_unknown, suggestion
 from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
@@ -30,6 +28,9 @@ from watchdog.rulefile.values import (
     read_table,
     read_text,
 )
+from watchdog.text import shown
+from watchdog.text.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe
+from watchdog.text.hints import after_unknown, suggestion
 
 FILE_KEYS = ("rules", "protect", "resurrect")
 RULE_KEYS = ("name", "match", "limits", "after", "steps", "resurrect", "never_exceed", "action")

@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import translate
 
-from watchdog.document import shown
 from watchdog.domain.glob import fold, glob_matches, is_invisible
 from watchdog.domain.links import is_link, is_platform_link, named_by
-from watchdog.hints import suggestion
 from watchdog.rulefile.reach import PLATFORMS
+from watchdog.text import shown
+from watchdog.text.hints import suggestion
 
 _QUOTES = "\"'`´\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 #: Parts of emoji and of Persian or Indian writing: in free text they are no accident, and compared without anyway.

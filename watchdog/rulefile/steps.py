@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from watchdog.document import Entry, Listing, Node, Scalar, Table, describe
 from watchdog.domain.limit import Do, Step
 from watchdog.domain.meter import Meter, Unit
 from watchdog.rulefile.values import Desk, read_choice, read_duration, read_number, read_table
+from watchdog.text.document import Entry, Listing, Node, Scalar, Table, describe
 
 STEP_KEYS = ("at", "do")
 #: The meter that each key of `after` is about.

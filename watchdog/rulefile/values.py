@@ -9,23 +9,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from watchdog.document import (
-    Document,
-    Entry,
-    Listing,
-    Node,
-    Placed,
-    Scalar,
-    Table,
-    describe,
-    parse_duration,
-    resolve,
-    shown,
-    unknown_key,
-)
 from watchdog.domain.glob import fold
 from watchdog.errors import Problem
-from watchdog.hints import suggestion
+from watchdog.text import shown
+from watchdog.text.document import Document, Entry, Listing, Node, Placed, Scalar, Table, describe
+from watchdog.text.durations import parse_duration
+from watchdog.text.hints import suggestion, unknown_key
+from watchdog.text.scalars import resolve
 
 MAX_NAME = 128
 _WITH_COMMA = re.compile(r"([0-9]+),([0-9]+)")

@@ -19,7 +19,7 @@ from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from watchdog.domain.decision import format_duration
+from watchdog.domain.duration import format_duration
 from watchdog.runtime.clock import steady
 
 #: The clocks are compared this often, in seconds.

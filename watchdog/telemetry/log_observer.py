@@ -9,7 +9,8 @@ from typing import Any, assert_never
 
 import structlog
 
-from watchdog.domain.decision import Abort, AbortState, Response, Verdict, describe, format_duration
+from watchdog.domain.decision import Abort, AbortState, Response, Verdict, describe
+from watchdog.domain.duration import format_duration
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,

@@ -19,10 +19,10 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from watchdog.escapes import escaped
 from watchdog.redaction import Redactor
 from watchdog.telemetry.log_observer import LogObserver
 from watchdog.telemetry.outlet import Outlet, outlet_of_stderr
+from watchdog.text import escaped
 
 __all__ = ["LogFormat", "LogObserver", "Redactor", "configure_logging"]
 

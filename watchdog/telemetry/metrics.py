@@ -47,6 +47,7 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
+from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import ACTIVE_STATES
 from watchdog.domain.sums import ABORT_SECONDS_BOUNDS, OVERSHOOT_BOUNDS, AbortGroup, AbortSums, taken_back
@@ -65,8 +66,6 @@ from watchdog.telemetry.exposition import Counter, Gauge, Histogram, render, ren
 from watchdog.telemetry.series import Reach, reaches
 
 PREFIX = "budget_watchdog_"
-#: The `rule` of an abort that a person asked for: no rule was broken, so it is no breach.
-MANUAL = "manual"
 
 #: A metric has at most so many series of what rules can do, and of rules; what happens is counted all the same.
 SERIES_MAX = 10_000

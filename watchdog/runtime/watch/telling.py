@@ -11,7 +11,7 @@ from watchdog.domain.run import RunState, Snapshot
 from watchdog.engine.assess import Case
 from watchdog.engine.doubts import doubt
 from watchdog.engine.evaluate import judge
-from watchdog.engine.forecast import projected_final
+from watchdog.engine.projection import projected_final
 from watchdog.runtime.memory import Watched
 from watchdog.runtime.watch.account import Account
 

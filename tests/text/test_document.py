@@ -8,23 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
-from watchdog import document as room
-from watchdog.document import (
-    Document,
-    Listing,
-    Scalar,
-    Table,
-    format_duration,
-    parse_document,
-    parse_duration,
-    plain,
-    read_document,
-    unknown_key,
-)
 from watchdog.errors import ConfigurationError
+from watchdog.text import parsing
+from watchdog.text.document import Document, Listing, Scalar, Table, plain
+from watchdog.text.files import MAX_BYTES
+from watchdog.text.parsing import parse_document, read_document
 
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)
@@ -33,7 +22,7 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     python = request.param == "python"
     if not python and not yaml.__with_libyaml__:
         pytest.skip("PyYAML is built without libyaml")
-    monkeypatch.setattr(room, "Loader", yaml.SafeLoader if python else yaml.CSafeLoader)
+    monkeypatch.setattr(parsing, "Loader", yaml.SafeLoader if python else yaml.CSafeLoader)
     return str(request.param)
 
 
@@ -177,7 +166,7 @@ def test_aliases_cannot_nest_without_end() -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(b"#" * (room.MAX_BYTES + 1))
+    (tmp_path / "large").write_bytes(b"#" * (MAX_BYTES + 1))
     (tmp_path / "file").touch()
     expected = {
         "gone": "no such file or folder",
@@ -196,76 +185,3 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_an_endless_file_is_not_read_to_its_end() -> None:
     with pytest.raises(ConfigurationError, match="is larger than"):
         read_document(Path("/dev/zero"))
-
-
-# --- durations ---
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172_800), ("1.5h", 5400), ("500ms", 0.5), ("0s", 0),
-        ("1m1ms", 60.001), ("1d2h3m4s5ms", 93_784.005), ("36500d", 36_500 * 86_400),
-    ],
-)  # fmt: skip
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("3600", "write a unit: 3600s"),
-        ("1.5", "write a unit: 1.5s"),
-        ("-5m", "must not be negative, but is '-5m'"),
-        ("-5", "must not be negative, but is '-5'"),
-        ("36501d", "'36501d' is longer than 100 years"),
-        *[
-            (text, f"must be a number with a unit, such as 90s, 30m, 1h30m or 2d, not '{text}'")
-            for text in (
-                "",
-                "s",
-                "1m1h",
-                "1m1m",
-                "1 h",
-                " 1h",
-                "1h ",
-                "1H",
-                "2w",
-                "1h30",
-                ".5h",
-                "5.h",
-                "٣s",
-                "inf",
-                "yes",
-            )
-        ],
-    ],
-)
-def test_what_is_no_duration(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
-        parse_duration(text)
-    assert str(caught.value) == message
-
-
-@given(st.integers(0, 36_500 * 86_400_000))
-def test_durations_round_trip(milliseconds: int) -> None:
-    assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds
-
-
-@given(st.text())
-def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    try:
-        seconds = parse_duration(text)
-    except ValueError:
-        return
-    assert 0 <= seconds <= room.MAX_DURATION_S
-
-
-# --- unknown keys ---
-
-
-def test_unknown_keys() -> None:
-    known = ("max_cost_usd", "max_duration")
-    assert unknown_key("max_cost", known) == "unknown key 'max_cost', did you mean 'max_cost_usd'?"
-    assert unknown_key("colour\n", known) == "unknown key 'colour\\n'; known keys: max_cost_usd, max_duration"

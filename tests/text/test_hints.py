@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.hints import after_unknown, closest, other_meaning, suggestion
+from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
 from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, MATCH_KEYS, RULE_KEYS
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
+from watchdog.text.hints import after_unknown, closest, other_meaning, suggestion, unknown_key
 
 ORIGINS = ("WEB", "API", "SCHEDULER", "WEBHOOK", "STANDBY", "CI", "MCP", "CLI", "user")
 EVERY_KEY = (*FILE_KEYS, *RULE_KEYS, *MATCH_KEYS, *LIMIT_KEYS, *SETTING_KEYS, *ACCOUNT_KEYS, *WEB_KEYS)
@@ -153,3 +153,9 @@ def test_one_letter_lost_from_a_long_part_is_a_slip(key: str, data: st.DataObjec
 @pytest.mark.parametrize("key", sorted(set(EVERY_KEY)))
 def test_a_key_of_ours_is_never_told_to_mean_something_else(key: str) -> None:
     assert not other_meaning(key) or key == "requests_per_minute"
+
+
+def test_unknown_keys() -> None:
+    known = ("max_cost_usd", "max_duration")
+    assert unknown_key("max_cost", known) == "unknown key 'max_cost', did you mean 'max_cost_usd'?"
+    assert unknown_key("colour\n", known) == "unknown key 'colour\\n'; known keys: max_cost_usd, max_duration"

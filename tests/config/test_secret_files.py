@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config import find_config
+from watchdog.config.loader import load_settings
+from watchdog.config.models import Settings
+from watchdog.config.secret_files import exposure, read_token
 from watchdog.errors import ConfigurationError
-from watchdog.secret_files import exposure, read_token
-from watchdog.settings import Settings, load_settings
 
 NOBODY = 65534
 ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"
@@ -20,7 +22,7 @@ ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"
 def load(folder: Path, text: str = ACCOUNTS, environ: Mapping[str, str] | None = None) -> Settings:
     file = folder / "c.yaml"
     file.write_text(text)
-    return load_settings(file, environ or {}, platforms={"apify", "lobstr"}, search=())
+    return load_settings(find_config(file, environ or {}, search=()), platforms={"apify", "lobstr"})
 
 
 def secret(folder: Path, name: str = "token", mode: int = 0o600, text: str = "tok\n") -> Path:
@@ -127,7 +129,7 @@ def test_quotation_marks_are_told_as_such(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"the token in the file '.*/token' is in quotation marks. Remove"):
         load(tmp_path)
     with pytest.raises(ConfigurationError, match=r"the token in APIFY_TOKEN is in quotation marks. Remove them.*--env"):
-        load_settings(None, {"APIFY_TOKEN": text}, platforms={"apify"}, search=())
+        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms={"apify"})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_what_holds_no_token_but_where_it_should_come_from(tmp_path: Path, text:
         load(tmp_path)
     assert "xyz" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=re.escape(says)):
-        load_settings(None, {"APIFY_TOKEN": text}, platforms={"apify"}, search=())
+        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms={"apify"})
 
 
 @pytest.mark.parametrize("text", ["YWJjZGVm==", "abc=def", "a$b", "x{y}"])

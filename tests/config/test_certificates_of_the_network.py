@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.config import find_config
+from watchdog.config.loader import load_settings
 from watchdog.errors import ConfigurationError
-from watchdog.settings import load_settings
 
 SYSTEM = Path("/etc/ssl/certs")
 
 
 def load(**variables: str) -> None:
-    load_settings(None, {"APIFY_TOKEN": "tok", **variables}, platforms={"apify"}, search=())
+    load_settings(find_config(None, {"APIFY_TOKEN": "tok", **variables}, search=()), platforms={"apify"})
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

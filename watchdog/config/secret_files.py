@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from watchdog.document import read_bytes, shown
 from watchdog.errors import ConfigurationError
+from watchdog.text import shown
+from watchdog.text.files import read_bytes
 
 MAX_TOKEN_BYTES = 64 * 1024
 _CURE = "write the token, and nothing else, into that file, readable by this user"

@@ -14,3 +14,9 @@ def escaped(text: str, *, keep: str = "") -> str:
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def shown(text: str, *, quote: str = "'", limit: int = 80) -> str:
+    """A text from a file as it may stand in a message: on one line, control characters escaped, cut if long."""
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return quote + escaped(cut) + quote

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from watchdog.text.escapes import shown
+
 _PARTS = re.compile(r"[^a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MAX_LENGTH = 200
@@ -163,6 +165,11 @@ def after_unknown(word: str, known: Collection[str], kind: str) -> str:
     meaning = other_meaning(word, known)
     there_are = f"; known {kind}s: {', '.join(known)}"
     return f": it {meaning}{there_are}" if meaning else there_are
+
+
+def unknown_key(key: str, known: Collection[str]) -> str:
+    """The sentence for a key nobody knows: the likely one, or what it would mean, and all there are."""
+    return f"unknown key {shown(key)}" + after_unknown(key, known, "key")
 
 
 def other_meaning(word: str, known: Iterable[str] = ()) -> str:

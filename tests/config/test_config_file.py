@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from bw_support import without_privileges
 
-from watchdog.config_file import find_config, may_exist
-from watchdog.settings import setting_problem
+from watchdog.config import find_config
+from watchdog.config.find import may_exist
+from watchdog.errors import ConfigurationError
 
 FIRST, SECOND = Path("first.yaml"), Path("second.yaml")
 
 
 def find(folder: Path, config: Path | None = None, **environ: str) -> Path | None:
-    return find_config(config, environ, search=(folder / FIRST, folder / SECOND))
+    return find_config(config, environ, search=(folder / FIRST, folder / SECOND)).file
 
 
 def test_the_order(tmp_path: Path) -> None:
@@ -69,7 +70,34 @@ def test_every_verb_finds_the_same_file(tmp_path: Path, verb: tuple[str, ...]) -
 def test_a_problem_is_told_where_the_setting_is(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("rules: r\nledger: x\n")
-    assert str(setting_problem("ledger", "ledger: bad", file, {})) == f"{file}:2:9: ledger: bad"
-    in_variable = setting_problem("ledger", "ledger: bad", file, {"BUDGET_WATCHDOG_LEDGER": "x"})
+    config = find_config(file, {})
+    assert str(config.problem("ledger", "ledger: bad")) == f"{file}:2:9: ledger: bad"
+    assert str(config.problem("listen", "listen: bad")) == "listen: bad"
+    in_variable = find_config(file, {"BUDGET_WATCHDOG_LEDGER": "x"}).problem("ledger", "ledger: bad")
     assert str(in_variable) == "BUDGET_WATCHDOG_LEDGER: bad"
-    assert str(setting_problem("listen", "listen: bad", file, {})) == "listen: bad"
+    assert str(find_config(Path("gone.yaml"), {}).problem("ledger", "ledger: bad")) == "ledger: bad"
+
+
+def test_single_settings_are_had_without_the_others(tmp_path: Path) -> None:
+    """Of a file with mistakes elsewhere, too; variables win, and what is not said has its default."""
+    file = tmp_path / "c.yaml"
+    file.write_text("accounts: nonsense\nledger: memory\nlisten: 9877\nrules: [r]\n")
+    config = find_config(file, {})
+    assert (config.ledger(), config.listen(), config.rules()) == ("memory", "9877", None)
+    variables = {f"BUDGET_WATCHDOG_{key}": "x" for key in ("LEDGER", "LISTEN", "RULES")}
+    config = find_config(file, variables)
+    assert (config.ledger(), config.listen(), config.rules()) == ("x", "x", Path("x"))
+    file.write_text("rules: r\n")
+    config = find_config(file, {})
+    assert (config.ledger(), config.listen(), config.rules()) == ("auto", "127.0.0.1:9877", tmp_path / "r")
+    nowhere = find_config(None, {}, search=())
+    assert (nowhere.ledger(), nowhere.listen(), nowhere.rules()) == ("auto", "127.0.0.1:9877", Path("rules"))
+
+
+def test_a_setting_that_cannot_be_had_is_a_mistake_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("ledger: [a]\n")
+    with pytest.raises(ConfigurationError, match=r"c\.yaml:1:9: ledger must be text; put it in quotes"):
+        find_config(file, {}).ledger()
+    with pytest.raises(ConfigurationError, match=r"gone\.yaml: no such file or folder"):
+        find_config(Path("gone.yaml"), {}).listen()

@@ -13,8 +13,10 @@ from bw_support import without_privileges
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchdog.config import find_config
+from watchdog.config.loader import load_settings
+from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS
 from watchdog.errors import ConfigurationError
-from watchdog.settings import ACCOUNT_KEYS, SETTING_KEYS, load_settings
 
 TOKEN = {"T": "secret-token"}
 LISTEN = "such as 127.0.0.1:9877, 0.0.0.0:9877 (all addresses) or [::1]:9877"
@@ -25,7 +27,7 @@ NOT_HERE = "must not be written here: put it into a file and name that under tok
 
 def messages(config: Path | None, environ: Mapping[str, str] = TOKEN) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        load_settings(config, environ, platforms={"apify", "lobstr"}, search=())
+        load_settings(find_config(config, environ, search=()), platforms={"apify", "lobstr"})
     assert caught.value.__context__ is None or isinstance(caught.value.__context__, OSError)
     return [str(problem) for problem in caught.value.problems]
 
@@ -305,7 +307,7 @@ def try_to_load(content: bytes, environ: Mapping[str, str] = TOKEN) -> None:
         file = Path(folder) / "c.yaml"
         file.write_bytes(content)
         try:
-            load_settings(file, environ, platforms={"apify", "lobstr"}, search=())
+            load_settings(find_config(file, environ, search=()), platforms={"apify", "lobstr"})
         except ConfigurationError as error:
             problems = error.problems
         else:
@@ -358,7 +360,7 @@ def test_any_values(value: object) -> None:
 )
 def test_any_environment(environ: dict[str, str]) -> None:
     try:
-        load_settings(None, environ, search=())
+        load_settings(find_config(None, environ, search=()))
     except ConfigurationError as error:
         problems = error.problems
     else:

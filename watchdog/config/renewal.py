@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from watchdog.config.models import AccountSettings, Settings
+from watchdog.config.secret_files import read_token
+from watchdog.config.tokens import read_web_token
 from watchdog.domain.notice import TokenRenewed
 from watchdog.domain.ports import Observer
 from watchdog.errors import ConfigurationError
 from watchdog.net import Token
 from watchdog.redaction import Redactor
-from watchdog.secret_files import read_token
-from watchdog.settings import AccountSettings, Settings, read_web_token
 
 #: Told of a new token.
 Learn = Callable[[SecretStr], None]
