@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
-from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.ports import AbortLedger, Clock, Ledger, Observer, OverrideLedger, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.engine.coverage import Coverage
 from watchdog.engine.grounds import Grounds, grounds_of, margin_of
@@ -454,7 +454,7 @@ async def _continue_counters(app: App) -> None:
     app.metrics.restore(unfinished)
 
 
-async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:
+async def _prepare_rescue(opened: OpenLedger, ledger: AbortLedger, environ: Mapping[str, str]) -> list[str]:
     """Take in what was rescued at the last end, and reserve the room for the next; what people should know of it."""
     if opened.path is None:
         return []
@@ -493,7 +493,7 @@ def _adapter(net: Net, account: AccountSettings, spec: PlatformSpec, token: Toke
     return spec.build(session, AccountOptions(account.usd_per_credit, account.write_reason))
 
 
-def _reconsidering(rulebook: Rulebook, ledger: Ledger, clock: Clock) -> Reconsider:
+def _reconsidering(rulebook: Rulebook, ledger: OverrideLedger, clock: Clock) -> Reconsider:
     """How the reason of an abort stands by a new look at its run alone, and by what holds now."""
 
     async def grounds(abort: Abort, seen: Snapshot) -> Grounds:

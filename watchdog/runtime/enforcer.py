@@ -13,7 +13,7 @@ from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
-from watchdog.domain.ports import Clock, Ledger, ListsEnds, Observer, Platform
+from watchdog.domain.ports import BookLedger, Clock, ListsEnds, Observer, Platform
 from watchdog.domain.run import LimitKind, RunKey, Snapshot, Usage, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
@@ -67,7 +67,7 @@ class Enforcer:
     """Every open abort of every account. At most one is open for a run. One that is closed, and whose figures are still
     to settle, is in nobody's way: if the run is resurrected meanwhile, the next abort of it has a record of its own."""
 
-    def __init__(self, platforms: Mapping[str, Platform], ledger: Ledger, observer: Observer, clock: Clock) -> None:
+    def __init__(self, platforms: Mapping[str, Platform], ledger: BookLedger, observer: Observer, clock: Clock) -> None:
         self._platforms = platforms
         self._ledger = ledger
         self._observer = observer

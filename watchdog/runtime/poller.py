@@ -23,7 +23,7 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
-from watchdog.domain.ports import Clock, Glimpse, Ledger, Observer, Platform, Sweep
+from watchdog.domain.ports import Clock, Glimpse, Observer, Platform, Sweep, WatchLedger
 from watchdog.domain.rule import Action
 from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage, replace
 from watchdog.engine.cadence import (
@@ -125,7 +125,7 @@ class Poller:
         platform: Platform,
         rulebook: Rulebook,
         enforcer: Enforcer,
-        ledger: Ledger,
+        ledger: WatchLedger,
         observer: Observer,
         clock: Clock,
         *,
