@@ -120,8 +120,8 @@ def _empty_ledger() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         store = open_sqlite(path)
-        store._engine.dispose()
-        store._thread.shutdown()
+        store._database.engine.dispose()
+        store._database.thread.shutdown()
         return path.read_bytes()
 
 

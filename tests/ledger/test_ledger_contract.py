@@ -16,7 +16,7 @@ from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Tra
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
 from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
-from watchdog.ledger.memory import HISTORY_MAX
+from watchdog.ledger.records import HISTORY_MAX
 
 pytestmark = pytest.mark.anyio
 

@@ -111,7 +111,7 @@ async def test_made_on_first_use_for_this_user_only(tmp_path: Path, make: Any) -
 
 async def test_wal_and_a_sync_for_every_commit(ledger: Path) -> None:
     store = open_sqlite(ledger)
-    with store._engine.connect() as connection:
+    with store._database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     await store.close()
@@ -255,7 +255,7 @@ def test_two_processes_that_make_it_at_once(tmp_path: Path) -> None:
         import watchdog.ledger.upgrade
         print("ready", flush=True)
         sys.stdin.readline()
-        open_sqlite(Path(argv[0]))._engine.dispose()
+        open_sqlite(Path(argv[0]))._database.engine.dispose()
         print("made", flush=True)
     """
     with child(code, path) as one, child(code, path) as other:
@@ -536,7 +536,7 @@ async def test_deleted_in_use(ledger: Path, make: Any) -> None:
 
 async def test_deleted_in_use_with_no_connection_open(ledger: Path, make: Any) -> None:
     store = open_sqlite(ledger)
-    store._engine.dispose()
+    store._database.engine.dispose()
     ledger.unlink()
     with pytest.raises(LedgerError, match="unable to open"):
         await store.save(make.abort())
@@ -623,7 +623,7 @@ async def test_what_is_saved_survives_sigkill(ledger: Path, make: Any) -> None:
                 number += 1
         asyncio.run(main())
     """
-    from watchdog.ledger.store import record_text
+    from watchdog.ledger.rows import record_text
 
     last = 0
     for _ in range(3):
@@ -657,7 +657,7 @@ async def test_what_was_saved_together_survives_sigkill(ledger: Path, make: Any)
             await asyncio.sleep(3600)
         asyncio.run(main())
     """
-    from watchdog.ledger.store import record_text
+    from watchdog.ledger.rows import record_text
 
     with child(code, ledger, record_text(make.abort())) as process:
         said = [line_of(process)]
@@ -750,7 +750,9 @@ async def test_reading_what_a_killed_daemon_left(ledger: Path, make: Any) -> Non
 async def test_a_slow_disk_does_not_hold_the_event_loop_up(ledger: Path, make: Any) -> None:
     slow = threading.Event()
     plain = open_sqlite(ledger)
-    store = SqlLedger(plain._engine, "ledger", lambda: None if slow.wait(10) else pytest.fail("the loop stood still"))
+    store = SqlLedger(
+        plain._database.engine, "ledger", lambda: None if slow.wait(10) else pytest.fail("the loop stood still")
+    )
     saves = [asyncio.create_task(store.save(make.abort(f"a{number}", number))) for number in range(3)]
     for _ in range(50):
         await asyncio.sleep(0)
@@ -765,7 +767,7 @@ async def test_a_slow_disk_does_not_hold_the_event_loop_up(ledger: Path, make: A
 async def test_a_cancelled_save_leaves_the_store_usable(ledger: Path, make: Any) -> None:
     gate = threading.Event()
     plain = open_sqlite(ledger)
-    store = SqlLedger(plain._engine, "ledger", lambda: None if gate.wait(10) else pytest.fail("never opened"))
+    store = SqlLedger(plain._database.engine, "ledger", lambda: None if gate.wait(10) else pytest.fail("never opened"))
     saving = asyncio.create_task(store.save(make.abort("a")))
     await asyncio.sleep(0.01)
     saving.cancel()

@@ -13,11 +13,10 @@ from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, Usage, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
+from watchdog.ledger.records import HISTORY_MAX, age, fits
 
 V = TypeVar("V")
 
-#: Finished runs, and burn rates, remembered for each source.
-HISTORY_MAX = 100
 #: Complete aborts remembered: some 30 MB of them.
 ABORTS_MAX = 5_000
 
@@ -204,16 +203,6 @@ class MemoryLedger:
         """Nothing to do."""
 
 
-def opened_at(abort: Abort) -> datetime:
-    """When the record was opened; filters and the order of records go by it."""
-    return abort.history[0].at if abort.history else abort.detected_at
-
-
-def age(abort: Abort) -> tuple[datetime, str]:
-    """What records are sorted by, oldest first."""
-    return opened_at(abort), abort.id
-
-
 def _ended_at(run: Snapshot) -> datetime:
     return run.finished_at or run.seen_at
 
@@ -232,17 +221,3 @@ def _with_plausible_figures(record: BurnRecord) -> BurnRecord:
 def _over_before(override: Override, before: datetime) -> bool:
     ends = [at for at in (override.ended_at, override.until) if at is not None]
     return any(at < before for at in ends)
-
-
-def fits(abort: Abort, wanted: AbortFilter) -> bool:
-    """Whether this record is wanted."""
-    opened = opened_at(abort)
-    return (
-        (wanted.since is None or opened >= wanted.since)
-        and (wanted.until is None or opened < wanted.until)
-        and wanted.account in (None, abort.account)
-        and wanted.rule in (None, abort.rule)
-        and wanted.outcome in (None, abort.state.value)
-        and wanted.abort_id in (None, abort.id)
-        and wanted.run_id in (None, abort.run_id)
-    )
