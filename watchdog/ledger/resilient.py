@@ -31,7 +31,7 @@ T = TypeVar("T")
 _BATCH = 20
 #: Records that a flush hands over at once: the store writes them together, and what comes meanwhile must not wait long.
 _PORTION = 200
-#: Finished runs, and burn rates, that wait at most: each is only one of many in an estimate.
+#: Runs that are over that wait at most: each is only one of many in an estimate.
 WAITING_MAX = 10_000
 #: Records written by this process that are shown while the inner ledger cannot be read.
 _RECENT_MAX = 1_000
@@ -69,9 +69,8 @@ class ResilientLedger:
         self._patience = Patience(observer, clock, patience_s, lambda: self.pending)
         self._aborts = Backlog[str, Abort](lambda _, abort: self._inner.save(abort))
         self._answers = Backlog[str, str](lambda order_id, answer: self._inner.answer_order(order_id, answer))
-        self._finished = Backlog[RunKey, Snapshot](lambda _, run: self._inner.add_finished(run), waiting_max)
         self._burns = Backlog[RunKey, BurnRecord](lambda _, record: self._inner.add_burn(record), waiting_max)
-        self._backlogs: tuple[Backlog[Any, Any], ...] = (self._aborts, self._answers, self._finished, self._burns)
+        self._backlogs: tuple[Backlog[Any, Any], ...] = (self._aborts, self._answers, self._burns)
         self._recent: dict[str, Abort] = {}
         self._overrides: list[Override] | None = None
         self._overrides_changed = 0
@@ -178,12 +177,6 @@ class ResilientLedger:
         except LedgerError:
             return {}
 
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember a finished run, later if it must be."""
-        (snapshot,) = clean_labels([snapshot], self._redactor)
-        self._finished.put(snapshot.key, snapshot)
-        await self._write(self._finished, snapshot.key)
-
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """Earlier runs of a source; none if they cannot be read, which only leaves an estimate out."""
         try:
@@ -192,7 +185,7 @@ class ResilientLedger:
             return []
 
     async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run used up what it used, later if it must be."""
+        """Remember what a run that is over used, and how fast, later if it must be."""
         self._burns.put(record.key, record)
         await self._write(self._burns, record.key)
 

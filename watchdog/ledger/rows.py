@@ -174,22 +174,8 @@ def run_row(run: Snapshot) -> Row:
     }
 
 
-def finished_row(run: Snapshot) -> Row:
-    """What a run used that ended by itself."""
-    return {
-        "account": run.account,
-        "run_id": run.run_id,
-        "source_id": run.source.id,
-        "state": run.state.value,
-        "credits": run.usage.credits,
-        "cost_usd": run.usage.cost_usd,
-        "duration_s": run.usage.duration_s,
-        "finished_at": as_text(run.finished_at or run.seen_at),
-    }
-
-
 def burn_row(record: BurnRecord) -> Row:
-    """How fast a run used up what it used; figures that cannot be are unknown."""
+    """What a run that is over used, and how fast; figures that cannot be are unknown."""
     return {
         "account": record.account,
         "run_id": record.run_id,

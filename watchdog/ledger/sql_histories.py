@@ -10,11 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from watchdog.domain.history import BurnRecord
-from watchdog.domain.run import Snapshot, Usage
+from watchdog.domain.run import Usage
 from watchdog.ledger import schema
 from watchdog.ledger.database import Slice, upsert
 from watchdog.ledger.records import HISTORY_MAX
-from watchdog.ledger.rows import burn_of, burn_row, finished_row, storable
+from watchdog.ledger.rows import burn_of, burn_row, storable
 
 #: Sources asked for in one query: few enough bound variables for any database, and few enough rows that a record of an
 #: abort does not wait long for the thread.
@@ -24,27 +24,10 @@ _SOURCES_MAX = 20
 class SqlHistories(Slice):
     """`HistoryLedger`."""
 
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember how much a run that ended by itself used."""
-        row = finished_row(snapshot)
-        await self._database.write(lambda connection: upsert(connection, schema.finished_runs, [row]))
-
-    async def finished_usages(self, source_id: str) -> list[Usage]:
-        """What the latest runs of this source used that ended by themselves, oldest first."""
-        table = schema.finished_runs
-        query = (
-            sa.select(table.c.credits, table.c.cost_usd, table.c.duration_s)
-            .where(table.c.source_id == source_id)
-            .order_by(table.c.finished_at.desc(), table.c.account.desc(), table.c.run_id.desc())
-            .limit(HISTORY_MAX)
-        )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [Usage(*row) for row in reversed(rows)]
-
     async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run that is over used up what it used; figures that cannot be are stored as unknown."""
+        """Remember what a run that is over used, and how fast; figures that cannot be are stored as unknown."""
         row = burn_row(record)
-        await self._database.write(lambda connection: upsert(connection, schema.burn_rates, [row]))
+        await self._database.write(lambda connection: upsert(connection, schema.ended_runs, [row]))
 
     async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
         """The latest records of each of these sources, oldest first; sources without any are left out."""
@@ -55,6 +38,18 @@ class SqlHistories(Slice):
             portion = wanted[start : start + _SOURCES_MAX]
             found |= await self._database.read(partial(self._burns, source_ids=portion))
         return found
+
+    async def finished_usages(self, source_id: str) -> list[Usage]:
+        """What the latest runs of this source used that ended by themselves, oldest first."""
+        table = schema.ended_runs.c
+        query = (
+            sa.select(table.credits, table.cost_usd, table.duration_s)
+            .where(table.source_id == storable(source_id), table.ended_by_itself)
+            .order_by(table.ended_at.desc(), table.account.desc(), table.run_id.desc())
+            .limit(HISTORY_MAX)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [Usage(*row) for row in reversed(rows)]
 
     def _burns(self, connection: sa.Connection, source_ids: Sequence[str]) -> dict[str, list[BurnRecord]]:
         stored = {source_id: storable(source_id) for source_id in source_ids}
@@ -69,9 +64,9 @@ def _burns_of(source_ids: Sequence[str]) -> sa.Select[Any]:
     """The latest records of each of these sources, oldest first; some more where several ended at one instant. For each
     source two looks into the index, for the oldest end that counts and from there on: a window function (row_number)
     reads all there ever were, which takes ten times as long."""
-    table = schema.burn_rates
+    table = schema.ended_runs
     wanted = sa.values(sa.column("id", sa.Text), name="wanted").data([(source_id,) for source_id in source_ids]).cte()
-    each = table.alias("each_rate")
+    each = table.alias("each_run")
     oldest = (
         sa.select(each.c.ended_at)
         .where(each.c.source_id == wanted.c.id)

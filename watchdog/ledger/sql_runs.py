@@ -38,7 +38,7 @@ class SqlRuns(Slice):
 
     async def known_runs(self, run_id: str | None = None) -> list[RunKey]:
         """The runs that there is anything about, or those of this id: whoever names another may have mistyped it."""
-        tables = (schema.runs, schema.finished_runs, schema.aborts)
+        tables = (schema.runs, schema.ended_runs, schema.aborts)
         each = [sa.select(table.c.account, table.c.run_id) for table in tables]
         if run_id is not None:
             each = [query.where(query.selected_columns.run_id == run_id) for query in each]

@@ -70,14 +70,13 @@ class SqlLedger(SqlAborts, SqlRuns, SqlHistories, SqlOverrides, SqlOrders):
         )
 
     async def prune(self, before: datetime) -> int:
-        """Delete runs, finished runs, burn rates, overrides and orders older than this; never an abort, since the
+        """Delete runs, going on or over, overrides and orders older than this; never an abort, since the
         counters of the metrics are sums over them. How many rows there were."""
         limit = as_text(before)
         over = schema.overrides.c
         deletions = (
             sa.delete(schema.runs).where(schema.runs.c.seen_at < limit),
-            sa.delete(schema.finished_runs).where(schema.finished_runs.c.finished_at < limit),
-            sa.delete(schema.burn_rates).where(schema.burn_rates.c.ended_at < limit),
+            sa.delete(schema.ended_runs).where(schema.ended_runs.c.ended_at < limit),
             sa.delete(schema.orders).where(schema.orders.c.created_at < limit, schema.orders.c.answer.is_not(None)),
             sa.delete(schema.overrides).where(sa.or_(over.ended_at < limit, over.until < limit)),
         )

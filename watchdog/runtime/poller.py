@@ -762,8 +762,6 @@ class Poller:
         by_itself = seen.state in _NATURAL_ENDS
         await self._enforcer.books.correct(seen)
         await self._histories.add(seen, by_itself=by_itself, burns=watched.burns)
-        if by_itself:
-            await self._ledger.add_finished(seen)
 
     def _note_end(self, watched: Watched) -> None:
         """It was seen to be over."""

@@ -73,20 +73,16 @@ class RunLedger(Protocol):
 class HistoryLedger(Protocol):
     """What is remembered of runs that are over, for forecasts and estimates of later ones."""
 
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember how much a run that ended by itself used, for later estimates."""
-        ...
-
-    async def finished_usages(self, source_id: str) -> list[Usage]:
-        """What earlier runs of this source used that ended by themselves, oldest first."""
-        ...
-
     async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run that is over used up what it used; the latest record of a run counts."""
+        """Remember what a run that is over used, and how fast; the latest record of a run counts."""
         ...
 
     async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
         """The latest records of each of these sources, oldest first; sources without any are left out."""
+        ...
+
+    async def finished_usages(self, source_id: str) -> list[Usage]:
+        """What earlier runs of this source used that ended by themselves, oldest first."""
         ...
 
 
