@@ -197,7 +197,11 @@ def fill(path: str, count: int) -> dict[str, float]:
     import sqlite3
 
     from watchdog.ledger.sqlite import open_sqlite
-    from watchdog.ledger.store import abort_row
+
+    try:
+        from watchdog.ledger.rows import abort_row
+    except ImportError:  # an older build
+        from watchdog.ledger.store import abort_row
 
     now = datetime.now(UTC) - timedelta(days=400)
 

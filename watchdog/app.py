@@ -19,7 +19,7 @@ from watchdog.config.models import AccountSettings, Settings
 from watchdog.config.renewal import Tokens, teach
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
-from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.ports import AbortLedger, Clock, Ledger, Observer, Platform
 from watchdog.engine.coverage import Coverage
 from watchdog.errors import ConfigurationError, LedgerError, StartupError
 from watchdog.ledger.location import AUTO
@@ -458,7 +458,7 @@ async def _continue_counters(app: App) -> None:
     app.metrics.restore(unfinished)
 
 
-async def _prepare_rescue(opened: OpenLedger, ledger: Ledger, environ: Mapping[str, str]) -> list[str]:
+async def _prepare_rescue(opened: OpenLedger, ledger: AbortLedger, environ: Mapping[str, str]) -> list[str]:
     """Take in what was rescued at the last end, and reserve the room for the next; what people should know of it."""
     if opened.path is None:
         return []

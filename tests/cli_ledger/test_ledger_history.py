@@ -285,7 +285,7 @@ def test_the_ledger_of_the_configuration(desk: Any, make: Any) -> None:
 
 def test_while_another_process_writes(desk: Any, make: Any) -> None:
     """Every answer is whole, and none misses what an earlier one showed."""
-    from watchdog.ledger.store import record_text
+    from watchdog.ledger.rows import record_text
 
     desk.save()
     code = """

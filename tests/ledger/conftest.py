@@ -52,9 +52,10 @@ class Making:
         }
         return Snapshot(**(values | changes))
 
-    def finished(self, run_id: str, ended_s: float, cost_usd: float, **changes: Any) -> Snapshot:
-        usage = Usage(credits=None, cost_usd=cost_usd, duration_s=60.0)
-        return self.run(run_id, state=RunState.SUCCEEDED, usage=usage, finished_at=self.at(ended_s), **changes)
+    def finished(self, run_id: str, ended_s: float, cost_usd: float, **changes: Any) -> BurnRecord:
+        """One that ended by itself, of which no rate is known."""
+        final = Usage(credits=None, cost_usd=cost_usd, duration_s=60.0)
+        return self.burn(run_id, ended_s, **({"credits_per_s": None, "final": final} | changes))
 
     def burn(self, run_id: str = "run", ended_s: float = 0.0, **changes: Any) -> BurnRecord:
         values: dict[str, Any] = {
@@ -121,8 +122,8 @@ def _empty_ledger() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         store = open_sqlite(path)
-        store._engine.dispose()
-        store._thread.shutdown()
+        store._database.engine.dispose()
+        store._database.thread.shutdown()
         return path.read_bytes()
 
 

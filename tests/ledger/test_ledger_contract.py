@@ -17,7 +17,7 @@ from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
 from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
-from watchdog.ledger.memory import HISTORY_MAX
+from watchdog.ledger.records import HISTORY_MAX
 
 pytestmark = pytest.mark.anyio
 
@@ -307,7 +307,7 @@ async def test_known_runs(store: Any, make: Any) -> None:
         return  # the one around the others is for the daemon, which does not ask
     assert await store.known_runs() == []
     await store.save_runs([make.run("r"), make.run("r", account="other")])
-    await store.add_finished(make.finished("over", 0, 1.0))
+    await store.add_burn(make.finished("over", 0, 1.0))
     await store.save(make.abort("a", run_id="r"))
     await store.save(make.abort("b", run_id="stopped"))
     assert await store.known_runs() == [("main", "over"), ("main", "r"), ("main", "stopped"), ("other", "r")]
@@ -334,40 +334,56 @@ async def test_orders_wait_until_they_are_answered(store: Ledger, make: Any) -> 
 
 
 async def test_history_of_a_source_is_its_own_oldest_first(store: Ledger, make: Any) -> None:
-    other = Source("actor:b", "b", id="actor:b")
-    await store.add_finished(make.finished("new", 20, 2.0))
-    await store.add_finished(make.finished("old", 10, 1.0))
-    await store.add_finished(make.finished("else", 15, 9.0, source=other))
+    await store.add_burn(make.finished("new", 20, 2.0))
+    await store.add_burn(make.finished("old", 10, 1.0))
+    await store.add_burn(make.finished("else", 15, 9.0, source_id="actor:b"))
     assert await store.finished_usages("actor:a") == [Usage(None, 1.0, 60.0), Usage(None, 2.0, 60.0)]
     assert await store.finished_usages("actor:b") == [Usage(None, 9.0, 60.0)]
 
 
 async def test_a_run_counts_once_in_the_history(store: Ledger, make: Any) -> None:
     """One that was resurrected ends a second time; its last figures count."""
-    await store.add_finished(make.finished("r", 10, 1.0))
-    await store.add_finished(make.finished("r", 30, 3.0))
-    renamed = Source("actor:b", "b", id="actor:b")
+    await store.add_burn(make.finished("r", 10, 1.0))
+    await store.add_burn(make.finished("r", 30, 3.0))
     assert await store.finished_usages("actor:a") == [Usage(None, 3.0, 60.0)]
-    await store.add_finished(make.finished("r", 30, 3.0, source=renamed))
+    await store.add_burn(make.finished("r", 30, 3.0, source_id="actor:b"))
     assert await store.finished_usages("actor:a") == []
     assert await store.finished_usages("actor:b") == [Usage(None, 3.0, 60.0)]
 
 
+async def test_a_run_that_went_on_after_its_end_and_was_aborted_says_nothing_of_ends(store: Ledger, make: Any) -> None:
+    await store.add_burn(make.finished("r", 10, 1.0))
+    aborted = make.burn("r", 30, ended_by_itself=False)
+    await store.add_burn(aborted)
+    assert await store.finished_usages("actor:a") == []
+    assert await store.burns(["actor:a"]) == {"actor:a": [aborted]}
+    await store.add_burn(make.finished("r", 50, 5.0))
+    assert await store.finished_usages("actor:a") == [Usage(None, 5.0, 60.0)]
+
+
+async def test_aborts_do_not_push_the_ends_of_runs_out_of_the_history(store: Ledger, make: Any) -> None:
+    await store.add_burn(make.finished("first", 0, 1.0))
+    for number in range(HISTORY_MAX + 5):
+        await store.add_burn(make.burn(f"r{number:03}", 1 + number, ended_by_itself=False))
+    assert await store.finished_usages("actor:a") == [Usage(None, 1.0, 60.0)]
+    assert "first" not in {record.run_id for record in (await store.burns(["actor:a"]))["actor:a"]}
+
+
 async def test_the_history_looks_back_on_the_latest_only(store: Ledger, make: Any) -> None:
     for number in range(HISTORY_MAX + 5):
-        await store.add_finished(make.finished(f"r{number:03}", number, float(number)))
+        await store.add_burn(make.finished(f"r{number:03}", number, float(number)))
     found = [usage.cost_usd for usage in await store.finished_usages("actor:a")]
     assert found == [float(number) for number in range(5, HISTORY_MAX + 5)]
 
 
 async def test_runs_that_ended_at_one_instant_have_a_fixed_order(store: Ledger, make: Any) -> None:
     for run_id, cost in (("b", 2.0), ("c", 3.0), ("a", 1.0)):
-        await store.add_finished(make.finished(run_id, 10, cost))
+        await store.add_burn(make.finished(run_id, 10, cost))
     assert [usage.cost_usd for usage in await store.finished_usages("actor:a")] == [1.0, 2.0, 3.0]
 
 
 async def test_unknown_figures_stay_unknown_in_the_history(store: Ledger, make: Any) -> None:
-    await store.add_finished(make.run("r", state=RunState.FAILED, usage=Usage()))
+    await store.add_burn(make.burn("r", final=Usage()))
     assert await store.finished_usages("actor:a") == [Usage(None, None, None)]
 
 
@@ -450,7 +466,7 @@ async def test_a_figure_that_cannot_be_is_unknown(store: Ledger, make: Any, odd:
 
 
 async def test_an_odd_source_costs_no_other_its_history(store: Ledger, make: Any) -> None:
-    odd = ["half \ud800", "nul \0", "'; DROP TABLE burn_rates; --", "%", ""]
+    odd = ["half \ud800", "nul \0", "'; DROP TABLE ended_runs; --", "%", ""]
     for number, source_id in enumerate(odd):
         await store.add_burn(make.burn(f"r{number}", number, source_id=source_id))
     await store.add_burn(make.burn("sane"))
@@ -468,10 +484,8 @@ async def test_pruning_deletes_what_is_old_and_never_an_abort(store: Ledger, mak
     await store.save(make.abort("open", -1e6))
     aborts = await store.aborts()
     await store.save_runs([make.run("old", seen_at=make.at(-10)), make.run("new")])
-    await store.add_finished(make.finished("old", -10, 1.0))
-    await store.add_finished(make.finished("new", 0, 2.0))
     await store.add_burn(make.burn("old", -1e-6))
-    await store.add_burn(make.burn("new", 0))
+    await store.add_burn(make.burn("new", 0, final=Usage(None, 2.0, 60.0)))
     await store.add_override(Override("over", OverrideKind.HOLD, make.at(-99), "r", until=make.at(-1)))
     await store.add_override(Override("ended", OverrideKind.PROTECT, make.at(-99), "s"))
     await store.end_overrides([OverrideKind.PROTECT], "s", make.at(-1))
@@ -479,9 +493,9 @@ async def test_pruning_deletes_what_is_old_and_never_an_abort(store: Ledger, mak
     await store.add_order(Order("waiting", "r", Mode.GRACEFUL, make.at(-99)))
     await store.add_order(Order("answered", "r", Mode.GRACEFUL, make.at(-99)))
     await store.answer_order("answered", "done")
-    assert await store.prune(make.t0) == 6
+    assert await store.prune(make.t0) == 5
     assert await store.aborts() == aborts
-    assert await store.burns(["actor:a"]) == {"actor:a": [make.burn("new", 0)]}
+    assert await store.burns(["actor:a"]) == {"actor:a": [make.burn("new", 0, final=Usage(None, 2.0, 60.0))]}
     assert await store.finished_usages("actor:a") == [Usage(None, 2.0, 60.0)]
     assert [each.id for each in await store.overrides(make.at(-50))] == ["lasting"]
     assert [each.id for each in await store.orders()] == ["waiting"]

@@ -51,9 +51,9 @@ def another(path: Path, owner: str, nights: Nights, expire_s: float = 1e9) -> It
     """A second process on the same file."""
     store = open_sqlite(path)
     try:
-        yield Lease(store._engine, "ledger x", owner, expire_s=expire_s, sleep=nights)
+        yield Lease(store._database.engine, "ledger x", owner, expire_s=expire_s, sleep=nights)
     finally:
-        store._engine.dispose()
+        store._database.engine.dispose()
 
 
 async def test_who_gives_signs_of_life_keeps_it(path: Path, make: Any) -> None:
@@ -61,7 +61,7 @@ async def test_who_gives_signs_of_life_keeps_it(path: Path, make: Any) -> None:
     await first.renew()
 
     def renew() -> None:
-        with first._engine.begin() as connection:
+        with first._database.engine.begin() as connection:
             assert first.lease is not None
             first.lease.renew(connection)
 

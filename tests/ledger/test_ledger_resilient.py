@@ -400,7 +400,7 @@ async def test_a_disk_that_hangs_holds_no_abort_up(notices: Any, make: Any) -> N
     await ledger.save(make.abort("late"))
     assert await ledger.finished_usages("x") == []
     await ledger.save_runs([make.run()])
-    await ledger.add_finished(make.finished("r", 1, 1.0))
+    await ledger.add_burn(make.finished("r", 1, 1.0))
     assert asyncio.get_running_loop().time() - began < 1.0
     assert ledger.pending == 101
     assert told(notices) == [True]
@@ -423,14 +423,13 @@ async def test_a_flush_does_not_wait_for_a_disk_that_hangs_more_than_once(notice
     await ledger.save(make.abort("a"))
     await ledger.save(make.abort("b"))
     await ledger.answer_order("1", "done")
-    await ledger.add_finished(make.finished("r", 1, 1.0))
     await ledger.add_burn(make.burn("r"))
     inner.calls.clear()
     await ledger.flush()
     assert inner.calls == ["save"]
     answers.set()
     await ledger.flush()
-    assert sorted(inner.calls[1:]) == ["add_burn", "add_finished", "answer_order", "save", "save"]
+    assert sorted(inner.calls[1:]) == ["add_burn", "answer_order", "save", "save"]
     assert told(notices) == [True, False]
 
 
@@ -481,15 +480,15 @@ async def test_what_is_lost_at_the_end_is_said(
 # --- runs, overrides, orders -----------------------------------------------------------------------------------------
 
 
-async def test_finished_runs_wait_too_and_the_newest_counts(inner: Failing, make: Any, notices: Any) -> None:
+async def test_runs_that_are_over_wait_too_and_the_newest_counts(inner: Failing, make: Any, notices: Any) -> None:
     ledger = ResilientLedger(inner, notices, SystemClock(), waiting_max=3)
-    inner.break_down("add_finished")
+    inner.break_down("add_burn")
     for number in range(5):
-        await ledger.add_finished(make.finished(f"r{number}", number, float(number)))
-    await ledger.add_finished(make.finished("r4", 9, 9.0))
+        await ledger.add_burn(make.finished(f"r{number}", number, float(number)))
+    await ledger.add_burn(make.finished("r4", 9, 9.0))
     inner.calls.clear()
     await ledger.flush()
-    assert inner.calls == ["add_finished"], "what is forgotten is not tried any more"
+    assert inner.calls == ["add_burn"], "what is forgotten is not tried any more"
     inner.mend()
     await ledger.flush()
     assert [usage.cost_usd for usage in await ledger.finished_usages("actor:a")] == [2.0, 3.0, 9.0]

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from watchdog.domain.meter import Usage
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.errors import LedgerError
 from watchdog.ledger import sqlite as ledger_sqlite
@@ -111,7 +112,7 @@ async def test_made_on_first_use_for_this_user_only(tmp_path: Path, make: Any) -
 
 async def test_wal_and_a_sync_for_every_commit(ledger: Path) -> None:
     store = open_sqlite(ledger)
-    with store._engine.connect() as connection:
+    with store._database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
     await store.close()
@@ -183,7 +184,7 @@ OLD_ROWS = {
     "aborts": "'a', '2026', 'main', 'apify', 'r', 's', 'cap', 'max_cost_usd', 1.0, 1.5, NULL, 'graceful', 'intended',"
     " 0, 'why', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, '{}'",
     "runs": "'main', 'r', 'apify', 's', 'acme/s', 'running', 1.0, NULL, 2.0, NULL, '2026'",
-    "finished_runs": "'main', 'r', 's', 'succeeded', 1.0, NULL, 2.0, '2026'",
+    "finished_runs": "'main', 'r', 's', 'succeeded', 1.0, NULL, 2.0, '2026-11-01T00:00:00+00:00'",
     "overrides": "'o', 'hold', 'r', NULL, '2026', NULL, NULL, ''",
     "orders": "'o', 'r', NULL, 'graceful', '2026', '', NULL",
 }
@@ -202,15 +203,17 @@ async def test_a_ledger_of_the_first_version_keeps_everything(tmp_path: Path, ma
         for table, values in OLD_ROWS.items():
             connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({values})")
     engine.dispose()
-    before = rows_of(path, OLD_ROWS)
+    kept = OLD_ROWS.keys() - {"finished_runs"}
+    before = rows_of(path, kept)
     assert all(len(rows) == 1 for rows in before.values())
     with pytest.raises(LedgerError, match="brings it up to date"):
         open_sqlite(path, read_only=True)
     store = open_sqlite(path)
+    assert await store.finished_usages("s") == [Usage(1.0, None, 2.0)]
     await store.add_burn(make.burn())
     assert await store.burns(["actor:a"]) == {"actor:a": [make.burn()]}
     await store.close()
-    after = rows_of(path, OLD_ROWS)
+    after = rows_of(path, kept)
     # Columns that came later are at the end, and empty.
     assert {table: [row[: len(before[table][0])] for row in rows] for table, rows in after.items()} == before
 
@@ -255,7 +258,7 @@ def test_two_processes_that_make_it_at_once(tmp_path: Path) -> None:
         import watchdog.ledger.upgrade
         print("ready", flush=True)
         sys.stdin.readline()
-        open_sqlite(Path(argv[0]))._engine.dispose()
+        open_sqlite(Path(argv[0]))._database.engine.dispose()
         print("made", flush=True)
     """
     with child(code, path) as one, child(code, path) as other:
@@ -536,7 +539,7 @@ async def test_deleted_in_use(ledger: Path, make: Any) -> None:
 
 async def test_deleted_in_use_with_no_connection_open(ledger: Path, make: Any) -> None:
     store = open_sqlite(ledger)
-    store._engine.dispose()
+    store._database.engine.dispose()
     ledger.unlink()
     with pytest.raises(LedgerError, match="unable to open"):
         await store.save(make.abort())
@@ -623,7 +626,7 @@ async def test_what_is_saved_survives_sigkill(ledger: Path, make: Any) -> None:
                 number += 1
         asyncio.run(main())
     """
-    from watchdog.ledger.store import record_text
+    from watchdog.ledger.rows import record_text
 
     last = 0
     for _ in range(3):
@@ -657,7 +660,7 @@ async def test_what_was_saved_together_survives_sigkill(ledger: Path, make: Any)
             await asyncio.sleep(3600)
         asyncio.run(main())
     """
-    from watchdog.ledger.store import record_text
+    from watchdog.ledger.rows import record_text
 
     with child(code, ledger, record_text(make.abort())) as process:
         said = [line_of(process)]
@@ -750,7 +753,9 @@ async def test_reading_what_a_killed_daemon_left(ledger: Path, make: Any) -> Non
 async def test_a_slow_disk_does_not_hold_the_event_loop_up(ledger: Path, make: Any) -> None:
     slow = threading.Event()
     plain = open_sqlite(ledger)
-    store = SqlLedger(plain._engine, "ledger", lambda: None if slow.wait(10) else pytest.fail("the loop stood still"))
+    store = SqlLedger(
+        plain._database.engine, "ledger", lambda: None if slow.wait(10) else pytest.fail("the loop stood still")
+    )
     saves = [asyncio.create_task(store.save(make.abort(f"a{number}", number))) for number in range(3)]
     for _ in range(50):
         await asyncio.sleep(0)
@@ -765,7 +770,7 @@ async def test_a_slow_disk_does_not_hold_the_event_loop_up(ledger: Path, make: A
 async def test_a_cancelled_save_leaves_the_store_usable(ledger: Path, make: Any) -> None:
     gate = threading.Event()
     plain = open_sqlite(ledger)
-    store = SqlLedger(plain._engine, "ledger", lambda: None if gate.wait(10) else pytest.fail("never opened"))
+    store = SqlLedger(plain._database.engine, "ledger", lambda: None if gate.wait(10) else pytest.fail("never opened"))
     saving = asyncio.create_task(store.save(make.abort("a")))
     await asyncio.sleep(0.01)
     saving.cancel()

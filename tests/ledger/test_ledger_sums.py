@@ -19,10 +19,12 @@ from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunState, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 from watchdog.errors import LedgerError
-from watchdog.ledger import sums
+from watchdog.ledger import schema, sums
 from watchdog.ledger.memory import ABORTS_MAX, MemoryLedger
+from watchdog.ledger.rows import abort_row
 from watchdog.ledger.sqlite import open_sqlite
 from watchdog.ledger.store import SqlLedger
+from watchdog.ledger.upgrade import upgrade
 
 pytestmark = pytest.mark.anyio
 
@@ -134,19 +136,14 @@ async def test_sums_that_cannot_be_read_are_no_sums_of_nothing(
 
 async def test_an_older_ledger_gets_its_sums(tmp_path: Path, make: Any) -> None:
     path = tmp_path / "ledger.db"
-    store = open_sqlite(path)
-    for number in range(5):
-        await store.save(done(make, f"a{number}"))
-    right = await store.sums()
-    await store.close()
+    aborts = [done(make, f"a{number}") for number in range(5)]
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE abort_sums")
-        connection.exec_driver_sql("DROP INDEX ix_aborts_run_id")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
+        upgrade(connection, "0004")
+        connection.execute(sa.insert(schema.aborts), [abort_row(abort) for abort in aborts])
     engine.dispose()
     store = open_sqlite(path)
-    assert await store.sums() == right
+    assert await store.sums() == sum_up(aborts)
     await store.close()
 
 

@@ -42,8 +42,8 @@ class Desk:
 
     def __post_init__(self) -> None:
         plain = open_sqlite(self.path)
-        self.store = SqlLedger(plain._engine, "ledger x", self._guard)
-        sa.event.listen(plain._engine, "commit", self._count)
+        self.store = SqlLedger(plain._database.engine, "ledger x", self._guard)
+        sa.event.listen(plain._database.engine, "commit", self._count)
 
     def _guard(self) -> None:
         self.transactions += 1

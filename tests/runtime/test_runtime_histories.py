@@ -56,7 +56,7 @@ class SpyLedger(MemoryLedger):
 
     @property
     def records(self) -> list[BurnRecord]:
-        return [record for source in list(self._burns._of_source) for record in self._burns.of(source)]
+        return [record for source in list(self._ended._of_source) for record in self._ended.of(source)]
 
 
 def over(run_id: str, used: float = 5.0, source: Source = MAPS) -> Snapshot:

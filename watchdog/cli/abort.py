@@ -17,8 +17,8 @@ from watchdog.cli.proof import await_proof
 from watchdog.cli.target import RUN, configured_accounts, doubt_of_spelling, refuse_unknown_account
 from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
-from watchdog.domain.ports import AbortFilter
-from watchdog.ledger.opening import OpenLedger, daemon_is_running, open_beside
+from watchdog.domain.ports import AbortFilter, AbortRecords
+from watchdog.ledger.opening import daemon_is_running, open_beside
 from watchdog.runtime.desk import Desk
 from watchdog.telemetry.logs import LogObserver, configure_logging
 from watchdog.text import escaped
@@ -83,18 +83,18 @@ async def _ask_daemon(path: Path, order: Order, wait_s: float) -> int:
             )
             return 1
         click.echo(escaped(answer))
-        return await _follow(opened, order, answer, end)
+        return await _follow(opened.store, order, answer, end)
     finally:
         await opened.close()
 
 
-async def _follow(opened: OpenLedger, order: Order, answer: str, end_s: float) -> int:
+async def _follow(ledger: AbortRecords, order: Order, answer: str, end_s: float) -> int:
     """Wait until the daemon's record of the abort says how it ended."""
     if not answer.startswith("abort "):
         return 0 if answer.startswith("nothing to abort") else 1
     abort_id = answer.split()[1]
     while True:
-        record = next(iter(await opened.store.aborts(AbortFilter(abort_id=abort_id))), None)
+        record = next(iter(await ledger.aborts(AbortFilter(abort_id=abort_id))), None)
         if record is not None and not record.state.is_open:
             return _say(record)
         if time.monotonic() > end_s:

@@ -22,9 +22,9 @@ from watchdog.cli.tables import Cell, Name, Records, Whole, Words, console
 from watchdog.cli.target import configured_accounts, refuse_unknown_account
 from watchdog.cli.view import plain_abort
 from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
-from watchdog.domain.ports import AbortFilter
+from watchdog.domain.ports import AbortFilter, AbortRecords
 from watchdog.domain.run import replace
-from watchdog.ledger.opening import LedgerStore, OpenLedger
+from watchdog.ledger.opening import OpenLedger
 from watchdog.text import escaped, shown
 from watchdog.text.durations import parse_duration
 from watchdog.text.hints import suggestion
@@ -111,7 +111,7 @@ def command(
     with_ledger(ledger_path(config, address), show, read_only=True)
 
 
-async def _missing(store: LedgerStore, wanted: AbortFilter) -> dict[str, str]:
+async def _missing(store: AbortRecords, wanted: AbortFilter) -> dict[str, str]:
     """A sentence for each of account and rule that is asked for and that no abort in the ledger has."""
     asked = {what: name for what in ("account", "rule") if (name := getattr(wanted, what)) is not None}
     if not asked or await store.aborts(replace(wanted, newest=1)):
@@ -144,7 +144,7 @@ def _tell(missing: dict[str, str], config: Path | None, account: str | None) -> 
         click.echo(f"warning: {sentence}", err=True)
 
 
-async def _write_table(store: LedgerStore, wanted: AbortFilter) -> None:
+async def _write_table(store: AbortRecords, wanted: AbortFilter) -> None:
     limit = wanted.newest
     newest = list(reversed(await store.aborts(replace(wanted, newest=limit or TABLE_MAX + 1))))
     if not newest:
@@ -157,14 +157,14 @@ async def _write_table(store: LedgerStore, wanted: AbortFilter) -> None:
         console().print(Text(text))
 
 
-async def _write_csv(store: LedgerStore, wanted: AbortFilter) -> None:
+async def _write_csv(store: AbortRecords, wanted: AbortFilter) -> None:
     """A portion at a time: years of records need not fit into memory."""
     click.echo(_as_csv([], heading=True), nl=False)
     async for portion in store.newest_first(wanted):
         click.echo(_as_csv(portion), nl=False)
 
 
-async def _write_json(store: LedgerStore, wanted: AbortFilter) -> None:
+async def _write_json(store: AbortRecords, wanted: AbortFilter) -> None:
     """A portion at a time, as CSV."""
     totals, unbooked, before = _Totals(), 0, OPENING
     async for portion in store.newest_first(wanted):

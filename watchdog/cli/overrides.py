@@ -19,7 +19,8 @@ from watchdog.cli.ledgers import config_option, ledger_option, ledger_path, with
 from watchdog.cli.tables import Cell, Name, Records, Whole, console
 from watchdog.cli.target import RUN, Accounts, configured_accounts, doubt_of_spelling, doubts, refuse_unknown_account
 from watchdog.domain.override import Override, OverrideKind
-from watchdog.ledger.opening import OpenLedger, daemon_is_running
+from watchdog.domain.ports import CheckedOverrides, OverrideLedger
+from watchdog.ledger.opening import daemon_is_running
 from watchdog.text import escaped
 
 OF_RUNS = (OverrideKind.HOLD, OverrideKind.PROTECT, OverrideKind.RESURRECT)
@@ -167,7 +168,7 @@ def _add(
     until = None if for_s is None else now + timedelta(seconds=for_s)
     override = Override(uuid.uuid4().hex, kind, now, run_id, account, until, redactor_here().text(reason))
     path = ledger_path(config, address)
-    doubtful, stronger = with_ledger(path, lambda ledger: _write(ledger, override, known))
+    doubtful, stronger = with_ledger(path, lambda ledger: _write(ledger.store, override, known))
     for doubt in doubtful:
         click.echo(f"warning: {doubt} {_ALL_THE_SAME[kind]}", err=True)
     if not any(_covers(each, override) for each in stronger):
@@ -179,13 +180,15 @@ def _add(
         click.echo(f"{_already(each)}; that stays{note}")
 
 
-async def _write(ledger: OpenLedger, override: Override, known: Accounts | None) -> tuple[list[str], list[Override]]:
+async def _write(
+    ledger: CheckedOverrides, override: Override, known: Accounts | None
+) -> tuple[list[str], list[Override]]:
     """Put it in force unless something that is says the same for as long or longer; what may be wrong with it, and what
     is in force that outlasts it."""
     found = await doubts(ledger, override.run_id, override.account, known)
-    stronger = [each for each in await ledger.store.overrides(override.created_at) if _outlasts(each, override)]
+    stronger = [each for each in await ledger.overrides(override.created_at) if _outlasts(each, override)]
     if not any(_covers(each, override) for each in stronger):
-        await ledger.store.add_override(override)
+        await ledger.add_override(override)
     return found, stronger
 
 
@@ -253,7 +256,7 @@ def _end(
     ended: list[Override] = []
     left: list[Override] = []
     if path is None or path.exists():  # to end something needs no new ledger
-        ended, left = with_ledger(path, lambda ledger: _end_in(ledger, kinds, run_id, account))
+        ended, left = with_ledger(path, lambda ledger: _end_in(ledger.store, kinds, run_id, account))
     for each in ended:
         click.echo(f"ended: {_ended(each)}")
     for each in left:
@@ -270,12 +273,12 @@ def _end(
 
 
 async def _end_in(
-    ledger: OpenLedger, kinds: Sequence[OverrideKind], run_id: str | None, account: str | None
+    ledger: OverrideLedger, kinds: Sequence[OverrideKind], run_id: str | None, account: str | None
 ) -> tuple[list[Override], list[Override]]:
     """What was ended, and what means this account, too, but not it alone."""
     now = datetime.now(UTC)
-    found = [each for each in await ledger.store.overrides(now) if each.kind in kinds and each.run_id == run_id]
-    await ledger.store.end_overrides(kinds, run_id, now, account)
+    found = [each for each in await ledger.overrides(now) if each.kind in kinds and each.run_id == run_id]
+    await ledger.end_overrides(kinds, run_id, now, account)
     if account is None:
         return found, []
     return [each for each in found if each.account == account], [each for each in found if each.account is None]

@@ -13,9 +13,9 @@ import click
 
 from watchdog.config import find_config
 from watchdog.domain.links import is_link, named_by
+from watchdog.domain.ports import KnownRuns
 from watchdog.domain.run import RunKey
 from watchdog.errors import ConfigurationError
-from watchdog.ledger.opening import OpenLedger
 from watchdog.text import shown
 from watchdog.text.hints import closest, suggestion
 
@@ -155,15 +155,15 @@ def refuse_unknown_account(account: str | None, known: Accounts | None) -> None:
     )
 
 
-async def doubts(ledger: OpenLedger, run_id: str | None, account: str | None, known: Accounts | None) -> list[str]:
+async def doubts(ledger: KnownRuns, run_id: str | None, account: str | None, known: Accounts | None) -> list[str]:
     """What may be wrong with a run and an account, as far as the ledger knows them; a sentence each."""
-    found = [] if account is None or known is not None else _doubts_on_account(account, await ledger.store.known_runs())
+    found = [] if account is None or known is not None else _doubts_on_account(account, await ledger.known_runs())
     if run_id is None:
         return found
-    keys = await ledger.store.known_runs(run_id)
+    keys = await ledger.known_runs(run_id)
     if not keys:
         found += [doubt] if (doubt := doubt_of_spelling(run_id, account, known)) else []
-        likely = _likely(run_id, (key[1] for key in await ledger.store.known_runs()))
+        likely = _likely(run_id, (key[1] for key in await ledger.known_runs()))
         hint = f" Did you mean {likely}?" if likely else ""
         return [*found, f"the ledger does not know run {run_id} (a daemon enters new runs within a minute).{hint}"]
     accounts = sorted({name for name, _ in keys})

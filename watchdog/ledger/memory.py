@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
 
 from watchdog.domain.decision import Abort
 from watchdog.domain.history import BurnRecord, plausible
@@ -14,50 +13,50 @@ from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
 from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
+from watchdog.ledger.records import HISTORY_MAX, age, fits
 
-V = TypeVar("V")
-
-#: Finished runs, and burn rates, remembered for each source.
-HISTORY_MAX = 100
 #: Complete aborts remembered: some 30 MB of them.
 ABORTS_MAX = 5_000
 
 
-class _History(Generic[V]):
+class _History:
     """The latest of each source, one for each run."""
 
-    def __init__(self, ended_at: Callable[[V], datetime]) -> None:
-        self._ended_at = ended_at
-        self._of_source: defaultdict[str, dict[RunKey, V]] = defaultdict(dict)
+    def __init__(self) -> None:
+        self._of_source: defaultdict[str, dict[RunKey, BurnRecord]] = defaultdict(dict)
         self._source: dict[RunKey, str] = {}
 
-    def add(self, source_id: str, key: RunKey, value: V) -> None:
-        self._forget(key)  # its source may have been known by another id
-        self._source[key] = source_id
-        of_source = self._of_source[source_id]
-        of_source[key] = value
+    def add(self, record: BurnRecord) -> None:
+        self.forget(record.key)  # its source may have been known by another id
+        self._source[record.key] = record.source_id
+        of_source = self._of_source[record.source_id]
+        of_source[record.key] = record
         if len(of_source) > HISTORY_MAX:
-            self._forget(min(of_source, key=lambda each: (self._ended_at(of_source[each]), each)))
+            self.forget(min(of_source.values(), key=_end).key)
 
-    def _forget(self, key: RunKey) -> None:
+    def forget(self, key: RunKey) -> None:
+        """Nothing is known of the end of this run."""
         if (source_id := self._source.pop(key, None)) is not None:
             del self._of_source[source_id][key]
 
-    def of(self, source_id: str) -> list[V]:
+    def of(self, source_id: str) -> list[BurnRecord]:
         """Oldest first."""
-        found = self._of_source.get(source_id, {})
-        return [found[key] for key in sorted(found, key=lambda each: (self._ended_at(found[each]), each))]
+        return sorted(self._of_source.get(source_id, {}).values(), key=_end)
 
     def keys(self) -> Collection[RunKey]:
         """The runs that are remembered."""
         return self._source.keys()
 
-    def prune(self, before: datetime) -> int:
-        """How many were forgotten since they ended earlier."""
-        old = [key for key, source in self._source.items() if self._ended_at(self._of_source[source][key]) < before]
+    def prune(self, before: datetime) -> set[RunKey]:
+        """The runs that were forgotten since they ended earlier."""
+        old = {key for key, source in self._source.items() if self._of_source[source][key].ended_at < before}
         for key in old:
-            self._forget(key)
-        return len(old)
+            self.forget(key)
+        return old
+
+
+def _end(record: BurnRecord) -> tuple[datetime, RunKey]:
+    return record.ended_at, record.key
 
 
 class MemoryLedger:
@@ -68,8 +67,9 @@ class MemoryLedger:
         self._complete: dict[str, None] = {}
         self._dropped: dict[AbortGroup, AbortSums] = {}
         self._runs: dict[RunKey, Snapshot] = {}
-        self._finished = _History[Snapshot](_ended_at)
-        self._burns = _History[BurnRecord](lambda record: record.ended_at)
+        self._ended = _History()
+        # Apart, so that many aborts do not push out those that ended by themselves.
+        self._ended_by_itself = _History()
         self._overrides: dict[str, Override] = {}
         self._orders: dict[str, Order] = {}
 
@@ -118,25 +118,31 @@ class MemoryLedger:
         runs = (run for run in self._runs.values() if run.account == account)
         return {run.run_id: run.seen_running_s for run in runs if run.seen_running_s > 0}
 
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember what a run used that ended by itself."""
-        self._finished.add(snapshot.source.id, snapshot.key, snapshot)
+    async def add_burn(self, record: BurnRecord) -> None:
+        """Remember what a run that is over used, and how fast."""
+        record = _with_plausible_figures(record)
+        self._ended.add(record)
+        if record.ended_by_itself:
+            self._ended_by_itself.add(record)
+        else:
+            self._ended_by_itself.forget(record.key)
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """What earlier runs of this source used, oldest first."""
-        return [run.usage for run in self._finished.of(source_id)]
-
-    async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run that is over used up what it used."""
-        self._burns.add(record.source_id, record.key, _with_plausible_figures(record))
+        return [record.final for record in self._ended_by_itself.of(source_id)]
 
     async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
         """The latest records of each of these sources, oldest first; sources without any are left out."""
-        return {source_id: found for source_id in source_ids if (found := self._burns.of(source_id))}
+        return {source_id: found for source_id in source_ids if (found := self._ended.of(source_id))}
 
     async def known_runs(self, run_id: str | None = None) -> list[RunKey]:
         """The runs that there is anything about, or those of this id."""
-        keys = {*self._runs, *(abort.key for abort in self._aborts.values()), *self._finished.keys()}
+        keys = {
+            *self._runs,
+            *(abort.key for abort in self._aborts.values()),
+            *self._ended.keys(),
+            *self._ended_by_itself.keys(),
+        }
         return sorted(key for key in keys if run_id in (None, key[1]))
 
     async def add_override(self, override: Override) -> None:
@@ -188,35 +194,21 @@ class MemoryLedger:
         return []
 
     async def prune(self, before: datetime) -> int:
-        """Forget runs, finished runs, burn rates, overrides and orders older than this."""
+        """Forget runs, going on or over, overrides and orders older than this."""
         runs = {key for key, run in self._runs.items() if run.seen_at < before}
         orders = {key for key, order in self._orders.items() if order.answer is not None and order.created_at < before}
         overrides = {key for key, override in self._overrides.items() if _over_before(override, before)}
-        histories = self._finished.prune(before) + self._burns.prune(before)
+        ended = self._ended.prune(before) | self._ended_by_itself.prune(before)
         for key in runs:
             del self._runs[key]
         for order_id in orders:
             del self._orders[order_id]
         for override_id in overrides:
             del self._overrides[override_id]
-        return len(runs) + len(orders) + len(overrides) + histories
+        return len(runs) + len(orders) + len(overrides) + len(ended)
 
     async def close(self) -> None:
         """Nothing to do."""
-
-
-def opened_at(abort: Abort) -> datetime:
-    """When the record was opened; filters and the order of records go by it."""
-    return abort.history[0].at if abort.history else abort.detected_at
-
-
-def age(abort: Abort) -> tuple[datetime, str]:
-    """What records are sorted by, oldest first."""
-    return opened_at(abort), abort.id
-
-
-def _ended_at(run: Snapshot) -> datetime:
-    return run.finished_at or run.seen_at
 
 
 def _with_plausible_figures(record: BurnRecord) -> BurnRecord:
@@ -233,17 +225,3 @@ def _with_plausible_figures(record: BurnRecord) -> BurnRecord:
 def _over_before(override: Override, before: datetime) -> bool:
     ends = [at for at in (override.ended_at, override.until) if at is not None]
     return any(at < before for at in ends)
-
-
-def fits(abort: Abort, wanted: AbortFilter) -> bool:
-    """Whether this record is wanted."""
-    opened = opened_at(abort)
-    return (
-        (wanted.since is None or opened >= wanted.since)
-        and (wanted.until is None or opened < wanted.until)
-        and wanted.account in (None, abort.account)
-        and wanted.rule in (None, abort.rule)
-        and wanted.outcome in (None, abort.state.value)
-        and wanted.abort_id in (None, abort.id)
-        and wanted.run_id in (None, abort.run_id)
-    )

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from watchdog.domain.decision import Abort
-from watchdog.domain.ports import AbortFilter, Ledger
+from watchdog.domain.ports import AbortFilter, AbortLedger
 from watchdog.errors import LedgerError
 
 #: Room for some hundred records; but no more than this share of what is free, and none if that is less than the least.
@@ -182,7 +182,7 @@ Keep = Callable[[Abort], Awaitable[None]]
 
 
 async def take_in_rescues(
-    path: Path, store: Ledger, keep: Keep | None = None, environ: Mapping[str, str] = os.environ
+    path: Path, store: AbortLedger, keep: Keep | None = None, environ: Mapping[str, str] = os.environ
 ) -> list[str]:
     """Write what was rescued into the ledger, unless it knows the record in a later version already; sentences on what
     became of each file. A line that cannot be read hurts only itself. Records that cannot be written now either are

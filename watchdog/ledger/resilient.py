@@ -4,101 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import islice
-from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any, TypeVar
 
 from watchdog.domain.decision import Abort
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import Usage
-from watchdog.domain.notice import LedgerState, Trouble
+from watchdog.domain.notice import Trouble
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Clock, Ledger, Observer
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.errors import LedgerError
+from watchdog.ledger.backlog import Backlog
 from watchdog.ledger.clean import clean_abort, clean_labels
-from watchdog.ledger.memory import age, fits
+from watchdog.ledger.patience import PATIENCE_S, Patience
+from watchdog.ledger.records import age, fits
 from watchdog.redaction import Redactor
 
 K = TypeVar("K")
 T = TypeVar("T")
 
-#: Nobody waits longer than this for the inner ledger, in real seconds: a disk that hangs must not hold an abort up.
-PATIENCE_S = 3.0
-#: A failure that took at least so long is slow, and so is every time-out; after one, saves go into memory at once for
-#: the pause (`flush` tries).
-_SLOW_S = 0.5
-_PAUSE_S = 5.0
 #: Other waiting records that a save writes after its own; `flush` writes all.
 _BATCH = 20
 #: Records that a flush hands over at once: the store writes them together, and what comes meanwhile must not wait long.
 _PORTION = 200
-#: Finished runs, and burn rates, that wait at most: each is only one of many in an estimate.
+#: Runs that are over that wait at most: each is only one of many in an estimate.
 WAITING_MAX = 10_000
 #: Records written by this process that are shown while the inner ledger cannot be read.
 _RECENT_MAX = 1_000
 
-
-class _Pausing(LedgerError):
-    """Not tried, so soon after a slow failure."""
-
-
 #: Puts records somewhere safe, and says where each is, by its id; OSError if it can put none.
 Rescue = Callable[[Sequence[Abort]], Mapping[str, object]]
-
-
-class _Backlog(Generic[K, T]):
-    """What waits to be written: the latest of each key."""
-
-    def __init__(self, write: Callable[[K, T], Awaitable[None]], most: int | None = None) -> None:
-        self.write = write
-        self.items: dict[K, T] = {}
-        self._most = most
-        # Those nobody is writing at the moment, in the order in which they are tried again.
-        self._idle: dict[K, None] = {}
-        self._turns: WeakValueDictionary[K, asyncio.Lock] = WeakValueDictionary()
-
-    def put(self, key: K, item: T) -> None:
-        self.items[key] = item
-        self._idle[key] = None
-        if self._most is not None and len(self.items) > self._most:
-            oldest = next(iter(self.items))
-            del self.items[oldest]
-            self._idle.pop(oldest, None)
-
-    def turn(self, key: K) -> asyncio.Lock:
-        """One write of a key at a time, each of the latest version: an older one can never come last. Different keys do
-        not wait for each other, so that the store can write them together."""
-        return self._turns.setdefault(key, asyncio.Lock())
-
-    @contextlib.contextmanager
-    def taken(self, key: K) -> Iterator[T]:
-        """The item while it is being written. If it, or a later version, still waits after that: last in the line, so
-        that one that can never be written does not keep the others from it."""
-        self._idle.pop(key, None)
-        try:
-            yield self.items[key]
-        finally:
-            if key in self.items:
-                self._idle[key] = None
-
-    def done(self, key: K, item: T) -> None:
-        """This version is written; a later one that came meanwhile is not."""
-        if self.items.get(key) is item:
-            del self.items[key]
-
-    def idle(self, most: int) -> list[K]:
-        """Some that nobody is writing."""
-        return list(islice(self._idle, most))
-
-    def all(self) -> list[K]:
-        """Every one, those that nobody is writing first."""
-        return list(dict.fromkeys([*self._idle, *self.items]))
 
 
 class ResilientLedger:
@@ -127,21 +67,15 @@ class ResilientLedger:
         self._redactor = redactor or Redactor()
         self._inner = inner
         self._observer = observer
-        self._clock = clock
-        self._patience_s = patience_s
-        self._aborts = _Backlog[str, Abort](lambda _, abort: self._inner.save(abort))
-        self._answers = _Backlog[str, str](lambda order_id, answer: self._inner.answer_order(order_id, answer))
-        self._finished = _Backlog[RunKey, Snapshot](lambda _, run: self._inner.add_finished(run), waiting_max)
-        self._burns = _Backlog[RunKey, BurnRecord](lambda _, record: self._inner.add_burn(record), waiting_max)
-        self._backlogs: tuple[_Backlog[Any, Any], ...] = (self._aborts, self._answers, self._finished, self._burns)
+        self._patience = Patience(observer, clock, patience_s, lambda: self.pending)
+        self._aborts = Backlog[str, Abort](lambda _, abort: self._inner.save(abort))
+        self._answers = Backlog[str, str](lambda order_id, answer: self._inner.answer_order(order_id, answer))
+        self._burns = Backlog[RunKey, BurnRecord](lambda _, record: self._inner.add_burn(record), waiting_max)
+        self._backlogs: tuple[Backlog[Any, Any], ...] = (self._aborts, self._answers, self._burns)
         self._recent: dict[str, Abort] = {}
         self._overrides: list[Override] | None = None
         self._overrides_changed = 0
         self._aborts_read = False
-        self._pause_until = float("-inf")
-        self._write_error: LedgerError | None = None
-        self._read_error: LedgerError | None = None
-        self._told_failing = False
 
     @property
     def pending(self) -> int:
@@ -167,10 +101,10 @@ class ResilientLedger:
     async def flush(self) -> None:
         """Write what waits; stop as soon as the inner ledger seems to hang."""
         for backlog in self._backlogs:
-            if not await self._write_all(backlog) and self._is_pausing:
+            if not await self._write_all(backlog) and self._patience.is_pausing:
                 return
 
-    async def _write_all(self, backlog: _Backlog[K, T]) -> bool:
+    async def _write_all(self, backlog: Backlog[K, T]) -> bool:
         """Whether something could be written, if anything waits. The first goes alone: while the disk is gone, the
         others need not find that out as well."""
         keys = backlog.all()
@@ -180,87 +114,30 @@ class ResilientLedger:
                 return False
         return True
 
-    async def _write_together(self, backlog: _Backlog[K, T], keys: Collection[K], *, insist: bool = False) -> bool:
+    async def _write_together(self, backlog: Backlog[K, T], keys: Collection[K], *, insist: bool = False) -> bool:
         """Whether any of them waits no more."""
         return any(await asyncio.gather(*(self._write(backlog, key, insist=insist) for key in keys)))
 
-    async def _write(self, backlog: _Backlog[K, T], key: K, *, insist: bool = False) -> bool:
+    async def _write(self, backlog: Backlog[K, T], key: K, *, insist: bool = False) -> bool:
         """Write the latest of what waits under this key; whether nothing waits there any more."""
         async with backlog.turn(key):
             if key not in backlog.items:
                 return True
             with backlog.taken(key) as item:
-                if not await self._attempt(partial(backlog.write, key, item), insist=insist):
+                if not await self._patience.write(partial(backlog.write, key, item), insist=insist):
                     return False
                 backlog.done(key, item)
         self._settle()
         return key not in backlog.items
 
-    async def _attempt(self, write: Callable[[], Awaitable[object]], *, insist: bool = False) -> bool:
-        """Whether it was written."""
-        try:
-            await self._patiently(write, insist=insist)
-        except _Pausing:
-            return False
-        except LedgerError as error:
-            self._write_error = error
-            self._tell()
-            return False
-        return True
-
-    async def _patiently(self, work: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
-        """Do it, but wait only so long. During the pause after a slow failure it is not even tried, unless somebody
-        insists: a hundred aborts must not each wait for a disk that hangs."""
-        started = _now_s()
-        if self._is_pausing and not insist:
-            raise _Pausing("the ledger has just failed to answer")
-        try:
-            async with asyncio.timeout(self._patience_s):
-                return await work()
-        except (LedgerError, TimeoutError) as error:
-            if isinstance(error, TimeoutError) or _now_s() - started >= _SLOW_S:
-                self._pause_until = _now_s() + _PAUSE_S
-            if isinstance(error, LedgerError):
-                raise
-            raise LedgerError(
-                f"the ledger gave no answer within {self._patience_s:g} s; look after the disk it is on"
-            ) from None
-
-    @property
-    def _is_pausing(self) -> bool:
-        return _now_s() < self._pause_until
-
     def _settle(self) -> None:
-        """After a write that worked: all is well once nothing waits."""
-        if not any(backlog.items for backlog in self._backlogs):
-            self._write_error = None
-        self._tell()
-
-    def _tell(self) -> None:
-        """Tell of a change for the worse or the better, not of every failure."""
-        error = self._write_error or self._read_error
-        if (error is not None) != self._told_failing:
-            self._told_failing = error is not None
-            self._observer.notice(LedgerState(error, self.pending, self._clock.now()))
-
-    async def _read(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Read, and tell of a change; LedgerError if it cannot be read."""
-        try:
-            found = await self._patiently(work)
-        except _Pausing:
-            raise
-        except LedgerError as error:
-            self._read_error = error
-            self._tell()
-            raise
-        self._read_error = None
-        self._tell()
-        return found
+        """After a write that worked."""
+        self._patience.written(all_of_it=not any(backlog.items for backlog in self._backlogs))
 
     async def open_aborts(self) -> list[Abort]:
         """Records with something left to do; those in memory count as written. LedgerError if they cannot be read."""
         waiting = dict(self._aborts.items)
-        written = await self._read(self._inner.open_aborts)
+        written = await self._patience.read(self._inner.open_aborts)
         newest = self._newest(written, waiting)
         return [abort for abort in newest if not abort.is_complete]
 
@@ -269,7 +146,7 @@ class ResilientLedger:
         that this process wrote lately."""
         waiting = dict(self._aborts.items)
         try:
-            written = await self._read(partial(self._inner.aborts, wanted))
+            written = await self._patience.read(partial(self._inner.aborts, wanted))
         except LedgerError:
             if not self._aborts_read:
                 raise
@@ -280,7 +157,7 @@ class ResilientLedger:
 
     async def sums(self) -> Mapping[AbortGroup, AbortSums]:
         """What all complete aborts add up to that are written; LedgerError if they cannot be read."""
-        return await self._read(self._inner.sums)
+        return await self._patience.read(self._inner.sums)
 
     def _newest(self, written: Sequence[Abort], waiting: dict[str, Abort]) -> list[Abort]:
         """What waited before the read may have been written during it, after the place where the read looked."""
@@ -291,37 +168,31 @@ class ResilientLedger:
     async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
         """Write the last known usage of runs; not kept if that fails, since the next sweep brings it again."""
         runs = clean_labels(snapshots, self._redactor)
-        if runs and await self._attempt(partial(self._inner.save_runs, runs)):
+        if runs and await self._patience.write(partial(self._inner.save_runs, runs)):
             self._settle()
 
     async def seen_running(self, account: str) -> Mapping[str, float]:
         """Seconds that runs of this account were seen running; none if they cannot be read: then they count anew."""
         try:
-            return await self._read(partial(self._inner.seen_running, account))
+            return await self._patience.read(partial(self._inner.seen_running, account))
         except LedgerError:
             return {}
-
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember a finished run, later if it must be."""
-        (snapshot,) = clean_labels([snapshot], self._redactor)
-        self._finished.put(snapshot.key, snapshot)
-        await self._write(self._finished, snapshot.key)
 
     async def finished_usages(self, source_id: str) -> list[Usage]:
         """Earlier runs of a source; none if they cannot be read, which only leaves an estimate out."""
         try:
-            return await self._read(partial(self._inner.finished_usages, source_id))
+            return await self._patience.read(partial(self._inner.finished_usages, source_id))
         except LedgerError:
             return []
 
     async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run used up what it used, later if it must be."""
+        """Remember what a run that is over used, and how fast, later if it must be."""
         self._burns.put(record.key, record)
         await self._write(self._burns, record.key)
 
     async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
         """Records of these sources; LedgerError if they cannot be read: no history would pass for a new source."""
-        return await self._read(partial(self._inner.burns, source_ids))
+        return await self._patience.read(partial(self._inner.burns, source_ids))
 
     # Overrides and orders
 
@@ -329,7 +200,7 @@ class ResilientLedger:
         """Those that hold now; the last ones known if they cannot be read: a hold must not lapse with the disk."""
         changed = self._overrides_changed
         try:
-            found = await self._read(partial(self._inner.overrides, now))
+            found = await self._patience.read(partial(self._inner.overrides, now))
         except LedgerError:
             if self._overrides is None:
                 raise
@@ -377,7 +248,7 @@ class ResilientLedger:
         """Orders that nobody has taken on; none if they cannot be read."""
         answered = set(self._answers.items)
         try:
-            found = await self._read(self._inner.orders)
+            found = await self._patience.read(self._inner.orders)
         except LedgerError:
             return []
         answered |= self._answers.items.keys()
@@ -395,8 +266,7 @@ class ResilientLedger:
         try:
             return await self._inner.prune(before)
         except LedgerError as error:
-            self._write_error = error
-            self._tell()
+            self._patience.write_failed(error)
             return 0
 
     async def close(self, rescue: Rescue | None = None) -> None:
@@ -406,7 +276,7 @@ class ResilientLedger:
         if self._aborts.items:
             self._tell_of_leftovers(rescue)
         with contextlib.suppress(LedgerError):
-            await self._patiently(self._inner.close, insist=True)
+            await self._patience.patiently(self._inner.close, insist=True)
 
     def _tell_of_leftovers(self, rescue: Rescue | None) -> None:
         lost, places = "is lost with the end of the process", dict[str, object]()
@@ -420,8 +290,3 @@ class ResilientLedger:
             fate = lost if place is None else f"waits in {place}; the next start takes it in"
             text = f"the record of this abort ({abort.id}, {abort.state}) could not be written and {fate}"
             self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id, level="error"))
-
-
-def _now_s() -> float:
-    """Real time: it is a disk that is waited for, whatever the clock of a demo does."""
-    return asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 #: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD = REVISIONS[-1]
 #: Where Alembic notes the revision of a store.
 VERSION_TABLE = "alembic_version"
@@ -97,23 +97,9 @@ runs = Table(
     Index("ix_runs_seen_at", "seen_at"),
 )
 
-finished_runs = Table(
-    "finished_runs",
-    metadata,
-    Column("account", String(64), primary_key=True),
-    Column("run_id", String(128), primary_key=True),
-    Column("source_id", Text, nullable=False),
-    Column("state", String(32), nullable=False),
-    Column("credits", Float),
-    Column("cost_usd", Float),
-    Column("duration_s", Float),
-    Column("finished_at", String(32), nullable=False),
-    Index("ix_finished_runs_source_id", "source_id"),
-    Index("ix_finished_runs_finished_at", "finished_at"),
-)
-
-burn_rates = Table(
-    "burn_rates",
+#: What runs that are over used, and how fast: the history of their sources.
+ended_runs = Table(
+    "ended_runs",
     metadata,
     Column("account", String(64), primary_key=True),
     Column("run_id", String(128), primary_key=True),
@@ -125,8 +111,8 @@ burn_rates = Table(
     Column("cost_usd", Float),
     Column("duration_s", Float),
     Column("ended_by_itself", Boolean, nullable=False),
-    Index("ix_burn_rates_source_id", "source_id", "ended_at"),
-    Index("ix_burn_rates_ended_at", "ended_at"),
+    Index("ix_ended_runs_source_id", "source_id", "ended_at"),
+    Index("ix_ended_runs_ended_at", "ended_at"),
 )
 
 overrides = Table(

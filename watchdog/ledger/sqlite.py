@@ -15,9 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from watchdog.errors import LedgerError
+from watchdog.ledger.database import sentence
 from watchdog.ledger.lease import Lease
 from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE, WRITES
-from watchdog.ledger.store import SqlLedger, sentence
+from watchdog.ledger.store import SqlLedger
 
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
 BUSY_S = 2.0
@@ -48,7 +49,8 @@ def open_sqlite(
         found = _examine(path, where, thoroughly=not read_only and may_upgrade)
         if read_only:
             _refuse_unready(found, where)
-            return SqlLedger(_engine(path, lambda: _connect_to_read(path)), where, _refuse_writes(where))
+            engine = _engine(path, lambda: _connect_to_read(path))
+            return SqlLedger(engine, where, _refuse_writes(where), damage=_damage_by_itself)
         if found not in (None, HEAD) and not may_upgrade:
             raise LedgerError(
                 f"{where}: an older version of budget-watchdog is running on it (schema {found}); restart that first"
@@ -68,7 +70,7 @@ def open_sqlite(
             raise
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         raise LedgerError(f"{where}: {sentence(error)}") from error
-    return SqlLedger(engine, where, guard, lease)
+    return SqlLedger(engine, where, guard, lease, _damage_by_itself)
 
 
 def examine(path: Path) -> str | None:
@@ -259,6 +261,12 @@ def _damage(connection: sqlite3.Connection, size: int) -> str | None:
         if (fault := connection.execute(check).fetchone()) is not None and fault[0] != "ok":
             return " ".join(str(fault[0]).split())
     return None
+
+
+def _damage_by_itself(connection: sa.Connection) -> list[str]:
+    """The same from end to end, for whoever asks for it."""
+    words = connection.exec_driver_sql("PRAGMA integrity_check(10)").scalars().all()
+    return [f"the file is damaged: {' '.join(str(each).split())}" for each in words if each != "ok"]
 
 
 def _stamp(path: Path) -> tuple[object, ...]:

@@ -105,6 +105,26 @@ def differences(kept: Mapping[AbortGroup, AbortSums], right: Mapping[AbortGroup,
     return found
 
 
+def faults(connection: sa.Connection, *, repair: bool = False) -> list[str]:
+    """A sentence for each record that cannot be read, and for each figure of the sums that is not that of the records;
+    `repair` computes the sums anew."""
+    found: list[str] = []
+
+    def illegible(abort_id: str, error: Exception) -> None:
+        found.append(f"the record of abort {abort_id} cannot be read: {error}")
+
+    right = recomputed(connection, illegible)
+    try:
+        kept = read(connection)
+        found += differences(kept, right)
+    except ValueError as error:
+        kept = {}
+        found.append(f"what cannot be read: {error}")
+    if repair and kept != right:
+        replace_all(connection, right)
+    return found
+
+
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from watchdog.domain.decision import Abort, Saving
 from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import SavingTakenBack, Trouble
-from watchdog.domain.ports import AbortFilter, Ledger, Observer
+from watchdog.domain.ports import AbortFilter, BookLedger, Observer
 from watchdog.domain.run import Snapshot, replace
 from watchdog.engine.savings import estimate, settle
 from watchdog.errors import LedgerError
@@ -20,7 +20,7 @@ _CLOCKS_APART = timedelta(days=1)
 class Books:
     """The savings in the ledger. `first_of` names the account that stands for another one of the same owner."""
 
-    def __init__(self, ledger: Ledger, observer: Observer, first_of: Mapping[str, str]) -> None:
+    def __init__(self, ledger: BookLedger, observer: Observer, first_of: Mapping[str, str]) -> None:
         self._ledger = ledger
         self._observer = observer
         self._first_of = first_of

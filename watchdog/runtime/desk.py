@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.override import Order
-from watchdog.domain.ports import Clock, Ledger, Platform
+from watchdog.domain.ports import Clock, OrderLedger, Platform
 from watchdog.domain.run import Snapshot
 from watchdog.errors import Gone, PlatformError
 from watchdog.runtime.enforcer import Enforcer
@@ -18,7 +18,9 @@ ORDER_MAX_AGE_S = 300.0
 class Desk:
     """Takes on every waiting order, once; the answer to each is written into the ledger."""
 
-    def __init__(self, platforms: Mapping[str, Platform], enforcer: Enforcer, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, platforms: Mapping[str, Platform], enforcer: Enforcer, ledger: OrderLedger, clock: Clock
+    ) -> None:
         self._platforms = platforms
         self._enforcer = enforcer
         self._ledger = ledger

@@ -14,7 +14,7 @@ from datetime import datetime
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
-from watchdog.domain.ports import Clock, Ledger, ListsEnds, Observer, Platform
+from watchdog.domain.ports import Clock, EnforceLedger, ListsEnds, Observer, Platform
 from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
@@ -63,7 +63,7 @@ class Enforcer:
         platforms: Mapping[str, Platform],
         memories: Mapping[str, Memory],
         rulebook: Rulebook,
-        ledger: Ledger,
+        ledger: EnforceLedger,
         observer: Observer,
         clock: Clock,
     ) -> None:

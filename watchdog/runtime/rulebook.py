@@ -12,7 +12,7 @@ from datetime import datetime
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.override import Overrides
-from watchdog.domain.ports import Ledger
+from watchdog.domain.ports import OverrideLedger
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import Snapshot
 from watchdog.engine.decide import NO_OVERRIDES, Ruling
@@ -53,7 +53,7 @@ class Rulebook:
         self.generation += 1
         self.changes += 1
 
-    async def refresh(self, ledger: Ledger, now: datetime) -> None:
+    async def refresh(self, ledger: OverrideLedger, now: datetime) -> None:
         """Read what people have decided, from the ledger, as it stands at this call or later. Where a hundred runs
         break their limits at once, those that ask while one reading is under way share the next one."""
         self._asked += 1
@@ -77,7 +77,7 @@ class Rulebook:
             return Arming(self.dry_run)
         return Arming(self.dry_run, pause.id, pause.until, pause.reason)
 
-    async def set_hours_right(self, ledger: Ledger, now: datetime) -> None:
+    async def set_hours_right(self, ledger: OverrideLedger, now: datetime) -> None:
         """Let the ledger say when holds and pauses really end, should the wall clock have been set: for those who read
         it, and the next daemon. Nothing here depends on it."""
         with contextlib.suppress(LedgerError):

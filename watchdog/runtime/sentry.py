@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import AccountInfo, ArmingChanged
-from watchdog.domain.ports import Clock, Ledger, Observer
+from watchdog.domain.ports import Clock, Observer, OverrideLedger
 from watchdog.errors import LedgerError
 from watchdog.runtime.rulebook import Rulebook
 
@@ -16,7 +16,12 @@ class Sentry:
     """Tells each account's arming, once at first and whenever it has changed."""
 
     def __init__(
-        self, accounts: Sequence[AccountInfo], rulebook: Rulebook, ledger: Ledger, observer: Observer, clock: Clock
+        self,
+        accounts: Sequence[AccountInfo],
+        rulebook: Rulebook,
+        ledger: OverrideLedger,
+        observer: Observer,
+        clock: Clock,
     ) -> None:
         self._accounts = accounts
         self._rulebook = rulebook

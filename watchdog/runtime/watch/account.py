@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from watchdog.domain.notice import AccountInfo
-from watchdog.domain.ports import Clock, Ledger, Observer, Platform
+from watchdog.domain.ports import Clock, Observer, Platform, WatchLedger
 from watchdog.domain.run import Snapshot
 from watchdog.engine.assess import Case, Terms
 from watchdog.engine.cadence import LISTS_SHARE, discovery_interval_s
@@ -29,7 +29,7 @@ class Account:
     platform: Platform
     rulebook: Rulebook
     enforcer: Enforcer
-    ledger: Ledger
+    ledger: WatchLedger
     observer: Observer
     clock: Clock
     memory: Memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import Meter
-from watchdog.domain.ports import Ledger
+from watchdog.domain.ports import HistoryLedger
 from watchdog.domain.run import Snapshot
 from watchdog.engine.forecast import NO_HISTORY, Burn, SourceHistory
 
@@ -18,7 +18,7 @@ class Histories:
     """The history of each source that has been asked for, read from the ledger once and kept up to date with the runs
     that end meanwhile."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: HistoryLedger) -> None:
         self._ledger = ledger
         self._records: dict[str, list[BurnRecord]] = {}
         self._histories: dict[str, SourceHistory] = {}

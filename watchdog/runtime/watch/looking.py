@@ -244,11 +244,8 @@ class Looking:
 
     async def _book_end(self, watched: Watched, seen: Snapshot) -> None:
         """Remember what a run that is over, but not by an abort of ours, has used; the latest figures count."""
-        by_itself = seen.state in _NATURAL_ENDS
         await self._enforcer.books.correct(seen)
-        await self._account.histories.add(seen, by_itself=by_itself, burns=watched.burns)
-        if by_itself:
-            await self._account.ledger.add_finished(seen)
+        await self._account.histories.add(seen, by_itself=seen.state in _NATURAL_ENDS, burns=watched.burns)
 
     def _note_end(self, watched: Watched) -> None:
         """It was seen to be over."""

@@ -1,19 +1,13 @@
-"""The doors between rooms, as Protocols: the runtime knows these, never an adapter."""
+"""The door to a platform: one account on it, and what an adapter may be able to do beside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from watchdog.domain.decision import Abort, Mode
-from watchdog.domain.history import BurnRecord
-from watchdog.domain.meter import Usage
-from watchdog.domain.notice import Notice
-from watchdog.domain.override import Order, Override, OverrideKind
+from watchdog.domain.decision import Mode
 from watchdog.domain.run import RunState, Snapshot, Source
-from watchdog.domain.sums import AbortGroup, AbortSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,128 +122,4 @@ class ListsEnds(Protocol):
     async def ended(self, last: Mapping[str, Snapshot]) -> Mapping[str, Ended]:
         """Those of these runs that a list shows to be over, by id; the others may be over all the same. `last` are the
         last detailed looks at them. It gives up where it would take more calls than it spares."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AbortFilter:
-    """Which records are wanted: opened from `since` on and before `until` (UTC); None: any. `newest`: of these only so
-    many, the newest."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    account: str | None = None
-    rule: str | None = None
-    outcome: str | None = None
-    run_id: str | None = None
-    abort_id: str | None = None
-    newest: int | None = None
-
-
-class Ledger(Protocol):
-    """Where aborts are written before anything is done, and read again after a crash. Every call may raise a
-    LedgerError."""
-
-    async def save(self, abort: Abort) -> None:
-        """Write this version of the record; the latest by `id` counts."""
-        ...
-
-    async def open_aborts(self) -> list[Abort]:
-        """Records with something left to do, oldest first."""
-        ...
-
-    async def aborts(self, wanted: AbortFilter | None = None) -> list[Abort]:
-        """The records wanted (None: all), oldest first."""
-        ...
-
-    async def sums(self) -> Mapping[AbortGroup, AbortSums]:
-        """What all aborts add up to that nothing is left to do about, however many they are."""
-        ...
-
-    async def save_runs(self, snapshots: Iterable[Snapshot]) -> None:
-        """Write the last known usage of these runs."""
-        ...
-
-    async def seen_running(self, account: str) -> Mapping[str, float]:
-        """For how many seconds each run of this account was seen running when it was last written, by id; runs never
-        seen running are left out."""
-        ...
-
-    async def add_finished(self, snapshot: Snapshot) -> None:
-        """Remember how much a run that ended by itself used, for later estimates."""
-        ...
-
-    async def finished_usages(self, source_id: str) -> list[Usage]:
-        """What earlier runs of this source used that ended by themselves, oldest first."""
-        ...
-
-    async def add_burn(self, record: BurnRecord) -> None:
-        """Remember how fast a run that is over used up what it used; the latest record of a run counts."""
-        ...
-
-    async def burns(self, source_ids: Collection[str]) -> dict[str, list[BurnRecord]]:
-        """The latest records of each of these sources, oldest first; sources without any are left out."""
-        ...
-
-    async def add_override(self, override: Override) -> None:
-        """Write an override."""
-        ...
-
-    async def overrides(self, now: datetime) -> list[Override]:
-        """Those that hold now, oldest first."""
-        ...
-
-    async def end_overrides(
-        self, kinds: Sequence[OverrideKind], run_id: str | None, at: datetime, account: str | None = None
-    ) -> int:
-        """End those of these kinds about this run (None: about no single run), and of these only those for this account
-        (None: all); how many there were."""
-        ...
-
-    async def move_override(self, override_id: str, until: datetime | None) -> None:
-        """Let it end at another hour (UTC), unless somebody has ended it or it never ends."""
-        ...
-
-    async def add_order(self, order: Order) -> None:
-        """Write an abort asked for by hand, for the daemon to take on."""
-        ...
-
-    async def orders(self) -> list[Order]:
-        """Those that nobody has taken on, oldest first."""
-        ...
-
-    async def answer_order(self, order_id: str, answer: str) -> None:
-        """Say what came of an order."""
-        ...
-
-    async def prune(self, before: datetime) -> int:
-        """Delete what is older than this, but never an abort; how many rows."""
-        ...
-
-    async def close(self) -> None:
-        """Finish what is being written."""
-        ...
-
-
-class Observer(Protocol):
-    """Who is told what happens: metrics, logs, the live table. Must be quick, and must not raise."""
-
-    def notice(self, notice: Notice) -> None: ...
-
-
-class Clock(Protocol):
-    """The only source of time. In a demo it runs faster than the wall clock."""
-
-    def now(self) -> datetime:
-        """UTC."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds from some fixed moment; never goes back."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
-
-    def wall(self, seconds: float) -> float:
-        """How many seconds of the wall clock these seconds take; for libraries that only know that one."""
         ...
