@@ -28,11 +28,12 @@ from watchdog.domain.notice import (
     SavingTakenBack,
     Trouble,
 )
+from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, RuleSet, Selector
 from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, replace
 from watchdog.domain.sums import sum_up
 from watchdog.engine.coverage import Coverage
-from watchdog.telemetry.metrics import MANUAL, Metrics, outcome_word
+from watchdog.telemetry.metrics import Metrics, outcome_word
 
 WHERE = {"platform": "apify", "account": "apify-main"}
 RULE = WHERE | {"rule": "maps-cap"}
