@@ -7,7 +7,6 @@ import time
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -15,6 +14,7 @@ from watchdog.app import Fanout
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import AbortChanged, PollFailed, SweepDone, Trouble, UsageUnknown
 from watchdog.errors import ConfigurationError, CredentialsRefused, StartupError
+from watchdog.net import Bounds, Client
 from watchdog.runtime.clock import SystemClock
 from watchdog.settings import AccountSettings
 
@@ -426,7 +426,8 @@ async def test_a_hanging_inspection_is_given_up_and_made_again(world: Any) -> No
     async with world(CAP) as w:
         run = w.apify.start_run(usd_per_hour=72)
         w.fault("hang", "run", run_id=run.id, times=4)
-        w.build().net.client.timeout = httpx.Timeout(0.2)
+        net = w.build().net
+        net.client = Client(net.redactor, Bounds(read_s=0.2))
         await w.start()
         await w.until_booked(run)
         assert w.counted("polls", kind="inspection", outcome="unreachable") >= 1

@@ -19,7 +19,7 @@ from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.poller import Poller
 from watchdog.runtime.systemd import Heartbeat, Systemd
 from watchdog.runtime.ticker import Surprise, Ticker
-from watchdog.runtime.vitals import BEAT_S, Vitals
+from watchdog.runtime.vitals import PACE, Pace, Vitals
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
 CLOSE_S = 3.0
@@ -74,6 +74,7 @@ class Daemon:
         chores: Sequence[Chore] = (),
         reload: Callable[[], Awaitable[object]] = _nothing,
         first: Callable[[], Awaitable[object]] = _nothing,
+        pace: Pace = PACE,
     ) -> None:
         """`first` is done before anything else, and may refuse the start by raising ConfigurationError."""
         self._reload = reload
@@ -90,7 +91,7 @@ class Daemon:
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reloads: set[asyncio.Task[None]] = set()
-        self._vitals = Vitals(pollers, enforcer, clock)
+        self._vitals = Vitals(pollers, enforcer, clock, pace)
         self._heart = self._heart_of(Systemd({}))
 
     def stop(self) -> None:
@@ -140,9 +141,10 @@ class Daemon:
         await self._enforcer.resume()
         for chore in self._chores:
             self._ticker.every(self._clock.wall(chore.every_s), self._do, [chore], chore.name)
-        self._ticker.every(BEAT_S, self._beat, [], "beat")
+        beat_s = self._vitals.pace.beat_s
+        self._ticker.every(beat_s, self._beat, [], "beat")
         self._ticker.start()
-        self._vitals.expect(_SCHEDULER, BEAT_S)
+        self._vitals.expect(_SCHEDULER, beat_s)
         await asyncio.gather(*(self._begin_with(poller) for poller in self._pollers))
         collector.settle()
         refuse_if_blind(self._pollers)
