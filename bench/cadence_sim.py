@@ -23,10 +23,11 @@ from typing import Any, TypeVar
 from bench.curves import RunSpec
 from bench.virtual_time import EPOCH, VirtualClock, run_virtually
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AccountInfo, Notice, PollFailed, Trouble
 from watchdog.domain.ports import PlatformTraits, Sweep
 from watchdog.domain.rule import Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, Progress, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import Progress, RunState, Snapshot, Source
 from watchdog.errors import Gone
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.net import IN_FLIGHT_MAX, Priority, RateBudget
@@ -267,8 +268,7 @@ def _rules(runs: Sequence[RunSpec]) -> RuleSet:
     limits = {run.source.name: run.source.limit for run in runs}
     return RuleSet(
         tuple(
-            Rule(name, Selector({"squid": (name,)}), {LimitKind.MAX_CREDITS: limit})
-            for name, limit in sorted(limits.items())
+            Rule(name, Selector({"squid": (name,)}), {Meter.CREDITS: limit}) for name, limit in sorted(limits.items())
         )
     )
 

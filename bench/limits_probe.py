@@ -61,8 +61,8 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
     """Sweeps of so many runs under so many rules, without a network: the first, and warm ones."""
     from bench.fleet import FleetSpec, make_actors, make_runs
     from bench.memory_platform import MemoryPlatform, poller_over
+    from watchdog.domain.meter import Meter
     from watchdog.domain.rule import Rule, RuleSet, Selector
-    from watchdog.domain.run import LimitKind
     from watchdog.telemetry.metrics import Metrics
 
     fleet, actors = make_runs(FleetSpec(runs, 200, 0)), make_actors(200)
@@ -72,7 +72,7 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
             return {"run_id": (fleet[number].id if number % 2 and number < runs else f"x{number:016d}",)}
         return {"actor": (actors[number].label if number < len(actors) else f"acme/thing-{number}",)}
 
-    limits = {LimitKind.MAX_COST_USD: 40.0}
+    limits = {Meter.COST_USD: 40.0}
     book = RuleSet(
         (Rule("all", Selector({}), limits), *(Rule(f"r{n}", Selector(match(n)), limits) for n in range(count)))
     )
@@ -100,12 +100,12 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
 async def metrics(accounts: int, count: int) -> dict[str, float]:
     """Rules on every account: loading them, what they take, and a scrape after sweeps that changed every figure."""
     from watchdog.domain.decision import Mode
+    from watchdog.domain.meter import Meter
     from watchdog.domain.notice import AccountInfo, RulesLoaded, SweepDone
     from watchdog.domain.rule import Rule, RuleSet, Selector
-    from watchdog.domain.run import LimitKind
     from watchdog.telemetry.metrics import Metrics
 
-    kind, now = LimitKind.MAX_COST_USD, datetime.now(UTC)
+    kind, now = Meter.COST_USD, datetime.now(UTC)
     book = tuple(Rule(f"rule-{n}", Selector({"actor": (f"owner-{n}/*",)}), {kind: 5.0}) for n in range(count))
     infos = tuple(AccountInfo("apify", f"account-{n}", frozenset(Mode)) for n in range(accounts))
     page = Metrics()
@@ -136,7 +136,8 @@ async def metrics(accounts: int, count: int) -> dict[str, float]:
 def _abort(now: datetime) -> Any:
     """A record as an abort on Apify leaves it."""
     from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
-    from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Source, Usage
+    from watchdog.domain.meter import Meter, Usage
+    from watchdog.domain.run import PlatformCap, RunState, Snapshot, Source
 
     names = ("compass/crawler-google-places", "crawler-google-places", "nwua9Gu5YrADL7ZDj")
     seen = Snapshot(
@@ -153,7 +154,7 @@ def _abort(now: datetime) -> Any:
         started_at=now - timedelta(hours=2),
         resurrect_count=0,
         cap=PlatformCap(86400.0, 20.0),
-        burn_cap_per_s={LimitKind.MAX_CREDITS: 1 / 3600},
+        burn_cap_per_s={Meter.CREDITS: 1 / 3600},
     )
     final = {"state": RunState.ABORTED, "status": "ABORTED", "usage": Usage(1.26, 5.02, 4505.0), "finished_at": now}
     states = (AbortState.INTENDED, AbortState.REQUESTED, AbortState.CONFIRMED)
@@ -164,7 +165,7 @@ def _abort(now: datetime) -> Any:
         run_id=seen.run_id,
         source=names[0],
         rule="maps-cap",
-        limit=LimitKind.MAX_COST_USD,
+        limit=Meter.COST_USD,
         limit_value=5.0,
         used_at_detection=5.01,
         detected_at=now,

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from bench.fleet import BREACH_USD, FleetRun, PlainRule
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AccountInfo
 from watchdog.domain.ports import Observer, PlatformTraits, Seen, Sweep
 from watchdog.domain.rule import Action, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.platforms.apify import TRAITS
 from watchdog.runtime.clock import SystemClock
@@ -63,9 +64,9 @@ def rule_set(rules: Iterable[PlainRule]) -> RuleSet:
 
 def _rule(rule: PlainRule) -> Rule:
     limits = {
-        LimitKind.MAX_COST_USD: rule.max_cost_usd,
-        LimitKind.MAX_DURATION: rule.max_duration_s,
-        LimitKind.MAX_CREDITS: rule.max_credits,
+        Meter.COST_USD: rule.max_cost_usd,
+        Meter.DURATION: rule.max_duration_s,
+        Meter.CREDITS: rule.max_credits,
     }
     given = {kind: limit for kind, limit in limits.items() if limit is not None}
     return Rule(rule.name, Selector({"actor": (rule.actor,)}), given, Action(rule.action))

@@ -15,8 +15,9 @@ from rich.console import Console
 from watchdog.cli import view
 from watchdog.cli.tables import Name, Records, Whole, Words, counted, cut
 from watchdog.domain.decision import Response, Verdict, VerdictKind
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Rule, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.escapes import escaped
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -30,7 +31,7 @@ def shown(table: Any, width: int, **options: Any) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def verdict(kind: LimitKind, used: float | None, limit: float, name: str = "maps-cap") -> Verdict:
+def verdict(kind: Meter, used: float | None, limit: float, name: str = "maps-cap") -> Verdict:
     rule = Rule(name, Selector(), {kind: limit})
     if used is None:
         return Verdict(rule, kind, limit, None, VerdictKind.UNKNOWN, "usage")
@@ -60,13 +61,13 @@ def row(run_id: str, *verdicts: Verdict, source: str = "compass/crawler", **deta
 def test_a_run_takes_two_lines_at_most_with_id_and_figures_whole(width: int, run_id: str, source: str) -> None:
     over = row(
         run_id,
-        *(verdict(LimitKind.MAX_CREDITS, 1234.5 + index, 40, "rule-with-a-long-name-" * 3) for index in range(20)),
+        *(verdict(Meter.CREDITS, 1234.5 + index, 40, "rule-with-a-long-name-" * 3) for index in range(20)),
         source=source,
         account="account-" * 7,
         status="TIMING-OUT",
         responses=((Response.HELD, "held until 2026-03-01 12:00 UTC: " + "reason " * 30),),
     )
-    lines = shown(view.table([over, row("other", verdict(LimitKind.MAX_COST_USD, 0.5, 1))]), width)
+    lines = shown(view.table([over, row("other", verdict(Meter.COST_USD, 0.5, 1))]), width)
     assert len(lines) <= 3 * 2
     assert max(map(cell_len, lines)) <= width
     assert run_id in "\n".join(lines).split()
@@ -77,9 +78,9 @@ def test_a_run_takes_two_lines_at_most_with_id_and_figures_whole(width: int, run
 def test_the_closest_limits_come_first_and_the_rest_is_counted() -> None:
     run = row(
         APIFY_ID,
-        verdict(LimitKind.MAX_DURATION, 60, 7200, "idle"),
-        verdict(LimitKind.MAX_COST_USD, 3, 1, "cap"),
-        verdict(LimitKind.MAX_CREDITS, None, 40, "units"),
+        verdict(Meter.DURATION, 60, 7200, "idle"),
+        verdict(Meter.COST_USD, 3, 1, "cap"),
+        verdict(Meter.CREDITS, None, 40, "units"),
     )
     [_, line] = shown(view.table([run]), 200)
     assert "$3.00 of $1.00 (cap), unknown of 40 compute units (units), 1m of 2h (idle)" in line
@@ -93,7 +94,7 @@ def test_no_rule_and_no_run() -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_many_rows_are_as_many_records(width: int) -> None:
-    runs = [row(f"{APIFY_ID}{index}", verdict(LimitKind.MAX_COST_USD, 0.5, 1)) for index in range(500)]
+    runs = [row(f"{APIFY_ID}{index}", verdict(Meter.COST_USD, 0.5, 1)) for index in range(500)]
     lines = shown(view.table(runs), width)
     assert len(lines) in (501, 1002)
     assert all(f"{APIFY_ID}{index}" in line for index, line in enumerate(line for line in lines if APIFY_ID in line))
@@ -102,7 +103,7 @@ def test_many_rows_are_as_many_records(width: int) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_names_from_outside_cannot_drive_the_terminal(width: int) -> None:
     odd = "\x1b[31mx\x1b]0;t\x07[red]\r\n\u202ey\u200b\u2066\ufeff\x9b31m"
-    run = row(odd, verdict(LimitKind.MAX_COST_USD, 3, 1, odd), source=odd, account=odd, status=odd)
+    run = row(odd, verdict(Meter.COST_USD, 3, 1, odd), source=odd, account=odd, status=odd)
     lines = shown(view.table([run]), width)
     assert all(line.isprintable() for line in lines)
     assert r"\x1b[31mx\x1b]0;t\x07[red]\r\n\u202ey\u200b\u2066\ufeff\x9b31m" in "\n".join(lines), "the id is whole"
@@ -110,9 +111,7 @@ def test_names_from_outside_cannot_drive_the_terminal(width: int) -> None:
 
 def test_an_encoding_without_bars_gets_others_of_the_same_width() -> None:
     out = io.TextIOWrapper(io.BytesIO(), "ascii", errors="backslashreplace")
-    Console(file=out, width=60).print(
-        view.table([row(APIFY_ID, verdict(LimitKind.MAX_COST_USD, 0.5, 1, "c"))]), crop=False
-    )
+    Console(file=out, width=60).print(view.table([row(APIFY_ID, verdict(Meter.COST_USD, 0.5, 1, "c"))]), crop=False)
     out.seek(0)
     text = out.read()
     assert "#####----- $0.50 of $1.00 (c)" in text
@@ -148,12 +147,12 @@ def test_counts_agree(number: int, text: str) -> None:
 
 
 def test_the_closing_line() -> None:
-    over = verdict(LimitKind.MAX_COST_USD, 3, 1)
+    over = verdict(Meter.COST_USD, 3, 1)
     runs = [
         row("a", over, responses=((Response.DRY_RUN, "dry run"),)),
         row("b", over, responses=((Response.PROTECTED, "signed off"),)),
         row("c", over, responses=((Response.HELD, "held until 2026-03-01 12:00 UTC"),)),
-        row("d", verdict(LimitKind.MAX_COST_USD, 0.1, 1), responses=((Response.HELD, "held"),)),
+        row("d", verdict(Meter.COST_USD, 0.1, 1), responses=((Response.HELD, "held"),)),
     ]
     assert view.closing(runs, dry_run=True) == (
         "dry run: would abort 1 of 4 runs; also over a limit: 1 held, 1 protected"

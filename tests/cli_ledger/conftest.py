@@ -16,7 +16,8 @@ from click.testing import CliRunner
 
 from watchdog.cli import cli
 from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.errors import WatchdogError
 from watchdog.ledger.sqlite import open_sqlite
 from watchdog.ledger.store import SqlLedger
@@ -45,7 +46,7 @@ def make_abort(abort_id: str = "a1", opened_s: float = 0.0, saved_usd: float | N
         "run_id": f"run-{abort_id}",
         "source": "acme/maps",
         "rule": "cap",
-        "limit": LimitKind.MAX_COST_USD,
+        "limit": Meter.COST_USD,
         "limit_value": 1.0,
         "used_at_detection": 1.5,
         "detected_at": at,

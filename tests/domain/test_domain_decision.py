@@ -20,8 +20,9 @@ from watchdog.domain.decision import (
     format_duration,
     reason_text,
 )
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Rule, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -62,25 +63,25 @@ def test_a_duration_reads_back_as_about_the_same(seconds: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [
-        (LimitKind.MAX_COST_USD, 4.2, "$4.20"),
-        (LimitKind.MAX_COST_USD, 0, "$0.00"),
-        (LimitKind.MAX_COST_USD, 0.0123, "$0.0123"),
-        (LimitKind.MAX_DURATION, 5400, "1h30m"),
-        (LimitKind.MAX_CREDITS, 40, "40 credits"),
-        (LimitKind.MAX_CREDITS, 0.25, "0.25 credits"),
-        (LimitKind.MAX_CREDITS, 12345.6, "12346 credits"),
-        (LimitKind.MAX_CREDITS, None, "unknown"),
-        (LimitKind.MAX_COST_USD, None, "unknown"),
+        (Meter.COST_USD, 4.2, "$4.20"),
+        (Meter.COST_USD, 0, "$0.00"),
+        (Meter.COST_USD, 0.0123, "$0.0123"),
+        (Meter.DURATION, 5400, "1h30m"),
+        (Meter.CREDITS, 40, "40 credits"),
+        (Meter.CREDITS, 0.25, "0.25 credits"),
+        (Meter.CREDITS, 12345.6, "12346 credits"),
+        (Meter.CREDITS, None, "unknown"),
+        (Meter.COST_USD, None, "unknown"),
         (None, 3.0, "-"),
     ],
 )
-def test_figures_with_their_unit(kind: LimitKind | None, value: float | None, text: str) -> None:
+def test_figures_with_their_unit(kind: Meter | None, value: float | None, text: str) -> None:
     assert describe(kind, value) == text
 
 
 def verdict(limit: float, used: float | None) -> Verdict:
-    rule = Rule("maps-cap", Selector(), {LimitKind.MAX_COST_USD: limit})
-    return Verdict(rule, LimitKind.MAX_COST_USD, limit, used, VerdictKind.WITHIN)
+    rule = Rule("maps-cap", Selector(), {Meter.COST_USD: limit})
+    return Verdict(rule, Meter.COST_USD, limit, used, VerdictKind.WITHIN)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def record(**details: Any) -> Abort:
         "run_id": "run-1",
         "source": "maps",
         "rule": "maps-cap",
-        "limit": LimitKind.MAX_COST_USD,
+        "limit": Meter.COST_USD,
         "limit_value": 5.0,
         "used_at_detection": 6.0,
         "detected_at": NOON,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Response
+from watchdog.domain.meter import Usage
 from watchdog.domain.override import Override, OverrideKind, Overrides
-from watchdog.domain.run import RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

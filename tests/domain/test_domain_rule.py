@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.glob import fold, glob_matches
+from watchdog.domain.meter import Usage
 from watchdog.domain.rule import Matched, Selector
-from watchdog.domain.run import RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 
 MAPS = Source(
     key="compass/maps|maps|id1",

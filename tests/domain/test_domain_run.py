@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, Usage
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import ACTIVE_STATES, RunState
 
 
 def test_a_run_is_active_as_long_as_it_can_still_spend() -> None:
@@ -13,5 +14,5 @@ def test_a_run_is_active_as_long_as_it_can_still_spend() -> None:
 
 def test_usage_by_kind_of_limit_tells_unknown_from_zero() -> None:
     used = Usage(credits=1.0, cost_usd=2.0, duration_s=3.0)
-    assert [used.of(kind) for kind in LimitKind] == [1.0, 3.0, 2.0]
-    assert [Usage(credits=0.0).of(kind) for kind in LimitKind] == [0.0, None, None]
+    assert [used.of(kind) for kind in Meter] == [1.0, 3.0, 2.0]
+    assert [Usage(credits=0.0).of(kind) for kind in Meter] == [0.0, None, None]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.engine.coverage import Coverage, Section, entries_of
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -18,7 +19,7 @@ def run(run_id: str = "r1", actor: str = "compass/maps", unresolved: frozenset[s
 
 
 def rule(name: str, **globs: str) -> Rule:
-    return Rule(name, Selector({key: (glob,) for key, glob in globs.items()}), {LimitKind.MAX_CREDITS: 1.0})
+    return Rule(name, Selector({key: (glob,) for key, glob in globs.items()}), {Meter.CREDITS: 1.0})
 
 
 RULES = RuleSet(

@@ -18,9 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Breach, Decision, Mode, Response, Verdict, VerdictKind
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 from watchdog.engine import escalation
+from watchdog.engine.decide import decide
 from watchdog.engine.escalation import (
     DENIED_MAX_S,
     FOLLOW_S,
@@ -33,8 +35,8 @@ from watchdog.engine.escalation import (
     Pace,
     Pursuit,
 )
-from watchdog.engine.evaluate import Evaluator, decide
-from watchdog.engine.grounds import ASKED_FOR, STAND, Ground, Grounds, grounds_of
+from watchdog.engine.evaluate import Evaluator
+from watchdog.engine.grounds import ASKED_FOR, STAND, STAND_AT_ONCE, Ground, Grounds, grounds_of
 from watchdog.errors import CredentialsRefused, Gone, PlatformError, RateLimited, Refused, ServerFault, Unreachable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -54,7 +56,7 @@ SEEN = Snapshot(
 )
 
 
-RULE = Rule("cap", Selector(), {LimitKind.MAX_COST_USD: 5.0})
+RULE = Rule("cap", Selector(), {Meter.COST_USD: 5.0})
 RULES = RuleSet((RULE,))
 FALLEN = Grounds(Ground.FALLEN, "$1.00 of $5.00")
 UNKNOWN = Grounds(Ground.UNKNOWN, "its cost_usd")
@@ -67,7 +69,7 @@ def judged(abort: Abort, seen: Snapshot) -> Grounds:
 
 
 def opened(mode: Mode = Mode.IMMEDIATE, before: Snapshot = SEEN) -> Abort:
-    verdict = Verdict(RULE, LimitKind.MAX_COST_USD, 5.0, 6.0, VerdictKind.BREACH)
+    verdict = Verdict(RULE, Meter.COST_USD, 5.0, 6.0, VerdictKind.BREACH)
     breach = Breach(verdict, Response.ABORT)
     return escalation.open_abort(Decision(before, (breach,), breach, mode), "a1", NOON, NOON)
 
@@ -830,9 +832,36 @@ def test_looks_that_are_denied_come_at_growing_distance() -> None:
 
 def test_the_record_of_a_decision_holds_its_reason() -> None:
     abort = opened(Mode.GRACEFUL)
-    assert (abort.rule, abort.limit, abort.limit_value) == ("cap", LimitKind.MAX_COST_USD, 5.0)
+    assert (abort.rule, abort.limit, abort.limit_value) == ("cap", Meter.COST_USD, 5.0)
     assert (abort.used_at_detection, abort.used_at_request, abort.before) == (6.0, 6.0, SEEN)
     assert (abort.asked_mode, abort.mode, abort.requests) == (Mode.GRACEFUL, Mode.GRACEFUL, 0)
     assert abort.reason == "rule 'cap': $6.00 of $5.00 allowed"
     with pytest.raises(ValueError, match="not to abort"):
         escalation.open_abort(Decision(SEEN, (), None), "a1", NOON, NOON)
+
+
+def test_a_graceful_abort_is_raised_by_a_later_step_and_only_once() -> None:
+    now = NOON + timedelta(seconds=2)
+    pursuit = escalation.requesting(escalation.begin(opened(Mode.GRACEFUL), NOON), NOON)
+    aborting = replace(SEEN, state=RunState.ABORTING)
+    pursuit = escalation.answered(pursuit, aborting, NOON, Pace())
+    calm = escalation.looked(pursuit, aborting, now, Pace())
+    assert (calm.abort.mode, calm.must_look) == (Mode.GRACEFUL, True)
+    raised = escalation.looked(pursuit, aborting, now, Pace(), STAND_AT_ONCE)
+    assert raised.abort.mode is Mode.IMMEDIATE
+    assert raised.abort.asked_mode is Mode.GRACEFUL
+    step = escalation.next_step(raised, now, Pace())
+    assert (step.do, step.at) == (Do.REQUEST, now)
+    asked = escalation.answered(escalation.requesting(raised, now), aborting, now, Pace())
+    again = escalation.looked(asked, aborting, now + timedelta(seconds=1), Pace(), STAND_AT_ONCE)
+    assert escalation.next_step(again, now + timedelta(seconds=1), Pace()).do is Do.LOOK
+    assert again.abort.requests == 2
+
+
+def test_what_is_over_is_not_raised() -> None:
+    pursuit = escalation.answered(
+        escalation.requesting(escalation.begin(opened(Mode.GRACEFUL), NOON), NOON), SEEN, NOON, Pace()
+    )
+    over = replace(SEEN, state=RunState.ABORTED, finished_at=NOON)
+    assert not escalation.may_be_raised(pursuit, over)
+    assert escalation.looked(pursuit, over, NOON, Pace(), STAND_AT_ONCE).abort.state is AbortState.CONFIRMED

@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Decision, Mode, Response, VerdictKind, reason_text
+from watchdog.domain.limit import Do, Step
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Override, OverrideKind, Overrides
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, Snapshot, Source, Usage, replace
-from watchdog.engine.evaluate import AppliedLimit, Evaluator, Margin, decide
+from watchdog.domain.run import ACTIVE_STATES, RunState, Snapshot, Source, replace
+from watchdog.engine.decide import decide
+from watchdog.engine.evaluate import Evaluator, Margin, Threshold
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION
+CREDITS, COST, DURATION = Meter.CREDITS, Meter.COST_USD, Meter.DURATION
 BOTH = frozenset(Mode)
 EVERY = Selector()
 
@@ -47,7 +50,7 @@ def run(**details: Any) -> Snapshot:
     return replace(_RUN, **details)
 
 
-def rule(name: str = "cap", *, limits: dict[LimitKind, float] | None = None, **details: Any) -> Rule:
+def rule(name: str = "cap", *, limits: dict[Meter, float] | None = None, **details: Any) -> Rule:
     return replace(Rule(name, EVERY, {COST: 5.0} if limits is None else limits), **details)
 
 
@@ -67,7 +70,7 @@ def response(rules: RuleSet | Rule, seen: Snapshot, **options: Any) -> Response:
 # Limits
 
 
-@pytest.mark.parametrize("kind", LimitKind)
+@pytest.mark.parametrize("kind", Meter)
 @pytest.mark.parametrize(
     ("used", "limit", "verdict"),
     [
@@ -83,7 +86,7 @@ def response(rules: RuleSet | Rule, seen: Snapshot, **options: Any) -> Response:
         (float("nan"), 100.0, VerdictKind.UNKNOWN),
     ],
 )
-def test_limits_are_inclusive(kind: LimitKind, used: float | None, limit: float, verdict: VerdictKind) -> None:
+def test_limits_are_inclusive(kind: Meter, used: float | None, limit: float, verdict: VerdictKind) -> None:
     field = {CREDITS: "credits", COST: "cost_usd", DURATION: "duration_s"}[kind]
     seen = run(usage=replace(Usage(credits=1e9, cost_usd=1e9, duration_s=1e9), **{field: used}))
     only = rule(limits={kind: limit})
@@ -248,7 +251,7 @@ _SELECTORS = st.dictionaries(st.sampled_from(sorted(_GLOB)), st.integers(0, 15),
 _RULES = st.builds(
     rule,
     name=st.uuids().map(str),
-    limits=st.dictionaries(st.sampled_from(LimitKind), _FIGURE, min_size=1),
+    limits=st.dictionaries(st.sampled_from(Meter), _FIGURE, min_size=1),
     selector=_SELECTORS,
     action=st.sampled_from([Action.ABORT, Action.ABORT, Action.NOTIFY]),
     resurrect=st.booleans(),
@@ -316,7 +319,7 @@ def test_one_rule_more_never_removes_a_breach(rules: RuleSet, seen: Snapshot, mo
 
 @given(rules=_RULE_SETS, seen=_SNAPSHOTS)
 def test_a_run_within_every_limit_is_left_alone(rules: RuleSet, seen: Snapshot) -> None:
-    above = {kind: max((each.limits.get(kind, 0.0) for each in rules.rules), default=0.0) + 1.0 for kind in LimitKind}
+    above = {kind: max((each.limits.get(kind, 0.0) for each in rules.rules), default=0.0) + 1.0 for kind in Meter}
     raised = replace(
         rules, rules=tuple(replace(each, limits={k: above[k] for k in each.limits}) for each in rules.rules)
     )
@@ -365,7 +368,7 @@ CAREFUL = rule("careful", limits={COST: 10.0}, never_exceed=True)
 
 def ahead(share: float) -> Margin:
     """Limits that are never to be exceeded take effect earlier by this share of them; no other does."""
-    return lambda applied: share * applied.limit if applied.rule.never_exceed else 0.0
+    return lambda applied: share * applied.figure if applied.is_careful else 0.0
 
 
 @pytest.mark.parametrize(
@@ -431,7 +434,6 @@ def test_a_limit_that_is_broken_counts_before_one_that_only_will_be() -> None:
         (RuleSet((CAREFUL,), protect=(PROTECT,)), {}, Response.PROTECTED),
         (RuleSet((CAREFUL,)), {"dry_run": True}, Response.DRY_RUN),
         (RuleSet((CAREFUL,)), overridden(OverrideKind.HOLD), Response.HELD),
-        (RuleSet((replace(CAREFUL, action=Action.NOTIFY),)), {}, Response.NOTIFY),
     ],
 )
 def test_what_stands_between_a_breach_and_an_abort_also_stands_before_a_projected_one(
@@ -468,11 +470,11 @@ def test_a_margin_changes_nothing_but_verdicts_on_limits_never_to_be_exceeded(
         assert after.used < after.limit <= after.projected
         assert after.projected == pytest.approx(after.used + share * after.limit)
         assert replace(after, verdict=before.verdict, projected=None) == before
-    assert evaluator.limits(seen).careful is any(each.rule.never_exceed for each in evaluator.limits(seen).limits)
+    assert evaluator.limits(seen).simple is not any(each.is_careful for each in evaluator.limits(seen).thresholds)
 
 
 def test_where_no_limit_is_never_to_be_exceeded_nobody_is_asked_for_a_margin() -> None:
-    def unwanted(applied: AppliedLimit) -> float:
+    def unwanted(applied: Threshold) -> float:
         raise AssertionError(applied)
 
     assert Evaluator(RuleSet((rule(),))).verdicts(run(), unwanted)[0].verdict is VerdictKind.BREACH
@@ -483,3 +485,95 @@ def test_a_hold_is_judged_by_the_time_of_the_decision() -> None:
     assert response(rule(), run(), **held) is Response.HELD
     late = held | {"now": NOON + timedelta(hours=1)}
     assert response(rule(), run(), **late) is Response.ABORT
+
+
+# Steps, and from when on limits count
+
+STEPS = (Step(0.8, Do.NOTIFY), Step(1.0, Do.ABORT), Step(1.2, Do.ABORT_NOW))
+STEPPED = rule("stepped", limits={COST: 5.0}, steps=STEPS, resurrect=True)
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected", "mode"),
+    [
+        (3.99, None, None),
+        (4.0, (0.8, Response.NOTIFY), None),
+        (4.99, (0.8, Response.NOTIFY), None),
+        (5.0, (1.0, Response.ABORT), Mode.GRACEFUL),
+        (5.99, (1.0, Response.ABORT), Mode.GRACEFUL),
+        (6.0, (1.2, Response.ABORT), Mode.IMMEDIATE),
+        (60.0, (1.2, Response.ABORT), Mode.IMMEDIATE),
+    ],
+)
+def test_of_the_steps_that_are_reached_the_harshest_counts(
+    cost: float, expected: tuple[float, Response] | None, mode: Mode | None
+) -> None:
+    made = decision(STEPPED, run(usage=Usage(cost_usd=cost)))
+    if expected is None:
+        assert made is None
+        return
+    assert made is not None
+    assert [(each.verdict.step.at, each.response) for each in made.breaches] == [expected]
+    assert made.is_at_once is (cost >= 6.0)
+    if made.abort is not None:
+        assert made.mode is mode
+
+
+def test_a_rule_with_steps_tells_what_they_say_and_nothing_else() -> None:
+    near = run(usage=Usage(cost_usd=3.9))
+    assert not [each for each in Evaluator(RuleSet((STEPPED,))).verdicts(near) if each.verdict is VerdictKind.WARNING]
+    only_notices = rule("tell", steps=(Step(0.5, Do.NOTIFY), Step(0.9, Do.NOTIFY)))
+    assert only_notices.action is Action.NOTIFY
+    assert response(only_notices, run(usage=Usage(cost_usd=99.0))) is Response.NOTIFY
+
+
+def test_a_notice_that_is_reached_hides_no_abort_that_may_be() -> None:
+    vague = run(usage=Usage(duration_s=85.0), most=Usage(duration_s=120.0))
+    limited = rule("long", limits={DURATION: 100.0}, steps=(Step(0.8, Do.NOTIFY), Step(1.0, Do.ABORT)))
+    verdicts = [each.verdict for each in Evaluator(RuleSet((limited,))).verdicts(vague)]
+    assert verdicts == [VerdictKind.BREACH, VerdictKind.UNKNOWN]
+
+
+def test_a_step_below_the_limit_is_told_with_its_share() -> None:
+    early = rule("early", steps=(Step(0.5, Do.ABORT),))
+    (verdict,) = Evaluator(RuleSet((early,))).verdicts(run(usage=Usage(cost_usd=2.5)))
+    assert verdict.verdict is VerdictKind.BREACH
+    assert reason_text(verdict) == "rule 'early': $2.50 of $5.00 allowed, abort at 50%"
+
+
+def test_a_limit_that_is_never_to_be_exceeded_takes_effect_before_the_steps_that_abort() -> None:
+    careful = replace(STEPPED, never_exceed=True)
+    verdicts = Evaluator(RuleSet((careful,))).verdicts(run(usage=Usage(cost_usd=3.0)), ahead(0.4))
+    assert [each.verdict for each in verdicts] == [VerdictKind.WITHIN, VerdictKind.BREACH, VerdictKind.WITHIN]
+
+
+@pytest.mark.parametrize(
+    ("used", "most", "kind", "why"),
+    [
+        (Usage(cost_usd=6.0, duration_s=600.0), Usage(), VerdictKind.BREACH, ""),
+        (Usage(cost_usd=6.0, duration_s=599.0), Usage(), VerdictKind.WITHIN, ""),
+        (Usage(cost_usd=6.0), Usage(), VerdictKind.UNKNOWN, "after"),
+        (Usage(cost_usd=6.0, duration_s=1.0), Usage(duration_s=601.0), VerdictKind.UNKNOWN, "after"),
+        (Usage(cost_usd=4.9), Usage(), VerdictKind.WITHIN, ""),
+        (Usage(cost_usd=4.9, duration_s=600.0), Usage(), VerdictKind.WARNING, ""),
+        (Usage(duration_s=600.0), Usage(), VerdictKind.UNKNOWN, "usage"),
+    ],
+)
+def test_limits_are_judged_from_when_on_their_rule_says(used: Usage, most: Usage, kind: VerdictKind, why: str) -> None:
+    late = rule("late", after={DURATION: 600.0})
+    (verdict,) = Evaluator(RuleSet((late,))).verdicts(run(usage=used, most=most))
+    assert (verdict.verdict, verdict.why_unknown) == (kind, why)
+
+
+@given(cost=st.floats(0, 20), ats=st.lists(st.floats(0.05, 3), min_size=1, max_size=4, unique=True), data=st.data())
+def test_an_abort_is_decided_just_where_some_step_that_aborts_is_reached(
+    cost: float, ats: list[float], data: st.DataObject
+) -> None:
+    steps = tuple(Step(at, data.draw(st.sampled_from(Do))) for at in sorted(ats))
+    made = decision(rule("some", steps=steps), run(usage=Usage(cost_usd=cost)))
+    reached = [step for step in steps if cost >= 5.0 * step.at]
+    assert (made is not None) is bool(reached)
+    if made is None:
+        return
+    assert (made.abort is not None) is any(step.do.stops for step in reached)
+    assert made.is_at_once is any(step.do is Do.ABORT_NOW for step in reached)

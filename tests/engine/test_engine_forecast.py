@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.history import BurnRecord
-from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
 from watchdog.engine.forecast import (
     BACK_S,
     FIRST_DEVIATION,
@@ -69,9 +70,7 @@ def test_the_most_is_never_below_the_truth_for_fresh_figures(
     """A run on and on, swept and inspected once each, in any order; asked for at `running`."""
     swept_s, looked_s = sweep_at * running, look_at * running
     swept = run(usage=Usage(duration_s=swept_s + pause), inspected=False)
-    inspected = run(
-        usage=Usage(duration_s=looked_s, credits=rate * looked_s), burn_cap_per_s={LimitKind.MAX_CREDITS: rate}
-    )
+    inspected = run(usage=Usage(duration_s=looked_s, credits=rate * looked_s), burn_cap_per_s={Meter.CREDITS: rate})
     most = upper_bound(swept, inspected, running - looked_s, running - swept_s)
     assert most.duration_s is not None
     assert most.credits is not None
@@ -114,7 +113,7 @@ def test_before_any_inspection_the_sweep_counts_and_grows_unless_the_run_is_paus
 
 # Rates
 
-CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION
+CREDITS, COST, DURATION = Meter.CREDITS, Meter.COST_USD, Meter.DURATION
 Curve = Callable[[float], float]
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Abort, Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Override, OverrideKind, Overrides
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 from watchdog.engine import escalation
-from watchdog.engine.evaluate import NO_OVERRIDES, Evaluator, decide
+from watchdog.engine.decide import NO_OVERRIDES, decide
+from watchdog.engine.evaluate import Evaluator
 from watchdog.engine.grounds import Ground, Grounds, grounds_of, margin_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,7 +33,7 @@ BEFORE = Snapshot(
     origin="API",
     resurrect_count=0,
 )
-CAP = Rule("cap", Selector({"actor": ("acme/*",)}), {LimitKind.MAX_COST_USD: 5.0})
+CAP = Rule("cap", Selector({"actor": ("acme/*",)}), {Meter.COST_USD: 5.0})
 
 
 def decided(rules: RuleSet, before: Snapshot = BEFORE, margin: float = 0.0) -> Abort:
@@ -55,10 +57,10 @@ def used(**figures: Any) -> Snapshot:
     return replace(BEFORE, usage=replace(BEFORE.usage, **figures))
 
 
-RAISED = Rule("cap", Selector(), {LimitKind.MAX_COST_USD: 99.0})
-OTHER = Rule("long", Selector(), {LimitKind.MAX_DURATION: 60.0})
-FAR = Rule("units", Selector(), {LimitKind.MAX_CREDITS: 1.0})
-TELL = Rule("tell", Selector(), {LimitKind.MAX_CREDITS: 1.0}, action=Action.NOTIFY)
+RAISED = Rule("cap", Selector(), {Meter.COST_USD: 99.0})
+OTHER = Rule("long", Selector(), {Meter.DURATION: 60.0})
+FAR = Rule("units", Selector(), {Meter.CREDITS: 1.0})
+TELL = Rule("tell", Selector(), {Meter.CREDITS: 1.0}, action=Action.NOTIFY)
 SIGNED = Protection(Selector({"actor": ("acme/maps",)}), "signed off")
 
 
@@ -123,7 +125,7 @@ def test_a_projection_holds_on_while_its_figure_does_not_go_back(
     careful = replace(CAP, never_exceed=True)
     abort = decided(RuleSet((careful,)), used(cost_usd=4.0), margin=1.5)
     assert abort.projected == 5.5
-    rules = RuleSet((replace(careful, limits={LimitKind.MAX_COST_USD: limit}),))
+    rules = RuleSet((replace(careful, limits={Meter.COST_USD: limit}),))
     assert stands(abort, used(cost_usd=now_used), rules).ground is ground
 
 

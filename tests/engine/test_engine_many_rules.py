@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Matched, Protection, Rule, RuleSet, Selector, SelectorIndex
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 from watchdog.engine.coverage import Coverage
-from watchdog.engine.evaluate import Evaluator, choose_mode, decide
+from watchdog.engine.decide import choose_mode, decide
+from watchdog.engine.evaluate import Evaluator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-COST = LimitKind.MAX_COST_USD
+COST = Meter.COST_USD
 MANY = 5_000
 #: What may be asked of a run, however many rules there are: some look-ups, and the few rules that may mean it.
 FEW = 12
@@ -62,7 +64,7 @@ def rules(*matches: dict[str, tuple[str, ...]]) -> tuple[Rule, ...]:
 
 
 def names(evaluator: Evaluator, seen: Snapshot) -> list[str]:
-    return [limit.rule.name for limit in evaluator.limits(seen).limits]
+    return [limit.rule.name for limit in evaluator.limits(seen).thresholds]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_what_rules_say_of_a_run_is_worked_out_once_for_all_sweeps(glob: str) ->
     evaluator = Evaluator(RuleSet(rules({"run_id": (glob,)}, {"run_id": ("run-7",)})))
     first = evaluator.limits(run())
     assert all(evaluator.limits(run(status="RUNNING", seen_at=NOON)) is first for _ in range(5))
-    assert [limit.rule.name for limit in first.limits] == ["rule-0", "rule-1"]
+    assert [limit.rule.name for limit in first.thresholds] == ["rule-0", "rule-1"]
 
 
 def test_a_run_that_is_one_of_another_source_now_is_asked_anew() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 from watchdog.engine.running import RunningTime, proven
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -110,8 +111,8 @@ def test_a_break_leaves_what_was_seen_and_no_more() -> None:
 def test_compute_units_are_memory_times_the_time_seen_running() -> None:
     """Also across a resurrection with other memory."""
     running = RunningTime(0.0, True)
-    small = ran(None, burn_cap_per_s={LimitKind.MAX_CREDITS: GIGABYTE}, resurrect_count=None)
-    large = replace(small, burn_cap_per_s={LimitKind.MAX_CREDITS: 4 * GIGABYTE})
+    small = ran(None, burn_cap_per_s={Meter.CREDITS: GIGABYTE}, resurrect_count=None)
+    large = replace(small, burn_cap_per_s={Meter.CREDITS: 4 * GIGABYTE})
     assert looked(running, small, 1800.0, unbroken=True).credits == pytest.approx(0.5)
     running.interrupt()
     looked(running, large, 3000.0)
@@ -120,7 +121,7 @@ def test_compute_units_are_memory_times_the_time_seen_running() -> None:
 
 def test_a_figure_of_the_platform_is_not_replaced() -> None:
     running = RunningTime(0.0, True)
-    snapshot = ran(100.0, usage=Usage(credits=3.0, duration_s=100.0), burn_cap_per_s={LimitKind.MAX_CREDITS: GIGABYTE})
+    snapshot = ran(100.0, usage=Usage(credits=3.0, duration_s=100.0), burn_cap_per_s={Meter.CREDITS: GIGABYTE})
     running.inspect(snapshot, 0.0, unbroken=False)
     shown = proven(snapshot, running)
     assert shown.usage.credits == 3.0

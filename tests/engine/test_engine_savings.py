@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Basis, Saving
-from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
 from watchdog.engine.savings import HISTORY_MIN, PROGRESS_FLOOR, estimate, settle, share_done
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -257,12 +258,12 @@ def test_all_aborts_of_a_run_save_no_more_than_it_could_have_cost_minus_what_it_
             assert 0 <= (after.usd or 0.0) <= (before.usd or 0.0)
             assert 0 <= (after.credits or 0.0) <= (before.credits or 0.0)
         booked = (*kept, newest)
-        for kind in (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD):
+        for kind in (Meter.CREDITS, Meter.COST_USD):
             known = [each.projected.of(kind) for each in booked if each.projected.of(kind) is not None]
-            total = sum((each.credits if kind is LimitKind.MAX_CREDITS else each.usd) or 0.0 for each in booked)
+            total = sum((each.credits if kind is Meter.CREDITS else each.usd) or 0.0 for each in booked)
             now = used.of(kind)
             if known and now is not None:
                 assert total <= max(0.0, (known[-1] or 0.0) - now) + 1e-6
             for each in booked:
-                amount = each.credits if kind is LimitKind.MAX_CREDITS else each.usd
+                amount = each.credits if kind is Meter.CREDITS else each.usd
                 assert amount is None or amount >= 0

@@ -16,9 +16,10 @@ import pytest
 
 from watchdog.domain.decision import Abort, AbortState, Mode, Transition
 from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import Notice
 from watchdog.domain.ports import Ledger
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.resilient import ResilientLedger
 from watchdog.ledger.sqlite import migrate, open_sqlite
@@ -77,7 +78,7 @@ class Making:
             "run_id": f"run-{abort_id}",
             "source": "acme/maps",
             "rule": "cap",
-            "limit": LimitKind.MAX_COST_USD,
+            "limit": Meter.COST_USD,
             "limit_value": 1.0,
             "used_at_detection": 1.5,
             "detected_at": at,

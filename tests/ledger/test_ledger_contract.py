@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
-from watchdog.domain.run import LimitKind, PlatformCap, Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
 from watchdog.ledger.memory import HISTORY_MAX
 
 pytestmark = pytest.mark.anyio
@@ -54,7 +55,7 @@ def aborts_of(figures: st.SearchStrategy[float]) -> st.SearchStrategy[Abort]:
         resurrect_count=counts,
         progress=st.builds(Progress, maybe, counts, counts),
         cap=st.builds(PlatformCap, maybe, maybe),
-        burn_cap_per_s=st.dictionaries(st.sampled_from(LimitKind), figures, max_size=3),
+        burn_cap_per_s=st.dictionaries(st.sampled_from(Meter), figures, max_size=3),
         end_reason=st.one_of(st.none(), texts),
     )
     savings = st.builds(Saving, st.one_of(st.none(), st.sampled_from(Basis)), usages, maybe, maybe, texts)
@@ -68,7 +69,7 @@ def aborts_of(figures: st.SearchStrategy[float]) -> st.SearchStrategy[Abort]:
         run_id=names,
         source=texts,
         rule=names,
-        limit=st.one_of(st.none(), st.sampled_from(LimitKind)),
+        limit=st.one_of(st.none(), st.sampled_from(Meter)),
         limit_value=figures,
         used_at_detection=figures,
         detected_at=moments,

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Basis, Saving
+from watchdog.domain.meter import Usage
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import RunState, Usage, replace
+from watchdog.domain.run import RunState, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 from watchdog.errors import LedgerError
 from watchdog.ledger import sums

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from watchdog.domain.run import CostBasis, LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import CostBasis, RunState, Snapshot, Source, replace
 from watchdog.platforms.apify_ends import as_ended
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -25,7 +26,7 @@ LAST = Snapshot(
     True,
     started_at=START,
     resurrect_count=0,
-    burn_cap_per_s={LimitKind.MAX_CREDITS: RATE},
+    burn_cap_per_s={Meter.CREDITS: RATE},
     cost_basis=CostBasis.PLATFORM,
 )
 

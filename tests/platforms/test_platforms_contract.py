@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter
 from watchdog.domain.ports import Platform
-from watchdog.domain.run import LimitKind, RunState, Snapshot
+from watchdog.domain.run import RunState, Snapshot
 from watchdog.errors import (
     BadAnswer,
     CredentialsRefused,
@@ -60,7 +61,7 @@ def facts(snapshot: Snapshot) -> dict[str, Any]:
         "resurrect_count": snapshot.resurrect_count,
         "timeout_s": snapshot.cap.timeout_s,
         "max_total_charge_usd": snapshot.cap.max_total_charge_usd,
-        "burn_credits_per_s": snapshot.burn_cap_per_s.get(LimitKind.MAX_CREDITS),
+        "burn_credits_per_s": snapshot.burn_cap_per_s.get(Meter.CREDITS),
         "share": snapshot.progress.share,
         "results_done": snapshot.progress.results_done,
         "results_total": snapshot.progress.results_total,
@@ -334,7 +335,7 @@ async def test_figures_that_lack_are_unknown(live: Live, kind: Any) -> None:
     live.sim_clock.advance(600)
     live.simulated.faults.add(Fault(kind, match="run"))
     seen = await live.platform.inspect(live.run.id)
-    assert seen.usage.of(LimitKind.MAX_COST_USD if live.name == "apify" else LimitKind.MAX_CREDITS) is None
+    assert seen.usage.of(Meter.COST_USD if live.name == "apify" else Meter.CREDITS) is None
     assert seen.state is RunState.RUNNING
 
 

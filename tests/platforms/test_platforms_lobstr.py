@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import Mode
-from watchdog.domain.run import Progress, RunState, Usage
+from watchdog.domain.meter import Usage
+from watchdog.domain.run import Progress, RunState
 from watchdog.errors import CredentialsRefused, PlatformError, ServerFault
 from watchdog.platforms.lobstr import Lobstr
 from watchdog.platforms.names import RETRY_S

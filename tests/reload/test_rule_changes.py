@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watchdog.domain.meter import Meter
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.domain.rule_changes import RuleChanges
-from watchdog.domain.run import LimitKind, replace
+from watchdog.domain.run import replace
 
-USD, TIME, CREDITS = LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION, LimitKind.MAX_CREDITS
+USD, TIME, CREDITS = Meter.COST_USD, Meter.DURATION, Meter.CREDITS
 
 
 def rule(name: str = "cap", **details: object) -> Rule:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from bw_support import without_privileges
 
+from watchdog.domain.meter import Meter
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind
 from watchdog.errors import ConfigurationError
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 
@@ -59,7 +59,7 @@ resurrect:
         "actor": ("compass/*",),
         "origin": ("SCHEDULER", "API"),
     }
-    limits = {LimitKind.MAX_COST_USD: 5.0, LimitKind.MAX_DURATION: 5400.0, LimitKind.MAX_CREDITS: 40.0}
+    limits = {Meter.COST_USD: 5.0, Meter.DURATION: 5400.0, Meter.CREDITS: 40.0}
     loaded = load_rules(file)
     assert loaded.files == (file,)
     assert loaded.rules == RuleSet(
@@ -75,7 +75,7 @@ resurrect:
 def test_a_bare_rule_means_every_run_and_aborts(tmp_path: Path) -> None:
     (rule,) = load(tmp_path, "rules: [{name: all, limits: {max_credits: 0}}]").rules.rules
     assert rule.selector == Selector()
-    assert (rule.action, rule.resurrect, rule.limits) == (Action.ABORT, False, {LimitKind.MAX_CREDITS: 0.0})
+    assert (rule.action, rule.resurrect, rule.limits) == (Action.ABORT, False, {Meter.CREDITS: 0.0})
 
 
 @pytest.mark.parametrize("text", ["0123", "12345678", "300e1234", "on", "yes", "1:30", "2024-01-01", "010", "'null'"])
@@ -87,7 +87,7 @@ def test_under_match_a_value_is_what_is_written(tmp_path: Path, text: str) -> No
 @pytest.mark.parametrize(("text", "value"), [("010", 10.0), ("1e3", 1000.0), (".5", 0.5), ("+5", 5.0), ("0", 0.0)])
 def test_numbers_are_read_as_people_do(tmp_path: Path, text: str, value: float) -> None:
     loaded = load(tmp_path, f"rules: [{{name: x, limits: {{max_credits: {text}}}}}]")
-    assert loaded.rules.rules[0].limits[LimitKind.MAX_CREDITS] == value
+    assert loaded.rules.rules[0].limits[Meter.CREDITS] == value
 
 
 def test_a_name_may_look_like_a_number(tmp_path: Path) -> None:

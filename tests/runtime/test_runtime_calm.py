@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AccountInfo, Notice, SweepDone, Trouble
 from watchdog.domain.override import Override, OverrideKind
 from watchdog.domain.ports import PlatformTraits, Seen, Sweep
 from watchdog.domain.rule import Action, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
-from watchdog.engine.evaluate import WARNING_RATIO, AppliedLimit, Evaluator, LimitsOfSource
+from watchdog.domain.run import RunState, Snapshot, Source, replace
+from watchdog.engine.evaluate import WARNING_RATIO, Evaluator, LimitsOfSource, thresholds_of
 from watchdog.errors import PlatformError
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.runtime.enforcer import Enforcer
@@ -30,7 +31,7 @@ from watchdog.runtime.watched import CALM_S, calm_until
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CREDITS, COST, DURATION = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION
+CREDITS, COST, DURATION = Meter.CREDITS, Meter.COST_USD, Meter.DURATION
 INTERVAL_S = 5.0
 APIFY = PlatformTraits("apify", frozenset(Mode), 30.0, 10.0, INTERVAL_S)
 LOBSTR = PlatformTraits("lobstr", frozenset({Mode.IMMEDIATE}), 0.0, 10.0, None, sweep_shows_usage=False)
@@ -183,7 +184,7 @@ class Site:
         await self.enforcer.drain()
 
 
-def cap(name: str = "cap", actor: str = "*", *, limits: dict[LimitKind, float] | None = None, **details: Any) -> Rule:
+def cap(name: str = "cap", actor: str = "*", *, limits: dict[Meter, float] | None = None, **details: Any) -> Rule:
     return Rule(name, Selector({"actor": (actor,)}), limits or {COST: 10.0, DURATION: 36_000.0}, **details)
 
 
@@ -454,16 +455,16 @@ _USAGE = st.builds(Usage, *[st.none() | _FIGURE] * 3)
 
 
 @given(
-    limits=st.dictionaries(st.sampled_from(LimitKind), st.floats(0, 100), min_size=1),
+    limits=st.dictionaries(st.sampled_from(Meter), st.floats(0, 100), min_size=1),
     first=_USAGE,
     later=_USAGE,
     wait=st.floats(0, 1e4),
     passed=st.floats(0, 100),
 )
 def test_while_a_run_is_calm_no_limit_is_near(
-    limits: dict[LimitKind, float], first: Usage, later: Usage, wait: float, passed: float
+    limits: dict[Meter, float], first: Usage, later: Usage, wait: float, passed: float
 ) -> None:
-    of_source = LimitsOfSource.of(AppliedLimit(cap(limits=limits), kind, limit) for kind, limit in limits.items())
+    of_source = LimitsOfSource.of(thresholds_of(cap(limits=limits)))
     calm = calm_until(of_source, limits, first, wait, 1000.0, 7)
     if calm is None:
         return

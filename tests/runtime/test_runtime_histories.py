@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from watchdog.domain.decision import AbortState
 from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import InspectionDone, Trouble
 from watchdog.domain.rule import Rule, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
-from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource
+from watchdog.domain.run import RunState, Snapshot, Source, replace
+from watchdog.engine.evaluate import LimitsOfSource, thresholds_of
 from watchdog.engine.forecast import NO_HISTORY, Burn
 from watchdog.engine.running import RunningTime
 from watchdog.errors import LedgerError
@@ -27,7 +28,7 @@ from watchdog.runtime.watched import Watched, learn, note_pause
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CREDITS, COST = LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD
+CREDITS, COST = Meter.CREDITS, Meter.COST_USD
 MAPS = Source("maps", "acme/maps", id="maps")
 
 
@@ -62,7 +63,7 @@ def over(run_id: str, used: float = 5.0, source: Source = MAPS) -> Snapshot:
     return Snapshot("main", "apify", run_id, source, RunState.SUCCEEDED, "SUCCEEDED", usage, NOON, True)
 
 
-def burning(rate: float) -> dict[LimitKind, Burn]:
+def burning(rate: float) -> dict[Meter, Burn]:
     burn = Burn.at(0.0, 0.0)
     for at_s in (0.0, 20.0, 40.0):
         burn.look(rate * at_s, at_s)
@@ -248,7 +249,7 @@ async def test_a_ledger_that_fails_costs_nothing_but_the_forecast(world: Any) ->
 
 # What is learned of a run on the way
 
-LIMITS = LimitsOfSource.of([AppliedLimit(Rule("cap", Selector(), {CREDITS: 1e6}), CREDITS, 1e6)])
+LIMITS = LimitsOfSource.of(thresholds_of(Rule("cap", Selector(), {CREDITS: 1e6})))
 
 
 def seen(used: float, state: RunState = RunState.RUNNING) -> Snapshot:

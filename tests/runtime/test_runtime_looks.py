@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.meter import Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.engine.running import RunningTime
 from watchdog.runtime.looks import LOOKS_MAX, SUSPECTS_MAX, Looks, looks_at_once
 from watchdog.runtime.watched import Watched

@@ -21,9 +21,10 @@ from watchdog.domain.decision import (
     Verdict,
     VerdictKind,
 )
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AccountInfo, LimitBreached, RulesLoaded, SweepDone
 from watchdog.domain.rule import Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import RunState, Snapshot, Source, replace
 
 
 class Make:
@@ -34,8 +35,8 @@ class Make:
     lobstr = AccountInfo("lobstr", "lobstr-growth", frozenset({Mode.IMMEDIATE}))
 
     @staticmethod
-    def rule(name: str = "maps-cap", *kinds: LimitKind, **details: object) -> Rule:
-        limits = dict.fromkeys(kinds or (LimitKind.MAX_COST_USD,), 5.0)
+    def rule(name: str = "maps-cap", *kinds: Meter, **details: object) -> Rule:
+        limits = dict.fromkeys(kinds or (Meter.COST_USD,), 5.0)
         return replace(Rule(name, Selector({}), limits), **details)  # type: ignore[arg-type]
 
     @classmethod
@@ -60,7 +61,7 @@ class Make:
 
     @classmethod
     def breached(cls, response: Response, note: str = "", run: Snapshot | None = None) -> LimitBreached:
-        verdict = Verdict(cls.rule(), LimitKind.MAX_COST_USD, 5.0, 6.0, VerdictKind.BREACH)
+        verdict = Verdict(cls.rule(), Meter.COST_USD, 5.0, 6.0, VerdictKind.BREACH)
         return LimitBreached(run or cls.run(), Breach(verdict, response, note), Mode.IMMEDIATE)
 
     @classmethod
@@ -72,7 +73,7 @@ class Make:
             run_id="run-1",
             source="compass/maps",
             rule="maps-cap",
-            limit=LimitKind.MAX_COST_USD,
+            limit=Meter.COST_USD,
             limit_value=5.0,
             used_at_detection=6.0,
             detected_at=cls.noon,

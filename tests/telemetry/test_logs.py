@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from watchdog import errors
 from watchdog.domain.decision import AbortState, Response, Verdict, VerdictKind
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -28,7 +29,7 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
-from watchdog.domain.run import LimitKind, Source, replace
+from watchdog.domain.run import Source, replace
 from watchdog.telemetry.logs import LogObserver, Redactor, configure_logging
 
 pytestmark = pytest.mark.usefixtures("own_logging")
@@ -303,8 +304,8 @@ class TestLogObserver:
         assert other["error"] == "odd"
 
     def test_limits_near_and_unknown(self, make):
-        near = Verdict(make.rule(), LimitKind.MAX_COST_USD, 5.0, 4.5, VerdictKind.WARNING)
-        unknown = Verdict(make.rule(), LimitKind.MAX_COST_USD, 5.0, None, VerdictKind.UNKNOWN, "usage")
+        near = Verdict(make.rule(), Meter.COST_USD, 5.0, 4.5, VerdictKind.WARNING)
+        unknown = Verdict(make.rule(), Meter.COST_USD, 5.0, None, VerdictKind.UNKNOWN, "usage")
         told = self.told(LimitNear(make.run(), near), UsageUnknown(make.run(), unknown))
         assert [(line["level"], line["used"]) for line in told] == [("info", 4.5), ("warning", None)]
         assert told[1]["missing"] == "usage"

@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from watchdog import errors
 from watchdog.domain.decision import AbortState, Mode, Response
+from watchdog.domain.limit import Do, Step
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AccountInfo,
@@ -30,7 +32,7 @@ from watchdog.domain.notice import (
 )
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, RuleSet, Selector
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, RunState, replace
+from watchdog.domain.run import ACTIVE_STATES, RunState, replace
 from watchdog.domain.sums import sum_up
 from watchdog.engine.coverage import Coverage
 from watchdog.telemetry.metrics import Metrics, outcome_word
@@ -57,7 +59,7 @@ def series(metrics, name):
 
 def populate(metrics, make):
     metrics.notice(make.loaded(make.rule(resurrect=True), accounts=(make.apify, make.lobstr)))
-    metrics.notice(make.swept(ratios={("maps-cap", LimitKind.MAX_COST_USD): 0.5}))
+    metrics.notice(make.swept(ratios={("maps-cap", Meter.COST_USD): 0.5}))
     metrics.notice(make.breached(Response.HELD))
     for abort in (make.opened(), make.requested(), make.closed()):
         metrics.notice(AbortChanged(abort, None))
@@ -121,7 +123,7 @@ class TestBornAtZero:
         assert value(metrics, "abort_seconds_count", **WHERE) == 0
         assert value(metrics, "last_success_timestamp_seconds", account="apify-main") == 0
         assert {labels["state"] for labels in series(metrics, "runs_active")} == set(ACTIVE_STATES)
-        assert {labels["limit"] for labels in series(metrics, "usage_unknown_runs")} == set(LimitKind)
+        assert {labels["limit"] for labels in series(metrics, "usage_unknown_runs")} == set(Meter)
         assert len(series(metrics, "polls_total")) == 2 * 9
 
     def test_graceful_only_where_it_can_happen(self, metrics, make):
@@ -150,6 +152,15 @@ class TestBornAtZero:
         assert [s["response"] for s in series(metrics, "breaches_total")] == ["notify"]
         born = [*series(metrics, "aborts_total"), *series(metrics, "saved_usd_total")]
         assert {s["rule"] for s in born} == {MANUAL}
+
+    def test_a_rule_whose_first_step_only_notifies_does_both(self, metrics, make):
+        plain = make.rule("plain")
+        metrics.notice(make.loaded(make.rule(steps=(Step(0.8, Do.NOTIFY), Step(1.0, Do.ABORT))), plain))
+        of_rule = [(s["rule"], s["response"]) for s in series(metrics, "breaches_total")]
+        both = {"abort", "dry_run", "held", "deferred", "notify"}
+        assert {response for rule, response in of_rule if rule == "maps-cap"} == both
+        assert {response for rule, response in of_rule if rule == "plain"} == both - {"notify"}
+        assert value(metrics, "aborts_total", **LIMIT, mode="immediate", outcome="confirmed") == 0
 
     def test_nothing_for_accounts_that_the_rule_cannot_match(self, metrics, make):
         rule = make.rule(selector=Selector({"account": ("lobstr-*",)}))
@@ -336,7 +347,7 @@ class TestRestore:
 class TestSweeps:
     def test_gauges_of_the_last_sweep(self, metrics, make):
         metrics.notice(make.loaded(make.rule()))
-        metrics.notice(make.swept(unknown={LimitKind.MAX_CREDITS: 3}, bad_items=("x", "y")))
+        metrics.notice(make.swept(unknown={Meter.CREDITS: 3}, bad_items=("x", "y")))
         metrics.notice(make.swept(active={RunState.PAUSED: 1}, bad_items=("x",), at=make.noon + timedelta(seconds=5)))
         assert value(metrics, "runs_active", **WHERE, state="running") == 0
         assert value(metrics, "runs_active", **WHERE, state="paused") == 1
@@ -346,7 +357,7 @@ class TestSweeps:
         assert value(metrics, "last_success_timestamp_seconds", account="apify-main") == make.noon.timestamp() + 5
 
     def test_rule_usage_is_the_closest_run_of_all_accounts(self, metrics, make):
-        key = ("maps-cap", LimitKind.MAX_COST_USD)
+        key = ("maps-cap", Meter.COST_USD)
         metrics.notice(make.loaded(make.rule(), accounts=(make.apify, make.lobstr)))
         assert value(metrics, "rule_usage_ratio", rule="maps-cap", limit="max_cost_usd") == 0
         metrics.notice(make.swept(make.apify, ratios={key: 0.9}))
@@ -409,7 +420,7 @@ class TestReload:
 
     def test_gauges_of_an_account_that_is_gone_go(self, metrics, make):
         metrics.notice(make.loaded(make.rule(), accounts=(make.apify, make.lobstr)))
-        metrics.notice(make.swept(make.lobstr, ratios={("maps-cap", LimitKind.MAX_COST_USD): 0.7}))
+        metrics.notice(make.swept(make.lobstr, ratios={("maps-cap", Meter.COST_USD): 0.7}))
         for account in ("apify-main", "lobstr-growth"):
             metrics.notice(RequestDone(account, "runs", 200, 0.1, "runs", 120, 0.5))
         metrics.notice(make.loaded(make.rule()))
@@ -488,7 +499,7 @@ class TestExposition:
 
     def test_a_large_installation_is_rendered_quickly(self, metrics, make):
         """50 rules with two limits on 20 accounts; a generous bound for busy machines (measured: about 4 ms)."""
-        rules = [make.rule(f"r{n}", LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION, resurrect=True) for n in range(50)]
+        rules = [make.rule(f"r{n}", Meter.COST_USD, Meter.DURATION, resurrect=True) for n in range(50)]
         accounts = tuple(AccountInfo("apify", f"a{n}", frozenset(Mode)) for n in range(20))
         metrics.notice(make.loaded(*rules, accounts=accounts))
         metrics.render()

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import AbortChanged, AccountInfo, RulesLoaded
 from watchdog.domain.rule import Protection, Rule, RuleSet, Selector
-from watchdog.domain.run import LimitKind
 from watchdog.engine.coverage import Coverage
 from watchdog.telemetry.families import SERIES_MAX
 from watchdog.telemetry.metrics import Metrics
@@ -21,7 +21,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def some(number: int, **match: tuple[str, ...]) -> tuple[Rule, ...]:
-    return tuple(Rule(f"rule-{n}", Selector(match), {LimitKind.MAX_COST_USD: 5.0}) for n in range(number))
+    return tuple(Rule(f"rule-{n}", Selector(match), {Meter.COST_USD: 5.0}) for n in range(number))
 
 
 def loaded(rules: tuple[Rule, ...], accounts: int, protect: tuple[Protection, ...] = ()) -> Metrics:
@@ -69,7 +69,7 @@ def test_rules_that_come_and_go_make_room_for_others() -> None:
     metrics = Metrics()
     info = (AccountInfo("apify", "a0", frozenset(Mode), ("actor",)),)
     for day in range(5):
-        rules = tuple(Rule(f"day-{day}-{n}", Selector(), {LimitKind.MAX_COST_USD: 5.0}) for n in range(1_000))
+        rules = tuple(Rule(f"day-{day}-{n}", Selector(), {Meter.COST_USD: 5.0}) for n in range(1_000))
         metrics.notice(RulesLoaded(RuleSet(rules), info, NOON))
         assert left_out(metrics)["breaches_total"] == 0
     assert counted(metrics, "breaches") <= SERIES_MAX

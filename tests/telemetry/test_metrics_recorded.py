@@ -17,6 +17,7 @@ from typing import Any
 
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import AbortState, Basis, Mode, Response, Saving, Verdict, VerdictKind
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -39,7 +40,7 @@ from watchdog.domain.notice import (
 )
 from watchdog.domain.rule import Action, Protection, RuleSet, Selector
 from watchdog.domain.rule_changes import RuleChanges
-from watchdog.domain.run import LimitKind, RunState, Usage, replace
+from watchdog.domain.run import RunState, replace
 from watchdog.domain.sums import sum_up
 from watchdog.engine.coverage import Coverage
 from watchdog.errors import CredentialsRefused, LedgerError, PlatformError, RateLimited, ServerFault
@@ -65,7 +66,7 @@ def the_pages(make: Any) -> Iterator[tuple[str, str]]:
     own_affairs(metrics, make)
     yield "everything happened", page(metrics)
     yield "the same in OpenMetrics", page(metrics, "application/openmetrics-text; version=1.0.0")
-    fewer = replace(first, rules=(first.rules[1], make.rule("new", *LimitKind, action=Action.NOTIFY)), protect=())
+    fewer = replace(first, rules=(first.rules[1], make.rule("new", *Meter, action=Action.NOTIFY)), protect=())
     later = make.noon + timedelta(hours=2)
     metrics.notice(RulesLoaded(fewer, (make.lobstr,), later, Trigger.HTTP, RuleChanges.between(first, fewer)))
     coverage = coverage.replaced(fewer, later)
@@ -78,9 +79,9 @@ def rules(make: Any) -> RuleSet:
     lobstr_only = Selector({"account": ("lobstr-*",)})
     return RuleSet(
         (
-            make.rule("maps-cap", LimitKind.MAX_COST_USD, LimitKind.MAX_DURATION, resurrect=True),
-            make.rule('we"ird \\ S3CRET\nname é', LimitKind.MAX_CREDITS, selector=lobstr_only),
-            make.rule("tell", LimitKind.MAX_DURATION, action=Action.NOTIFY),
+            make.rule("maps-cap", Meter.COST_USD, Meter.DURATION, resurrect=True),
+            make.rule('we"ird \\ S3CRET\nname é', Meter.CREDITS, selector=lobstr_only),
+            make.rule("tell", Meter.DURATION, action=Action.NOTIFY),
         ),
         (Protection(Selector({"account": ("apify-*",)}, "/etc/rules/a.yaml:9")),),
         (Selector({"task": ("x",)}, "rules/b.yaml:12"),),
@@ -101,14 +102,14 @@ def restart(metrics: Metrics, make: Any) -> None:
 
 
 def watch(metrics: Metrics, make: Any) -> None:
-    unknown = Verdict(make.rule(), LimitKind.MAX_CREDITS, 5.0, None, VerdictKind.UNKNOWN, "usage")
-    near = Verdict(make.rule(), LimitKind.MAX_COST_USD, 5.0, 4.5, VerdictKind.WARNING)
-    ratios = {("maps-cap", LimitKind.MAX_COST_USD): 0.9, ("tell", LimitKind.MAX_DURATION): 2.5}
+    unknown = Verdict(make.rule(), Meter.CREDITS, 5.0, None, VerdictKind.UNKNOWN, "usage")
+    near = Verdict(make.rule(), Meter.COST_USD, 5.0, 4.5, VerdictKind.WARNING)
+    ratios = {("maps-cap", Meter.COST_USD): 0.9, ("tell", Meter.DURATION): 2.5}
     active = {RunState.RUNNING: 2, RunState.PAUSED: 1}
     nameless = ("actor abc",)
     for notice in (
-        make.swept(active=active, ratios=ratios, unknown={LimitKind.MAX_CREDITS: 3}, bad_items=("x",), waiting=4),
-        make.swept(make.lobstr, ratios={("tell", LimitKind.MAX_DURATION): 3.5}, nameless=nameless),
+        make.swept(active=active, ratios=ratios, unknown={Meter.CREDITS: 3}, bad_items=("x",), waiting=4),
+        make.swept(make.lobstr, ratios={("tell", Meter.DURATION): 3.5}, nameless=nameless),
         InspectionDone(make.apify, make.run(), 0.3, 2),
         InspectionDone(make.apify, make.run()),
         PollFailed(make.apify, "sweep", RateLimited("slow down"), make.noon),

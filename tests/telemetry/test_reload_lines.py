@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import AdminCalled, Admission, RulesLoaded, RulesRejected, Trigger
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.rule_changes import RuleChanges
-from watchdog.domain.run import LimitKind, replace
+from watchdog.domain.run import replace
 from watchdog.errors import ConfigurationError
 from watchdog.telemetry.logs import LogObserver, configure_logging
 from watchdog.telemetry.metrics import Metrics
@@ -43,7 +44,7 @@ def reloaded(make: Any, before: RuleSet, after: RuleSet, trigger: Trigger = Trig
 
 def test_a_reload_is_one_line_with_lists(log: Log, make: Any) -> None:
     before = RuleSet((make.rule("a"), make.rule("old")))
-    after = RuleSet((make.rule("a", limits={LimitKind.MAX_COST_USD: 7.5}), make.rule("new")))
+    after = RuleSet((make.rule("a", limits={Meter.COST_USD: 7.5}), make.rule("new")))
     (line,) = log.told(reloaded(make, before, after))
     assert (line["level"], line["event"], line["trigger"], line["rules"]) == ("info", "rules reloaded", "file", 2)
     assert line["changed"] == ["rule 'a': max_cost_usd 5 -> 7.5"]

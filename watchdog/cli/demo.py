@@ -24,6 +24,7 @@ from watchdog.cli.recorder import Recorder
 from watchdog.cli.savings import saved, saved_in_all
 from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use, format_duration
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -33,7 +34,6 @@ from watchdog.domain.notice import (
     PollFailed,
     SavingBooked,
 )
-from watchdog.domain.run import LimitKind
 from watchdog.escapes import escaped
 from watchdog.net.trust import FILE, FOLDER
 from watchdog.rulefile import LoadedRules, load_rules
@@ -361,7 +361,7 @@ def _used(truth: RunTruth) -> str:
 
 
 def _credits(truth: RunTruth, amount: float) -> str:
-    return describe(LimitKind.MAX_CREDITS, amount, truth.platform)
+    return describe(Meter.CREDITS, amount, truth.platform)
 
 
 def _truly_saved(truth: RunTruth) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from watchdog.domain.limit import ABORT_AT_ONCE, Do, Step
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Unit, Usage
 from watchdog.domain.rule import Action, Rule
-from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunKey, Snapshot, Usage, replace
+from watchdog.domain.run import RunKey, Snapshot, replace
 
 #: How metrics and tables call the limit of an abort by hand.
 NO_LIMIT = "none"
@@ -26,21 +28,22 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A run against one limit. `limit` and `used` in the unit of the kind. For `unknown`, `used` is None, or what is
-    proven of a figure that may be over the limit already.
+    """A run against one step of one limit. `limit` (all of it) and `used` in the unit of the meter. For `unknown`,
+    `used` is None, or what is proven of a figure that may be over the limit already.
 
-    `why_unknown` says what is missing (`usage`: the figure; `source`: names or the origin, needed to tell if the rule
-    applies). `projected`, of a breach that has not happened yet: what the run may have used by the time it could be
-    stopped, under a rule that is never to be exceeded.
+    `why_unknown` says what is missing (`usage`: the figure; `after`: the one that says from when on the limit is
+    judged; `source`: names or the origin, needed to tell if the rule applies). `projected`, of a breach that has not
+    happened yet: what the run may have used by the time it could be stopped, under a rule that is never to be exceeded.
     """
 
     rule: Rule
-    kind: LimitKind
+    kind: Meter
     limit: float
     used: float | None
     verdict: VerdictKind
     why_unknown: str = ""
     projected: float | None = None
+    step: Step = ABORT_AT_ONCE
 
     @property
     def ratio(self) -> float | None:
@@ -94,6 +97,11 @@ class Decision:
     breaches: tuple[Breach, ...]
     abort: Breach | None
     mode: Mode = Mode.IMMEDIATE
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether a step is reached that bears no graceful abort, not even one that is going on."""
+        return any(each.response is Response.ABORT and each.verdict.step.do is Do.ABORT_NOW for each in self.breaches)
 
 
 class AbortState(StrEnum):
@@ -169,8 +177,8 @@ class Abort:
     the one in force (an escalation changes it). `before` is the snapshot that proved the breach, `final` the last one
     seen after the stop, `settled` whether its figures are final. `used_at_detection` is what raised the suspicion,
     `used_at_request` what the inspection right before the first request showed. `projected` is what the run might have
-    used by the time it could be stopped, if that and not its usage broke the limit. An abort by hand has the rule
-    `manual` and no `limit`. `reason` says why, for people.
+    used by the time it could be stopped, if that and not its usage broke the limit. `step_at` is the share of the limit
+    at which its step stands. An abort by hand has the rule `manual` and no `limit`. `reason` says why, for people.
     """
 
     id: str
@@ -179,7 +187,7 @@ class Abort:
     run_id: str
     source: str
     rule: str
-    limit: LimitKind | None
+    limit: Meter | None
     limit_value: float
     used_at_detection: float
     detected_at: datetime
@@ -200,6 +208,12 @@ class Abort:
     used_at_request: float | None = None
     projected: float | None = None
     reason: str = ""
+    step_at: float = 1.0
+
+    @property
+    def threshold(self) -> float:
+        """The figure that it was aborted at: the step's share of the limit."""
+        return self.limit_value * self.step_at
 
     @property
     def limit_label(self) -> str:
@@ -232,6 +246,8 @@ class Abort:
 def reason_text(verdict: Verdict, platform: str = "") -> str:
     """One sentence for people on why a run on this platform was stopped: rule, used, limit."""
     text = f"rule '{verdict.rule.name}': {describe_use(verdict.kind, verdict.used, verdict.limit, platform)} allowed"
+    if verdict.step.at != 1:
+        text += f", {verdict.step}"
     if verdict.projected is None:
         return text
     return f"projected, {text}: {describe(verdict.kind, verdict.projected, platform)} by the time it could be stopped"
@@ -241,26 +257,28 @@ def reason_text(verdict: Verdict, platform: str = "") -> str:
 _CREDITS = {"apify": ("compute unit", "compute units")}
 
 
-def describe(kind: LimitKind | None, value: float | None, platform: str = "") -> str:
+def describe(kind: Meter | None, value: float | None, platform: str = "") -> str:
     """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`, on Apify `40 compute units`."""
     if value is None:
         return "unknown"
-    if kind is LimitKind.MAX_COST_USD:
-        return _dollars(value)
-    if kind is LimitKind.MAX_DURATION:
-        return format_duration(value)
     if kind is None:
         return "-"
+    if kind.entry.unit is Unit.USD:
+        return _dollars(value)
+    if kind.entry.unit is Unit.SECONDS:
+        return format_duration(value)
     number = _amount(value)
-    one, several = _CREDITS.get(platform, ("credit", "credits"))
+    one, several = kind.entry.one, kind.entry.several
+    if kind is Meter.CREDITS:
+        one, several = _CREDITS.get(platform, (one, several))
     return f"{number} {one if number == '1' else several}"
 
 
-def describe_use(kind: LimitKind | None, used: float | None, limit: float, platform: str = "") -> str:
+def describe_use(kind: Meter | None, used: float | None, limit: float, platform: str = "") -> str:
     """What was used against a limit: `$4.20 of $5.00`, `26 of 40 compute units`. A dash where there is no limit."""
     if kind is None:
         return "-"
-    unit_follows = kind is LimitKind.MAX_CREDITS and used is not None
+    unit_follows = kind.entry.unit is Unit.NUMBER and used is not None
     figure = _amount(used or 0.0) if unit_follows else describe(kind, used, platform)
     return f"{figure} of {describe(kind, limit, platform)}"
 

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 
-from watchdog.domain.run import RunKey, Usage
+from watchdog.domain.meter import Usage
+from watchdog.domain.run import RunKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from enum import StrEnum
 
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, AbortState, Breach, Mode, Saving, Verdict
+from watchdog.domain.meter import Meter
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.rule_changes import RuleChanges
-from watchdog.domain.run import LimitKind, RunState, Snapshot
+from watchdog.domain.run import RunState, Snapshot
 from watchdog.errors import WatchdogError
 
 
@@ -100,8 +101,8 @@ class SweepDone:
     at: datetime
     seconds: float
     active: Mapping[RunState, int]
-    unknown: Mapping[LimitKind, int]
-    ratios: Mapping[tuple[str, LimitKind], float]
+    unknown: Mapping[Meter, int]
+    ratios: Mapping[tuple[str, Meter], float]
     bad_items: tuple[str, ...] = ()
     waiting: int = 0
     nameless: tuple[str, ...] = ()

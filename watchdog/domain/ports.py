@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import Usage
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
-from watchdog.domain.run import RunState, Snapshot, Source, Usage
+from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.domain.sums import AbortGroup, AbortSums
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from watchdog.domain.glob import Handles, Matcher, fold
-from watchdog.domain.run import LimitKind, Snapshot, Source
+from watchdog.domain.limit import Do, Limit, Step
+from watchdog.domain.meter import Meter
+from watchdog.domain.run import Snapshot, Source
 
 #: Match keys that look at the run or its account; every other key is a facet of the source.
 RUN_KEYS = ("platform", "account", "run_id", "origin")
@@ -114,21 +116,36 @@ def _matches_facet(key: str, globs: Matcher, source: Source) -> Matched:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Limits for the runs a selector means. Limits: credits, seconds or US dollars by kind; `used >= limit` breaks it.
+    """Limits for the runs a selector means. `limits`: the figure of each meter, in its unit; `used >= limit` breaks it.
 
-    `resurrect`: its runs are to be resumed later, so aborts are graceful where the platform can. `never_exceed`: abort
-    so early that the run stays within the limits until it has really stopped, by the forecast.
+    `action`: what that asks for; `steps` (rising), where there are any, say it share by share, and `action` is whether
+    any of them aborts. `after`: its limits are judged from the moment on at which a run has used so much of each of
+    these. `resurrect`: its runs are to be resumed later, so aborts are graceful where the platform can. `never_exceed`:
+    abort so early that the run stays within the limits until it has really stopped, by the forecast.
     `file`, `line`: where it was written, for messages.
     """
 
     name: str
     selector: Selector
-    limits: Mapping[LimitKind, float] = field(hash=False)
+    limits: Mapping[Meter, float] = field(hash=False)
     action: Action = Action.ABORT
     resurrect: bool = False
     never_exceed: bool = False
     file: str = ""
     line: int = 0
+    steps: tuple[Step, ...] = ()
+    after: Mapping[Meter, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.steps:
+            stops = any(step.do.stops for step in self.steps)
+            object.__setattr__(self, "action", Action.ABORT if stops else Action.NOTIFY)
+
+    @property
+    def all_limits(self) -> tuple[Limit, ...]:
+        """Its limits as values."""
+        steps = self.steps or (Step(1.0, Do(self.action.value)),)
+        return tuple(Limit(self, meter, figure, steps) for meter, figure in self.limits.items())
 
 
 @dataclass(frozen=True, slots=True)

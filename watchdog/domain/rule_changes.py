@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from watchdog.domain.meter import Meter, Unit
 from watchdog.domain.rule import Protection, Rule, RuleSet
-from watchdog.domain.run import LimitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,10 @@ def _of_rule(rule: Rule) -> _Entry:
     limits = {kind.value: _figure(kind, value) for kind, value in rule.limits.items()}
     match = {f"match.{key}": _globs(globs) for key, globs in rule.selector.globs.items()}
     flags = [name for name in ("resurrect", "never_exceed") if getattr(rule, name)]
-    return {**limits, **match, "action": rule.action.value, **dict.fromkeys(flags, "true")}
+    done = {"steps": ", ".join(map(str, rule.steps))} if rule.steps else {"action": rule.action.value}
+    if rule.after:
+        done["after"] = ", ".join(f"{meter.entry.word} {_figure(meter, value)}" for meter, value in rule.after.items())
+    return {**limits, **match, **done, **dict.fromkeys(flags, "true")}
 
 
 def _of_protections(protections: Iterable[Protection]) -> dict[str, _Entry]:
@@ -85,9 +88,9 @@ def _globs(globs: tuple[str, ...]) -> str:
     return " | ".join(globs)
 
 
-def _figure(kind: LimitKind, value: float) -> str:
+def _figure(kind: Meter, value: float) -> str:
     """The figure to its last digit: a change must never read `5 -> 5`."""
-    if kind is LimitKind.MAX_DURATION and math.isfinite(value):
+    if kind.entry.unit is Unit.SECONDS and math.isfinite(value):
         return _duration(value)
     return repr(value).removesuffix(".0")
 

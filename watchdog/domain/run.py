@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
+
 V = TypeVar("V")
 
 
@@ -61,16 +63,6 @@ _ACTIVE = frozenset(
 ACTIVE_STATES = tuple(state for state in RunState if state in _ACTIVE)
 
 
-class LimitKind(StrEnum):
-    """The kinds of limit a rule can set; the value is the key in rule files and the `limit` label of metrics."""
-
-    MAX_CREDITS = "max_credits"
-    MAX_DURATION = "max_duration"
-    MAX_COST_USD = "max_cost_usd"
-
-    __hash__ = str.__hash__
-
-
 class CostBasis(StrEnum):
     """Where a cost in US dollars comes from: the platform's own figure; its prices times charged events, or times items
     of the dataset; credits times the price that the account's settings give."""
@@ -79,29 +71,6 @@ class CostBasis(StrEnum):
     EVENTS = "events"
     ITEMS = "items"
     CREDITS = "credits"
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """What a run has used so far. `None` means the platform does not say, which is never the same as zero.
-
-    credits: what the platform itself meters (lobstr credits, Apify compute units); cost_usd: US dollars;
-    duration_s: seconds actually spent running, stopped and paused time left out.
-    """
-
-    credits: float | None = None
-    cost_usd: float | None = None
-    duration_s: float | None = None
-
-    def of(self, kind: LimitKind) -> float | None:
-        """The figure that a limit of this kind is compared with."""
-        if kind is LimitKind.MAX_CREDITS:
-            return self.credits
-        if kind is LimitKind.MAX_COST_USD:
-            return self.cost_usd
-        return self.duration_s
-
-
-NOTHING_KNOWN = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +160,7 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     resurrect_count: int | None = None
     progress: Progress = NO_PROGRESS
     cap: PlatformCap = PlatformCap()
-    burn_cap_per_s: Mapping[LimitKind, float] = {}  # a Struct copies it
+    burn_cap_per_s: Mapping[Meter, float] = {}  # a Struct copies it
     end_reason: str | None = None
     cost_basis: CostBasis | None = None
     seen_running_s: float = 0.0

@@ -152,9 +152,9 @@ def overshoot(abort: Abort) -> float | None:
     if abort.final is None or abort.limit is None:
         return None
     used = abort.final.usage.of(abort.limit)
-    if used is None or abort.limit_value <= 0:
+    if used is None or abort.threshold <= 0:
         return None
-    return used / abort.limit_value - 1
+    return used / abort.threshold - 1
 
 
 def _first(at_first: float | None, now: float | None) -> float | None:

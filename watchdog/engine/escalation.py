@@ -136,6 +136,7 @@ def open_abort(
         used_at_request=used,
         projected=verdict.projected,
         reason=reason_text(verdict, run.platform),
+        step_at=verdict.step.at,
     ).advance(AbortState.INTENDED, now)
 
 
@@ -366,6 +367,13 @@ def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
     return untouched and abort.state.is_open and abort.rule != MANUAL and not _was_resurrected(abort, seen)
 
 
+def may_be_raised(pursuit: Pursuit, seen: Snapshot) -> bool:
+    """Whether a step of a rule that this look shows to be reached can make the abort an immediate one."""
+    abort = pursuit.abort
+    graceful = abort.state.is_open and abort.mode is Mode.GRACEFUL
+    return graceful and seen.state.is_active and not _was_resurrected(abort, seen)
+
+
 def may_wait_for_list(pursuit: Pursuit, now: datetime, pace: Pace) -> bool:
     """Whether a list of ended runs is enough of a look: the platform has accepted the request, and it is not yet time
     to ask again, which only a look at the run itself may lead to; or the stop is proven, and its figures settle."""
@@ -433,6 +441,9 @@ def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, g
         if grounds is not ASKED_FOR and _may_be_resurrected(pursuit, seen):
             return _unknown(pursuit, now, pace, "whether it was resurrected meanwhile")
     pursuit = replace(pursuit, unknown_since=None)
+    if grounds.at_once and may_be_raised(pursuit, seen):
+        abort = abort.advance(abort.state, now, "raised to immediate: a later step is reached", mode=Mode.IMMEDIATE)
+        return _pause(replace(pursuit, abort=abort), now, 0.0, must_look=False)
     if not _took_effect(pursuit):
         if seen.state is not RunState.ABORTING:
             return _untouched(pursuit, now, pace)

@@ -1,4 +1,4 @@
-"""Compare runs with rules, and decide what follows.
+"""Compare runs with limits: which apply, and how a run stands to each.
 
 A limit is inclusive: `used >= limit` is a breach. All rules that match apply, and each limit stands alone. A figure
 that is not known gives the verdict `unknown`, which is never a reason to abort and never passes silently.
@@ -7,59 +7,80 @@ that is not known gives the verdict `unknown`, which is never a reason to abort 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from watchdog.domain.decision import Breach, Decision, Mode, Response, Verdict, VerdictKind
-from watchdog.domain.override import Overrides
-from watchdog.domain.rule import Action, Matched, Rule, RuleSet, Selector, SelectorIndex
-from watchdog.domain.run import NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage
+from watchdog.domain.decision import Verdict, VerdictKind
+from watchdog.domain.limit import Limit, Step
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
+from watchdog.domain.rule import Matched, Rule, RuleSet, SelectorIndex
+from watchdog.domain.run import Snapshot
 
-#: Share of a limit from which a run is said to come close to it.
+#: Share of a limit from which a run is said to come close to it, where no step of its own says so.
 WARNING_RATIO = 0.8
-NO_OVERRIDES = Overrides()
 #: More sources than this remembered, or this many runs beside twice those that there are: all is worked out anew.
 SOURCES_MAX = 100_000
 SPARE_RUNS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class AppliedLimit:
-    """One limit of a rule that applies to a run; not `sure` while names needed to tell are not known."""
+class Threshold:
+    """One step of a limit that applies to a run, and the `figure` of its meter at which it is reached; not `sure` while
+    names needed to tell whether it applies are not known."""
 
-    rule: Rule
-    kind: LimitKind
-    limit: float
+    limit: Limit
+    step: Step
+    figure: float
     sure: bool = True
+
+    @property
+    def rule(self) -> Rule:
+        """Whose it is."""
+        return self.limit.owner
+
+    @property
+    def meter(self) -> Meter:
+        """What it counts."""
+        return self.limit.meter
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether it takes effect earlier, so that the limit is never exceeded."""
+        return self.limit.owner.never_exceed and self.step.do.stops
 
 
 @dataclass(frozen=True, slots=True)
 class LimitsOfSource:
-    """Every limit on the runs of one source, and the lowest sure one of each kind for a quick look. `careful`: some are
-    never to be exceeded, so that they take effect earlier. `unsure` are those of which it is not known whether they
-    apply, and `unsure_kinds` their kinds."""
+    """Every threshold for the runs of one source, and the lowest sure one of each meter for a quick look. `simple`:
+    each takes effect just at its figure, whatever else the run has used. `unsure` are those of which it is not known
+    whether they apply, and `unsure_meters` their meters."""
 
-    limits: tuple[AppliedLimit, ...]
-    lowest: tuple[tuple[LimitKind, float], ...]
-    unsure: tuple[AppliedLimit, ...]
-    careful: bool = False
-    unsure_kinds: frozenset[LimitKind] = frozenset()
+    thresholds: tuple[Threshold, ...]
+    lowest: tuple[tuple[Meter, float], ...]
+    unsure: tuple[Threshold, ...]
+    simple: bool = True
+    unsure_meters: frozenset[Meter] = frozenset()
 
     @staticmethod
-    def of(limits: Iterable[AppliedLimit]) -> LimitsOfSource:
-        kept = tuple(limits)
-        lowest: dict[LimitKind, float] = {}
-        for limit in kept:
-            if limit.sure:
-                lowest[limit.kind] = min(limit.limit, lowest.get(limit.kind, limit.limit))
-        unsure = tuple(limit for limit in kept if not limit.sure)
-        careful = any(limit.rule.never_exceed for limit in kept)
-        return LimitsOfSource(kept, tuple(lowest.items()), unsure, careful, frozenset(each.kind for each in unsure))
+    def of(thresholds: Iterable[Threshold]) -> LimitsOfSource:
+        """Those of one source."""
+        kept = tuple(thresholds)
+        lowest: dict[Meter, float] = {}
+        for each in kept:
+            if each.sure:
+                lowest[each.meter] = min(each.figure, lowest.get(each.meter, each.figure))
+        unsure = tuple(each for each in kept if not each.sure)
+        simple = not any(each.is_careful or each.rule.after for each in kept)
+        return LimitsOfSource(kept, tuple(lowest.items()), unsure, simple, frozenset(each.meter for each in unsure))
 
 
-#: How much a run may still use, in the unit of the limit, before it can be stopped; 0 for limits that may be exceeded.
-Margin = Callable[[AppliedLimit], float]
+#: How much a run may still use, in the unit of the meter, before it can be stopped; 0 for limits that may be exceeded.
+Margin = Callable[[Threshold], float]
+
+
+def no_margin(threshold: Threshold) -> float:
+    """Every limit takes effect at its figure."""
+    return 0.0
 
 
 _Group = tuple[str, str, str | None]
@@ -72,7 +93,7 @@ class _Rules:
         self._rules = tuple(rules)
         self._index = SelectorIndex(rule.selector for rule in self._rules)
         # Made once, and shared by all whom they apply to: thousands of rules times thousands of sources are too many.
-        self._limits = {sure: [_limits_of(rule, sure=sure) for rule in self._rules] for sure in (True, False)}
+        self._thresholds = {sure: [thresholds_of(rule, sure=sure) for rule in self._rules] for sure in (True, False)}
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -81,18 +102,21 @@ class _Rules:
         """The numbers of those that may apply."""
         return self._index.candidates(snapshot)
 
-    def applied(self, snapshot: Snapshot, numbers: Iterable[int]) -> tuple[AppliedLimit, ...]:
-        """The limits of those of them that apply, or may."""
-        limits: list[AppliedLimit] = []
+    def applied(self, snapshot: Snapshot, numbers: Iterable[int]) -> tuple[Threshold, ...]:
+        """The thresholds of those of them that apply, or may."""
+        found: list[Threshold] = []
         for number in numbers:
             matched = self._rules[number].selector.matches(snapshot)
             if matched is not Matched.NO:
-                limits += self._limits[matched is Matched.YES][number]
-        return tuple(limits)
+                found += self._thresholds[matched is Matched.YES][number]
+        return tuple(found)
 
 
-def _limits_of(rule: Rule, *, sure: bool) -> tuple[AppliedLimit, ...]:
-    return tuple(AppliedLimit(rule, kind, limit, sure) for kind, limit in rule.limits.items())
+def thresholds_of(rule: Rule, *, sure: bool = True) -> tuple[Threshold, ...]:
+    """Every step of its limits."""
+    return tuple(
+        Threshold(limit, step, limit.figure * step.at, sure) for limit in rule.all_limits for step in limit.steps
+    )
 
 
 class Evaluator:
@@ -131,25 +155,25 @@ class Evaluator:
         if not numbers:
             return of_source
         own = self._by_run.applied(snapshot, numbers)
-        limits = self._share((*of_source.limits, *own)) if own else of_source
+        limits = self._share((*of_source.thresholds, *own)) if own else of_source
         of_runs[snapshot.run_id] = (group, limits)
         return limits
 
-    def _share(self, applied: tuple[AppliedLimit, ...]) -> LimitsOfSource:
+    def _share(self, applied: tuple[Threshold, ...]) -> LimitsOfSource:
         """Equal limits are the same object: what is summed up over the runs of each is then summed up once."""
-        key = tuple(map(id, applied))  # the limits themselves live as long as this does
+        key = tuple(map(id, applied))  # the thresholds themselves live as long as this does
         found = self._shared.get(key)
         if found is None:
             found = self._shared[key] = LimitsOfSource.of(applied)
         return found
 
-    def verdicts(self, snapshot: Snapshot, margin: Margin | None = None) -> list[Verdict]:
-        """How the run stands to every limit on it; `margin` tells how much earlier those take effect that are never to
-        be exceeded."""
+    def verdicts(self, snapshot: Snapshot, margin: Margin = no_margin) -> list[Verdict]:
+        """How the run stands to every threshold for it; `margin` tells how much earlier those take effect that are
+        never to be exceeded."""
         limits = self.limits(snapshot)
-        if margin is None or not limits.careful:
-            return [judge(limit, snapshot.usage, most=snapshot.most) for limit in limits.limits]
-        return [judge(limit, snapshot.usage, margin(limit), snapshot.most) for limit in limits.limits]
+        if limits.simple:
+            return [judge(each, snapshot.usage, 0.0, snapshot.most) for each in limits.thresholds]
+        return [judge(each, snapshot.usage, margin(each), snapshot.most) for each in limits.thresholds]
 
     def tidy(self, account: str, runs: int) -> None:
         """Drop what was worked out for sources and runs long gone, to bound memory over months: this account has so
@@ -161,120 +185,45 @@ class Evaluator:
             self._of_runs.clear()
 
 
-def judge(applied: AppliedLimit, usage: Usage, margin: float = 0.0, most: Usage = NOTHING_KNOWN) -> Verdict:
-    """One limit against one usage, and the `margin` that it takes effect earlier by. Where `most` says that the run may
-    have used more than is proven, only what is proven breaks a limit, and one that may be broken is unknown."""
-    used, at_most = usage.of(applied.kind), most.of(applied.kind)
+def judge(threshold: Threshold, usage: Usage, margin: float = 0.0, most: Usage = NOTHING_KNOWN) -> Verdict:
+    """One threshold against one usage, and the `margin` that it takes effect earlier by. Where `most` says that the run
+    may have used more than is proven, only what is proven breaks a limit, and one that may be broken is unknown."""
+    limit, figure = threshold.limit, threshold.figure
+    used, at_most = usage.of(limit.meter), most.of(limit.meter)
     why, projected = "", None
-    if not applied.sure:
+    if not threshold.sure:
         kind, why = VerdictKind.UNKNOWN, "source"
     elif used is None or math.isnan(used):
         kind, why = VerdictKind.UNKNOWN, "usage"
-    elif used >= applied.limit:
+    elif (waits := waits_for(limit, usage, most)) is not None and max(used + margin, at_most or 0.0) >= figure:
+        kind, why = (VerdictKind.UNKNOWN, "after") if waits.is_unknown else (VerdictKind.WITHIN, "")
+    elif used >= figure:
         kind = VerdictKind.BREACH
-    elif margin > 0 and used + margin >= applied.limit:
+    elif margin > 0 and used + margin >= figure:
         kind, projected = VerdictKind.BREACH, used + margin
-    elif used >= WARNING_RATIO * applied.limit:
+    elif used >= WARNING_RATIO * figure and not limit.owner.steps and waits is None:
         kind = VerdictKind.WARNING
-    elif at_most is not None and at_most >= applied.limit:
+    elif at_most is not None and at_most >= figure:
         kind, why = VerdictKind.UNKNOWN, "usage"
     else:
         kind = VerdictKind.WITHIN
-    return Verdict(applied.rule, applied.kind, applied.limit, used, kind, why, projected)
+    return Verdict(limit.owner, limit.meter, limit.figure, used, kind, why, projected, threshold.step)
 
 
-def decide(
-    snapshot: Snapshot,
-    verdicts: Sequence[Verdict],
-    rules: RuleSet,
-    *,
-    modes: frozenset[Mode],
-    dry_run: bool = False,
-    overdue: bool = False,
-    overrides: Overrides = NO_OVERRIDES,
-    now: datetime | None = None,
-) -> Decision | None:
-    """What to do about a run, from an inspection of it; None if no limit is broken or it is over already.
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A limit is not judged before the run has used so much of another meter. `is_unknown`: whether it has is not
+    known."""
 
-    Terminal states are checked before limits: a run that ended is never aborted. `modes` are those the platform has.
-    `overdue`: somebody else's abort of it should long have worked, so it no longer counts as being stopped.
-    `overrides` are what people have decided meanwhile, and `now` (UTC; default: when the run was seen) says which of
-    them hold.
-    """
-    at = now or snapshot.seen_at
-    if not snapshot.state.is_active:
-        return None
-    broken = sorted((v for v in verdicts if v.verdict is VerdictKind.BREACH), key=_severity, reverse=True)
-    if not broken:
-        return None
-    obstacle = overrides.obstacle(snapshot, at) or _obstacle(snapshot, rules, dry_run=dry_run, overdue=overdue)
-    breaches = tuple(_respond(verdict, obstacle) for verdict in broken)
-    aborting = [breach for breach in breaches if breach.response is Response.ABORT]
-    return Decision(
-        snapshot=snapshot,
-        breaches=breaches,
-        abort=aborting[0] if aborting else None,
-        mode=choose_mode(
-            snapshot,
-            # A dry run says what would be done.
-            [breach.verdict.rule for breach in breaches if breach.response in (Response.ABORT, Response.DRY_RUN)],
-            rules.flags_of(snapshot),
-            modes,
-            flagged_by_hand=overrides.resurrects(snapshot, at),
-        ),
-    )
+    meter: Meter
+    figure: float
+    is_unknown: bool
 
 
-def _severity(verdict: Verdict) -> float:
-    return verdict.ratio or 0.0
-
-
-def _obstacle(snapshot: Snapshot, rules: RuleSet, *, dry_run: bool, overdue: bool) -> tuple[Response, str] | None:
-    """What stands between a breach and an abort, if anything."""
-    unsure = False
-    for protection in rules.protections_of(snapshot):
-        matched = protection.selector.matches(snapshot)
-        if matched is Matched.YES:
-            return Response.PROTECTED, protection.reason or "protected"
-        unsure = unsure or matched is Matched.UNSURE
-    if unsure:
-        return Response.DEFERRED, _why_unsure(snapshot)
-    if dry_run:
-        return Response.DRY_RUN, "dry run"
-    if snapshot.state is RunState.ABORTING and not overdue:
-        return Response.DEFERRED, "it is being aborted already"
+def waits_for(limit: Limit, usage: Usage, most: Usage = NOTHING_KNOWN) -> Wait | None:
+    """What a limit still waits for (`after` of its rule) by what a run is proven to have used; None: it counts."""
+    for meter, figure in limit.owner.after.items():
+        used, at_most = usage.of(meter), most.of(meter)
+        if used is None or used < figure:
+            return Wait(meter, figure, is_unknown=used is None or (at_most is not None and at_most >= figure))
     return None
-
-
-def _why_unsure(snapshot: Snapshot) -> str:
-    if snapshot.source.denied:
-        return (
-            "it may be protected by a name that this account's token may not read; allow the token to read Actors and "
-            "tasks, or protect runs by id"
-        )
-    return "its names or origin are not known yet, so it may be protected"
-
-
-def _respond(verdict: Verdict, obstacle: tuple[Response, str] | None) -> Breach:
-    if verdict.rule.action is Action.NOTIFY:
-        return Breach(verdict, Response.NOTIFY)
-    if obstacle is not None:
-        return Breach(verdict, *obstacle)
-    return Breach(verdict, Response.ABORT)
-
-
-def choose_mode(
-    snapshot: Snapshot,
-    rules: Iterable[Rule],
-    flagged: Iterable[Selector],
-    modes: frozenset[Mode],
-    *,
-    flagged_by_hand: bool = False,
-) -> Mode:
-    """Graceful where the platform can and the run is to be resurrected: by a broken rule or by a flag of its own."""
-    if Mode.GRACEFUL not in modes or snapshot.state is RunState.ABORTING:
-        return Mode.IMMEDIATE
-    wanted = flagged_by_hand or any(rule.resurrect for rule in rules)
-    if wanted or any(selector.matches(snapshot) is not Matched.NO for selector in flagged):
-        return Mode.GRACEFUL
-    return Mode.IMMEDIATE

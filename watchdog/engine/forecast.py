@@ -20,10 +20,11 @@ from statistics import median
 from typing import NamedTuple
 
 from watchdog.domain.history import BurnRecord
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import RunState, Snapshot, replace
 
 #: Kinds whose growth has to be learned.
-METERED = (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD)
+METERED = (Meter.CREDITS, Meter.COST_USD)
 #: Rates are measured over at least so many seconds: a single step of a counter is no rate.
 WINDOW_S = 10.0
 #: The memory of the weighted rate, in seconds: after so long an old rate weighs 1/e.
@@ -60,8 +61,8 @@ def upper_bound(swept: Snapshot, inspected: Snapshot | None, age_s: float, swept
         since = _most(_longest(inspected), 1.0, age_s)
         duration = since if duration is None else min(duration, duration if since is None else since)
     return Usage(
-        credits=_metered(LimitKind.MAX_CREDITS, swept, inspected, age_s),
-        cost_usd=_metered(LimitKind.MAX_COST_USD, swept, inspected, age_s),
+        credits=_metered(Meter.CREDITS, swept, inspected, age_s),
+        cost_usd=_metered(Meter.COST_USD, swept, inspected, age_s),
         duration_s=duration,
     )
 
@@ -75,7 +76,7 @@ def _longest(seen: Snapshot) -> float | None:
     return seen.usage.duration_s if seen.most.duration_s is None else seen.most.duration_s
 
 
-def _metered(kind: LimitKind, swept: Snapshot, inspected: Snapshot, age_s: float) -> float | None:
+def _metered(kind: Meter, swept: Snapshot, inspected: Snapshot, age_s: float) -> float | None:
     shown, proven = swept.usage.of(kind), inspected.usage.of(kind)
     if shown is None:
         return _most(proven, inspected.burn_cap_per_s.get(kind, 0.0), age_s)
@@ -272,8 +273,8 @@ class SourceHistory:
     """What earlier runs of a source did, by kind, sorted: the highest rate of each (per second), and what those used in
     the end that ended by themselves. `runs`: how many there were."""
 
-    rates: Mapping[LimitKind, tuple[float, ...]] = field(default_factory=dict)
-    finals: Mapping[LimitKind, tuple[float, ...]] = field(default_factory=dict)
+    rates: Mapping[Meter, tuple[float, ...]] = field(default_factory=dict)
+    finals: Mapping[Meter, tuple[float, ...]] = field(default_factory=dict)
     runs: int = 0
 
     @staticmethod
@@ -282,15 +283,15 @@ class SourceHistory:
         kept = list(records)
         rates = {kind: [_rate(record, kind) for record in kept] for kind in METERED}
         natural = [record.final for record in kept if record.ended_by_itself]
-        finals = {kind: [final.of(kind) for final in natural] for kind in LimitKind}
+        finals = {kind: [final.of(kind) for final in natural] for kind in Meter}
         return SourceHistory(_known(rates), _known(finals), len(kept))
 
-    def fast(self, kind: LimitKind) -> float | None:
+    def fast(self, kind: Meter) -> float | None:
         """The highest rate of any run of this source; None without any history of it."""
         rates = self.rates.get(kind)
         return rates[-1] if rates else None
 
-    def final(self, kind: LimitKind, used: float) -> float | None:
+    def final(self, kind: Meter, used: float) -> float | None:
         """What a run that has used this much typically ends at: the median of those that came further."""
         finals = self.finals.get(kind, ())
         further = finals[bisect_right(finals, used) :]
@@ -300,11 +301,11 @@ class SourceHistory:
 NO_HISTORY = SourceHistory()
 
 
-def _rate(record: BurnRecord, kind: LimitKind) -> float | None:
-    return record.credits_per_s if kind is LimitKind.MAX_CREDITS else record.usd_per_s
+def _rate(record: BurnRecord, kind: Meter) -> float | None:
+    return record.credits_per_s if kind is Meter.CREDITS else record.usd_per_s
 
 
-def _known(figures: Mapping[LimitKind, list[float | None]]) -> dict[LimitKind, tuple[float, ...]]:
+def _known(figures: Mapping[Meter, list[float | None]]) -> dict[Meter, tuple[float, ...]]:
     known = {kind: sorted(figure for figure in each if figure is not None) for kind, each in figures.items()}
     return {kind: tuple(each) for kind, each in known.items() if each}
 
@@ -355,9 +356,7 @@ def exact_outlook(limit: float, used: float, rate: float) -> Outlook:
     return Outlook(limit, limit - used, rate, rate, exact=True)
 
 
-def outlook(
-    kind: LimitKind, limit: float, used: Usage, burn: Burn | None, history: SourceHistory, now_s: float
-) -> Outlook:
+def outlook(kind: Meter, limit: float, used: Usage, burn: Burn | None, history: SourceHistory, now_s: float) -> Outlook:
     """Of a metered figure that stands at `used`: by its own rates and those of its source.
 
     Until its own rates are known, a run is taken to go on at its average since the start, by which it may be off as
@@ -384,7 +383,7 @@ def _average(used: float | None, duration_s: float | None) -> float | None:
     return used / duration_s if duration_s and used else None
 
 
-def projected_final(kind: LimitKind, run: Snapshot, burn: Burn | None, history: SourceHistory) -> float | None:
+def projected_final(kind: Meter, run: Snapshot, burn: Burn | None, history: SourceHistory) -> float | None:
     """What the run will have used at its end if nobody stops it; None if nothing says.
 
     By the first of these that says anything: its own progress (used / share done), what earlier runs of the source

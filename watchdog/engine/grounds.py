@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from watchdog.domain.decision import Abort, Decision, Response, Verdict, VerdictKind, describe
-from watchdog.domain.rule import Action
-from watchdog.domain.run import LimitKind, Snapshot
-from watchdog.engine.evaluate import AppliedLimit, Margin
+from watchdog.domain.meter import Meter
+from watchdog.domain.run import Snapshot
+from watchdog.engine.evaluate import Margin, Threshold
 
 
 class Ground(Enum):
@@ -28,13 +28,16 @@ class Ground(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """How the reason stands, and in a few words why, where it does not."""
+    """How the reason stands, and in a few words why, where it does not. `at_once`: a step is reached that asks for the
+    end at once, whatever is going on already."""
 
     ground: Ground
     why: str = ""
+    at_once: bool = False
 
 
 STAND = Grounds(Ground.STANDS)
+STAND_AT_ONCE = Grounds(Ground.STANDS, at_once=True)
 #: A person has asked for the stop meanwhile, which needs no other reason.
 ASKED_FOR = Grounds(Ground.STANDS, "asked for by hand")
 
@@ -44,12 +47,12 @@ def grounds_of(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict], decisi
     the rules and overrides of now. An abort that the platform has accepted goes on whatever becomes of its rule: then
     only the figure counts, against the limit of then."""
     if decision is not None and decision.abort is not None:
-        return STAND
+        return STAND_AT_ONCE if decision.is_at_once else STAND
     if abort.effective_requests and abort.limit is not None:
         used = seen.usage.of(abort.limit)
         if used is None:
             return Grounds(Ground.UNKNOWN, _words(abort.limit))
-        if used >= abort.limit_value or margin_stands(abort, seen):
+        if used >= abort.threshold or margin_stands(abort, seen):
             return STAND
     obstacle = _obstacle(decision)
     if obstacle is not None:
@@ -76,7 +79,7 @@ def _lacking(before: Snapshot, seen: Snapshot, verdict: Verdict) -> str:
     unknown then too, so that the decision cannot have rested on it."""
     kind, most = verdict.kind, seen.most.of(verdict.kind)
     is_vague = most is not None and most >= verdict.limit
-    if verdict.rule.action is Action.NOTIFY or not (verdict.verdict is VerdictKind.UNKNOWN or is_vague):
+    if not verdict.step.do.stops or not (verdict.verdict is VerdictKind.UNKNOWN or is_vague):
         return ""
     if verdict.why_unknown != "source":
         return "" if before.usage.of(kind) is None else _words(kind)
@@ -85,8 +88,8 @@ def _lacking(before: Snapshot, seen: Snapshot, verdict: Verdict) -> str:
     return "its origin" if seen.origin is None and before.origin is not None else ""
 
 
-def _words(kind: LimitKind) -> str:
-    return f"its {kind.value.removeprefix('max_')}"
+def _words(kind: Meter) -> str:
+    return f"its {kind.entry.word}"
 
 
 def _why_fallen(abort: Abort, seen: Snapshot, verdicts: Sequence[Verdict]) -> str:
@@ -111,8 +114,8 @@ def margin_of(abort: Abort, seen: Snapshot) -> Margin:
     margin = (abort.projected or 0.0) - (abort.used_at_request or 0.0)
     stands = margin_stands(abort, seen)
 
-    def of(applied: AppliedLimit) -> float:
-        is_ours = (applied.rule.name, applied.kind) == (abort.rule, abort.limit)
-        return margin if stands and is_ours and applied.rule.never_exceed else 0.0
+    def of(threshold: Threshold) -> float:
+        is_ours = (threshold.rule.name, threshold.meter) == (abort.rule, abort.limit)
+        return margin if stands and is_ours and threshold.is_careful else 0.0
 
     return of

@@ -13,7 +13,8 @@ import math
 
 import msgspec
 
-from watchdog.domain.run import LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import RunState, Snapshot, replace
 
 
 class RunningTime(msgspec.Struct, gc=False):
@@ -87,7 +88,7 @@ class RunningTime(msgspec.Struct, gc=False):
         self.sight(seen.state, at_s, unbroken=same or (unbroken and not other))
         if count is not None:
             self.resurrections, self.unsure_s = count, 0.0
-        self.rate_per_s = seen.burn_cap_per_s.get(LimitKind.MAX_CREDITS, self.rate_per_s)
+        self.rate_per_s = seen.burn_cap_per_s.get(Meter.CREDITS, self.rate_per_s)
         self._take_figure(seen, at_s, ran_through=same and self.ran and self.running)
         self.ran = self.running
 

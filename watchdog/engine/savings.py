@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from watchdog.domain.decision import Basis, Saving
-from watchdog.domain.run import LimitKind, Snapshot, Usage, replace
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import Snapshot, replace
 
 #: Below this share done, progress says nothing: one page more or less would swing the projection wildly.
 PROGRESS_FLOOR = 0.05
@@ -66,11 +67,11 @@ def settle(latest: Saving, used: Usage, earlier: Sequence[Saving]) -> tuple[Savi
     return latest, tuple(kept)
 
 
-_BOOKED = (LimitKind.MAX_CREDITS, LimitKind.MAX_COST_USD)
+_BOOKED = (Meter.CREDITS, Meter.COST_USD)
 
 
 def _settle_figure(
-    kind: LimitKind, latest: Saving, used: float | None, earlier: list[Saving]
+    kind: Meter, latest: Saving, used: float | None, earlier: list[Saving]
 ) -> tuple[Saving, list[Saving]]:
     projections = (saving.projected.of(kind) for saving in (latest, *reversed(earlier)))
     most = _saved(next((figure for figure in projections if figure is not None), None), used)
@@ -95,23 +96,23 @@ def _is_bound(saving: Saving) -> bool:
     return saving.basis is not None and saving.basis.is_bound
 
 
-def _amount(saving: Saving, kind: LimitKind) -> float | None:
-    return saving.credits if kind is LimitKind.MAX_CREDITS else saving.usd
+def _amount(saving: Saving, kind: Meter) -> float | None:
+    return saving.credits if kind is Meter.CREDITS else saving.usd
 
 
-def _with_amount(saving: Saving, kind: LimitKind, amount: float, booked: float) -> Saving:
+def _with_amount(saving: Saving, kind: Meter, amount: float, booked: float) -> Saving:
     """With this saved, where so much is booked on earlier aborts of the run already."""
     if not booked:
         return saving
-    if kind is LimitKind.MAX_CREDITS:
+    if kind is Meter.CREDITS:
         note = f"{saving.note}; {booked:.6g} credits are booked on earlier aborts of this run"
         return replace(saving, credits=amount, note=note)
     return replace(saving, usd=amount, note=f"{saving.note}; ${booked:.6g} is booked on earlier aborts of this run")
 
 
-def _cut(saving: Saving, kind: LimitKind, left: float) -> Saving:
+def _cut(saving: Saving, kind: Meter, left: float) -> Saving:
     """With no more than this left of what was booked."""
-    if kind is LimitKind.MAX_CREDITS:
+    if kind is Meter.CREDITS:
         booked = saving.credits if saving.booked_credits is None else saving.booked_credits
         return replace(saving, credits=left, booked_credits=booked)
     booked = saving.usd if saving.booked_usd is None else saving.booked_usd
@@ -157,7 +158,7 @@ def _figures(used: Usage) -> str:
 
 
 def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
-    def typical(kind: LimitKind) -> float | None:
+    def typical(kind: Meter) -> float | None:
         figures = [figure for past in history if (figure := past.of(kind)) is not None]
         if len(figures) < HISTORY_MIN:
             return None
@@ -165,7 +166,7 @@ def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
         now = used.of(kind)
         return middle if now is not None and now < middle else None
 
-    projected = Usage(credits=typical(LimitKind.MAX_CREDITS), cost_usd=typical(LimitKind.MAX_COST_USD))
+    projected = Usage(credits=typical(Meter.CREDITS), cost_usd=typical(Meter.COST_USD))
     return projected, f"median of {len(history)} earlier runs"
 
 

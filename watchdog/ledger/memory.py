@@ -9,9 +9,10 @@ from typing import Generic, TypeVar
 
 from watchdog.domain.decision import Abort
 from watchdog.domain.history import BurnRecord, plausible
+from watchdog.domain.meter import Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import RunKey, Snapshot, Usage, replace
+from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.domain.sums import AbortGroup, AbortSums, sum_up
 
 V = TypeVar("V")

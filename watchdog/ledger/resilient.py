@@ -14,10 +14,11 @@ from weakref import WeakValueDictionary
 
 from watchdog.domain.decision import Abort
 from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import Usage
 from watchdog.domain.notice import LedgerState, Trouble
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Clock, Ledger, Observer
-from watchdog.domain.run import RunKey, Snapshot, Usage
+from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.errors import LedgerError
 from watchdog.ledger.clean import clean_abort, clean_labels

@@ -24,9 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watchdog.domain.decision import Abort, Mode
 from watchdog.domain.history import BurnRecord, plausible
+from watchdog.domain.meter import Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
-from watchdog.domain.run import RunKey, Snapshot, Usage, replace
+from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.errors import LedgerError, of_system
 from watchdog.ledger import schema, sums

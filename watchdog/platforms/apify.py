@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import msgspec
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.ports import Ended, PlatformTraits, Seen, Sweep
-from watchdog.domain.run import LimitKind, PlatformCap, RunState, Snapshot, Usage, joined, replace
+from watchdog.domain.run import PlatformCap, RunState, Snapshot, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.apify_ends import as_ended
@@ -504,7 +505,7 @@ class Apify:
             inspected=True,
             resurrect_count=resurrections,
             cap=PlatformCap(figure(options.get("timeoutSecs")) or None, figure(options.get("maxTotalChargeUsd"))),
-            burn_cap_per_s={} if rate is None else {LimitKind.MAX_CREDITS: rate},
+            burn_cap_per_s={} if rate is None else {Meter.CREDITS: rate},
             most=Usage(None, paid.most_usd, self._elapsed(run, received) if duration_s is None else None),
             cost_basis=paid.basis,
         )

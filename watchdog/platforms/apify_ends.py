@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
 from watchdog.domain.ports import Ended
-from watchdog.domain.run import NOTHING_KNOWN, CostBasis, LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import CostBasis, RunState, Snapshot, replace
 
 #: So far apart may the bounds of the running time be for it to count as known: seconds, and the share of it.
 APART_S = 1.0
@@ -45,7 +46,7 @@ def _duration_s(last: Snapshot, finished_at: datetime | None) -> float | None:
 
 
 def _credits(last: Snapshot, duration_s: float | None) -> float | None:
-    rate = last.burn_cap_per_s.get(LimitKind.MAX_CREDITS)
+    rate = last.burn_cap_per_s.get(Meter.CREDITS)
     return None if rate is None or duration_s is None or last.usage.credits is None else rate * duration_s
 
 

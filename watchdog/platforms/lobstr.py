@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Usage
 from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
-from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, Usage, replace
+from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.names import NameCache

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from watchdog.domain.decision import describe
+from watchdog.domain.meter import Meter
 from watchdog.domain.rule import Action, Rule, Selector
-from watchdog.domain.run import LimitKind
 from watchdog.rulefile.reach import Surroundings
 
-#: Hardly any run ends below these, so a limit lower still, on every run of an account, ends all of them.
-LOWEST_FOR_ALL = {LimitKind.MAX_DURATION: 60.0, LimitKind.MAX_COST_USD: 0.05, LimitKind.MAX_CREDITS: 0.1}
 _OF_ACCOUNTS = ("platform", "account")
 
 
-def doubtful_limit(selector: Selector, kind: LimitKind, limit: float, action: Action, around: Surroundings) -> str:
+def doubtful_limit(selector: Selector, kind: Meter, limit: float, action: Action, around: Surroundings) -> str:
     """What is doubtful about a limit on these runs, as a sentence; "" if nothing is."""
     runs = f"every run of {_accounts(selector, around)}" if is_catch_all(selector) else "every run that it matches"
     done = "aborted" if action is Action.ABORT else "reported"
     if limit == 0:
         return f"{kind} 0 allows nothing: {runs} is {done} at the first look; leave the key out if no limit is meant"
     figure = describe(kind, limit, _only(around.platforms_meant(selector)))
-    if is_catch_all(selector) and action is Action.ABORT and limit < LOWEST_FOR_ALL[kind]:
+    if is_catch_all(selector) and action is Action.ABORT and limit < kind.entry.lowest:
         return f"{kind} is only {figure}, and the match leaves nothing out: nearly {runs} is {done}"
     return ""
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from watchdog.document import Document, Entry, Listing, Loc, Node, Scalar, Table, describe, shown
 from watchdog.domain.glob import glob_matches
+from watchdog.domain.limit import Step
+from watchdog.domain.meter import METER_OF, Meter, Unit
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
-from watchdog.domain.run import LimitKind
 from watchdog.hints import after_unknown, suggestion
 from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
 from watchdog.rulefile.reach import PLATFORMS, Surroundings
 from watchdog.rulefile.spelling import misspellings
+from watchdog.rulefile.steps import read_after, read_steps
 from watchdog.rulefile.values import (
     MAX_NAME,
     Desk,
@@ -30,10 +32,10 @@ from watchdog.rulefile.values import (
 )
 
 FILE_KEYS = ("rules", "protect", "resurrect")
-RULE_KEYS = ("name", "match", "limits", "resurrect", "never_exceed", "action")
+RULE_KEYS = ("name", "match", "limits", "after", "steps", "resurrect", "never_exceed", "action")
 #: The keys that our own platforms have; those of plug-ins come with the surroundings.
 MATCH_KEYS = Surroundings().keys
-LIMIT_KEYS = (LimitKind.MAX_COST_USD.value, LimitKind.MAX_DURATION.value, LimitKind.MAX_CREDITS.value)
+LIMIT_KEYS = tuple(meter.value for meter in reversed(Meter))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +104,26 @@ class FileReader:
         limits = self._limits(table, desk)
         resurrect = _optional_bool(table.get("resurrect"), desk)
         never_exceed = _optional_bool(table.get("never_exceed"), desk)
-        action = _action(table.get("action"), desk)
+        action, steps = _what_to_do(table, desk)
+        after = read_after(entry, desk) if (entry := table.get("after")) else {}
         careful = table.get("never_exceed")
         if careful is not None and never_exceed and action is Action.NOTIFY:
-            desk.warn(careful.value, "never_exceed has no effect with action: notify, which aborts nothing")
+            desk.warn(careful.value, f"never_exceed has no effect with {_harmless(table)}, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
             self._warn_of_limits(table, selector, limits, action, desk)
-            self._check_resurrect(table.get("resurrect"), selector, desk, wanted=resurrect, action=action)
+            self._check_resurrect(table, selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
-            self._harvest.rules.append(Rule(name, selector, limits, action, resurrect, never_exceed, *place))
+            self._harvest.rules.append(
+                Rule(name, selector, limits, action, resurrect, never_exceed, *place, steps, after)
+            )
 
     def _elsewhere(self, level: str) -> dict[str, str]:
         """Where each key belongs that is ours, but not of this level."""
-        of_rule = dict.fromkeys(("name", "never_exceed", "action", "resurrect"), "belongs to the rule itself")
+        of_rule = dict.fromkeys(
+            ("name", "never_exceed", "action", "steps", "after", "resurrect"), "belongs to the rule itself"
+        )
         own = {
             "file": {key: "belongs to an entry of rules" for key in RULE_KEYS if key not in FILE_KEYS},
             "rule": {"protect": "belongs beside rules, at the left margin", "reason": "belongs to an entry of protect"},
@@ -127,7 +134,7 @@ class FileReader:
         match = dict.fromkeys(self._around.keys, f"belongs under match{' of a rule' if level == 'file' else ''}")
         return match | limits | own
 
-    def _limits(self, table: Table, desk: Desk) -> dict[LimitKind, float]:
+    def _limits(self, table: Table, desk: Desk) -> dict[Meter, float]:
         entry = table.get("limits")
         node = entry.value if entry else None
         if entry is None and any(table.get(key) for key in LIMIT_KEYS):
@@ -161,10 +168,10 @@ class FileReader:
         self._harvest.names.setdefault(name, place)
         return name
 
-    def _check_cost(self, table: Table, selector: Selector, limits: dict[LimitKind, float], desk: Desk) -> None:
-        if LimitKind.MAX_COST_USD not in limits:
+    def _check_cost(self, table: Table, selector: Selector, limits: dict[Meter, float], desk: Desk) -> None:
+        if Meter.COST_USD not in limits:
             return
-        place = _limit_entry(table, LimitKind.MAX_COST_USD)
+        place = _limit_entry(table, Meter.COST_USD)
         accounts = self._around.accounts_of(selector)
         blind = sorted(account.name for account in accounts if not account.has_cost)
         if not blind or place is None:
@@ -177,20 +184,19 @@ class FileReader:
             desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
 
     def _warn_of_limits(
-        self, table: Table, selector: Selector, limits: dict[LimitKind, float], action: Action, desk: Desk
+        self, table: Table, selector: Selector, limits: dict[Meter, float], action: Action, desk: Desk
     ) -> None:
         for kind, limit in limits.items():
             doubt, entry = doubtful_limit(selector, kind, limit, action, self._around), _limit_entry(table, kind)
             if doubt and entry is not None:
                 desk.warn(entry.value, doubt)
 
-    def _check_resurrect(
-        self, entry: Entry | None, selector: Selector, desk: Desk, *, wanted: bool, action: Action
-    ) -> None:
+    def _check_resurrect(self, table: Table, selector: Selector, desk: Desk, *, wanted: bool, action: Action) -> None:
+        entry = table.get("resurrect")
         if entry is None or not wanted:
             return
         if action is Action.NOTIFY:
-            desk.warn(entry.value, "resurrect has no effect with action: notify, which aborts nothing")
+            desk.warn(entry.value, f"resurrect has no effect with {_harmless(table)}, which aborts nothing")
         self._warn_of_one_mode(entry.value, selector, desk)
 
     def _warn_of_one_mode(self, place: Node, selector: Selector, desk: Desk) -> None:
@@ -328,19 +334,19 @@ def _is_empty(node: Node) -> bool:
     return (isinstance(node, Scalar) and node.value is None) or (isinstance(node, Table) and not node.entries)
 
 
-def _amounts(table: Table, desk: Desk) -> dict[LimitKind, float]:
+def _amounts(table: Table, desk: Desk) -> dict[Meter, float]:
     amounts = {}
     cut = {each.head for each in cut_by_comma(table).values()}
     for entry in table.entries:
         if entry.key not in LIMIT_KEYS or entry.key in cut:
             continue
-        kind = LimitKind(entry.key)
-        if kind is LimitKind.MAX_DURATION and _is_zero(entry.value):
+        kind = METER_OF[entry.key]
+        if not kind.entry.may_be_zero and _is_zero(entry.value):
             # On Apify a timeout of 0 means none; here it would end every run.
             written = describe(entry.value).removeprefix("the text ")
-            desk.error(entry.value, f"max_duration: {written} is not 'no limit'; leave the key out for none")
+            desk.error(entry.value, f"{entry.key}: {written} is not 'no limit'; leave the key out for none")
             continue
-        amount = read_duration(entry, desk) if kind is LimitKind.MAX_DURATION else read_number(entry, desk)
+        amount = read_duration(entry, desk) if kind.entry.unit is Unit.SECONDS else read_number(entry, desk)
         if amount is not None:
             amounts[kind] = amount
     return amounts
@@ -351,7 +357,7 @@ def _is_zero(node: Node) -> bool:
     return isinstance(node, Scalar) and re.fullmatch(r"[+-]?(0+(\.0*)?(ms|[smhd])?)+", node.raw) is not None
 
 
-def _limit_entry(table: Table, kind: LimitKind) -> Entry | None:
+def _limit_entry(table: Table, kind: Meter) -> Entry | None:
     entry = table.get("limits")
     return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
 
@@ -360,6 +366,17 @@ def _optional_bool(entry: Entry | None, desk: Desk) -> bool:
     return bool(entry and read_bool(entry, desk))
 
 
-def _action(entry: Entry | None, desk: Desk) -> Action:
-    word = read_choice(entry, tuple(action.value for action in Action), desk) if entry else None
-    return Action(word) if word else Action.ABORT
+def _harmless(table: Table) -> str:
+    return "steps that only notify" if table.get("steps") else "action: notify"
+
+
+def _what_to_do(table: Table, desk: Desk) -> tuple[Action, tuple[Step, ...]]:
+    """What the limits of a rule ask for: one thing at all of a limit, or steps."""
+    action, steps = table.get("action"), table.get("steps")
+    word = read_choice(action, tuple(each.value for each in Action), desk) if action else None
+    if steps is None:
+        return (Action(word) if word else Action.ABORT), ()
+    if action is not None:
+        desk.error(action, "action and steps say the same thing twice; leave action out")
+    found = read_steps(steps, desk)
+    return (Action.ABORT if any(step.do.stops for step in found) else Action.NOTIFY), found

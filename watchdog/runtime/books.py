@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from watchdog.domain.decision import Abort, Saving
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import SavingTakenBack, Trouble
 from watchdog.domain.ports import AbortFilter, Ledger, Observer
-from watchdog.domain.run import LimitKind, Snapshot, Usage, replace
+from watchdog.domain.run import Snapshot, replace
 from watchdog.engine.savings import estimate, settle
 from watchdog.errors import LedgerError
 
@@ -77,11 +78,9 @@ class Books:
 def _most(seen: list[Snapshot]) -> Usage:
     """The highest of each figure: what a run has used does not become less when it is resurrected."""
 
-    def of(kind: LimitKind) -> float | None:
+    def of(kind: Meter) -> float | None:
         figures = [run.usage.of(kind) for run in seen]
         # The last one counts; one that is not known is not made up for by an older one.
         return None if figures[0] is None else max(figure for figure in figures if figure is not None)
 
-    return Usage(
-        credits=of(LimitKind.MAX_CREDITS), cost_usd=of(LimitKind.MAX_COST_USD), duration_s=of(LimitKind.MAX_DURATION)
-    )
+    return Usage(credits=of(Meter.CREDITS), cost_usd=of(Meter.COST_USD), duration_s=of(Meter.DURATION))

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from watchdog.domain.decision import describe
-from watchdog.domain.run import LimitKind, Snapshot
+from watchdog.domain.meter import Meter
+from watchdog.domain.run import Snapshot
 from watchdog.engine.evaluate import WARNING_RATIO
 from watchdog.engine.forecast import METERED
 from watchdog.runtime.watched import Watched
@@ -37,8 +38,8 @@ KEPT = 0.25
 
 
 def went_back(
-    earlier: Snapshot | None, later: Snapshot, limits: Mapping[LimitKind, float]
-) -> tuple[LimitKind, float, float] | None:
+    earlier: Snapshot | None, later: Snapshot, limits: Mapping[Meter, float]
+) -> tuple[Meter, float, float] | None:
     """The kind, and both figures, of a limit that was broken earlier and is not later."""
     if earlier is None:
         return None
@@ -49,7 +50,7 @@ def went_back(
     return None
 
 
-def doubt(watched: Watched, seen: Snapshot, limits: Mapping[LimitKind, float], now_s: float) -> str | None:
+def doubt(watched: Watched, seen: Snapshot, limits: Mapping[Meter, float], now_s: float) -> str | None:
     """What to tell of a run, once, after `seen` (of a list or a detail, and the newest) showed that what is known of it
     does not agree, and does not just lag behind; None: nothing."""
     others = (watched.swept, watched.inspected) if seen.inspected else (watched.inspected,)
@@ -57,7 +58,7 @@ def doubt(watched: Watched, seen: Snapshot, limits: Mapping[LimitKind, float], n
         if (found := went_back(other, seen, limits)) is not None:
             kind, before, after = found
             words = f"{_showed(other, kind, before)} and later {_showed(seen, kind, after)}"
-            return _text(words) if _lasts(watched, now_s) and watched.first_time(("", kind, "doubt")) else None
+            return _text(words) if _lasts(watched, now_s) and watched.first_time(("", kind, "doubt", 0.0)) else None
     listed = watched.swept
     age_s = max(now_s - watched.since, seen.usage.duration_s or 0.0)
     if not seen.inspected or age_s < GROWN_S or now_s - watched.swept_at > GROWN_S:
@@ -66,7 +67,7 @@ def doubt(watched: Watched, seen: Snapshot, limits: Mapping[LimitKind, float], n
         limit, shown, proven = limits.get(kind), listed.usage.of(kind), seen.usage.of(kind)
         if limit is None or shown is None or proven is None or not shown < APART * limit <= APART * proven:
             continue
-        if watched.first_time(("", kind, "doubt")):
+        if watched.first_time(("", kind, "doubt", 0.0)):
             return _text(f"{_showed(listed, kind, shown)} and right after it {_showed(seen, kind, proven)}")
     return None
 
@@ -79,7 +80,7 @@ def _lasts(watched: Watched, now_s: float) -> bool:
     return now_s - watched.doubted_since >= LAG_S
 
 
-def _showed(seen: Snapshot | None, kind: LimitKind, figure: float) -> str:
+def _showed(seen: Snapshot | None, kind: Meter, figure: float) -> str:
     where = "its detail" if seen is not None and seen.inspected else "the list"
     return f"{where} showed {describe(kind, figure)}"
 
@@ -103,7 +104,7 @@ class Audits:
         """A sweep begins, so many seconds after the last one."""
         self._left = min(self._most, self._left + self._per_s * seconds)
 
-    def wants(self, watched: Watched, limits: Mapping[LimitKind, float], now_s: float) -> bool:
+    def wants(self, watched: Watched, limits: Mapping[Meter, float], now_s: float) -> bool:
         """Whether this run is to be looked at now."""
         if self._left < 1.0 or watched.looking:
             return False

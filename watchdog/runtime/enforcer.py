@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, Ledger, ListsEnds, Observer, Platform
-from watchdog.domain.run import LimitKind, RunKey, Snapshot, Usage, replace
+from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.engine import escalation
 from watchdog.engine.escalation import Do, Pace, Pursuit
 from watchdog.engine.forecast import Latency
@@ -332,11 +333,13 @@ class Enforcer:
             return self._look_in_vain(pursuit, pace, error)
         if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
             return self._look_in_vain(pursuit, pace)
-        grounds = STAND
+        grounds, in_question = STAND, escalation.is_in_question(pursuit, seen)
         try:
-            if escalation.is_in_question(pursuit, seen):
+            if in_question or escalation.may_be_raised(pursuit, seen):
                 grounds = await self._grounds_of(pursuit.abort, seen)
         except LedgerError as error:
+            if not in_question:
+                return escalation.looked(pursuit, seen, self._now(pursuit), pace)
             # What people have decided cannot be read, and never could: there may be a hold.
             self._observer.notice(AbortTrouble(pursuit.abort, str(error)))
             return escalation.look_failed(pursuit, self._now(pursuit), pace)
@@ -444,4 +447,4 @@ class Enforcer:
 
 def _lacks(now: Usage, before: Usage) -> bool:
     """Whether a figure is missing that was known before."""
-    return any(now.of(kind) is None and before.of(kind) is not None for kind in LimitKind)
+    return any(now.of(kind) is None and before.of(kind) is not None for kind in Meter)

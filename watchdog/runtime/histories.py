@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import Meter
 from watchdog.domain.ports import Ledger
-from watchdog.domain.run import LimitKind, Snapshot
+from watchdog.domain.run import Snapshot
 from watchdog.engine.forecast import NO_HISTORY, Burn, SourceHistory
 
 #: So many earlier runs make a history.
@@ -47,7 +48,7 @@ class Histories:
             self._take(source_id, found.get(source_id, []))
         return set(found)
 
-    async def add(self, run: Snapshot, *, by_itself: bool, burns: dict[LimitKind, Burn] | None) -> None:
+    async def add(self, run: Snapshot, *, by_itself: bool, burns: dict[Meter, Burn] | None) -> None:
         """Remember a run that is over. One whose rates nobody could measure still says what it used in the end."""
         rates = {kind: burn.highest for kind, burn in (burns or {}).items() if burn.highest > 0}
         record = BurnRecord(
@@ -55,8 +56,8 @@ class Histories:
             run_id=run.run_id,
             source_id=run.source.id,
             ended_at=run.finished_at or run.seen_at,
-            credits_per_s=rates.get(LimitKind.MAX_CREDITS),
-            usd_per_s=rates.get(LimitKind.MAX_COST_USD),
+            credits_per_s=rates.get(Meter.CREDITS),
+            usd_per_s=rates.get(Meter.COST_USD),
             final=run.usage,
             ended_by_itself=by_itself,
         )

@@ -14,6 +14,7 @@ from functools import partial
 
 from watchdog.domain.arming import Arming
 from watchdog.domain.decision import Abort, Decision, Mode, Response, Verdict, VerdictKind
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
 from watchdog.domain.notice import (
     AccountInfo,
     InspectionDone,
@@ -24,8 +25,7 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.ports import Clock, Glimpse, Ledger, Observer, Platform, Sweep
-from watchdog.domain.rule import Action
-from watchdog.domain.run import NO_PROGRESS, NOTHING_KNOWN, LimitKind, RunState, Snapshot, Usage, replace
+from watchdog.domain.run import NO_PROGRESS, RunState, Snapshot, replace
 from watchdog.engine.cadence import (
     LISTS_SHARE,
     ceiling_s,
@@ -34,7 +34,8 @@ from watchdog.engine.cadence import (
     next_look,
     sweep_is_cheaper,
 )
-from watchdog.engine.evaluate import AppliedLimit, LimitsOfSource, Margin, choose_mode, judge
+from watchdog.engine.decide import choose_mode
+from watchdog.engine.evaluate import LimitsOfSource, Margin, Threshold, judge
 from watchdog.engine.forecast import Burn, Latency, projected_final
 from watchdog.engine.running import RunningTime, proven
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError
@@ -170,7 +171,7 @@ class Poller:
         self._early_sweep: asyncio.Task[None] | None = None
         self._tally = Tally()
         self._unknown_statuses: set[str] = set()
-        self._stopped: dict[str, dict[LimitKind, Burn]] = {}
+        self._stopped: dict[str, dict[Meter, Burn]] = {}
 
     @property
     def interval_s(self) -> float:
@@ -410,7 +411,7 @@ class Poller:
             self._mark_listed(watched)
             self._tally.add(watched, limits, used)
         watched.calm = None
-        if not limits.limits:
+        if not limits.thresholds:
             watched.calm = Calm.for_ever(limits, self._rulebook.changes)
             return
         self._learn(watched, watched.swept, limits, at_s)
@@ -433,18 +434,18 @@ class Poller:
         note_pause(watched, seen.state)
         learn(watched, seen, limits, at_s)
 
-    def _open_limits(self, watched: Watched, limits: LimitsOfSource, now_s: float) -> Mapping[LimitKind, float]:
+    def _open_limits(self, watched: Watched, limits: LimitsOfSource, now_s: float) -> Mapping[Meter, float]:
         """The lowest limit of each kind that is not dealt with yet, as it takes effect. A limit whose breach has been
         answered for good (notified, protected, dry run) needs no more looks."""
         settled = answered(watched)
-        if not settled and not limits.careful:
+        if not settled and limits.simple:
             return dict(limits.lowest)
         margin = self._margin(watched, most_used(watched, now_s), now_s)
-        lowest: dict[LimitKind, float] = {}
-        for limit in limits.limits:
-            if limit.sure and (limit.rule.name, limit.kind) not in settled:
-                effective = limit.limit - margin(limit)
-                lowest[limit.kind] = min(effective, lowest.get(limit.kind, effective))
+        lowest: dict[Meter, float] = {}
+        for each in limits.thresholds:
+            if each.sure and each.step.at > settled.get((each.rule.name, each.meter), -1.0):
+                effective = each.figure - margin(each)
+                lowest[each.meter] = min(effective, lowest.get(each.meter, effective))
         return lowest
 
     def _margin(self, watched: Watched, used: Usage, now_s: float) -> Margin:
@@ -453,27 +454,27 @@ class Poller:
         stopped; and what it has used already where its figure lags behind."""
         history = self._histories.of(watched.swept.source.id)
 
-        def margin(applied: AppliedLimit) -> float:
-            if not applied.rule.never_exceed or applied.rule.action is Action.NOTIFY:
+        def margin(applied: Threshold) -> float:
+            if not applied.is_careful:
                 return 0.0
-            outlook = outlook_on(watched, applied.kind, applied.limit, used, history, now_s)
+            outlook = outlook_on(watched, applied.meter, applied.figure, used, history, now_s)
             if outlook is None or not outlook.fast:
                 return 0.0
             seconds = self._look_s.high + self._enforcer.stopping_s(self.info.name, self._mode(watched, applied))
             if not outlook.exact:
                 seconds += max(self._haste[True].floor_s, outlook.period_s) + outlook.age_s
-            return min(outlook.fast * seconds, MARGIN_SHARE_MAX * applied.limit)
+            return min(outlook.fast * seconds, MARGIN_SHARE_MAX * applied.figure)
 
         return margin
 
-    def _mode(self, watched: Watched, applied: AppliedLimit) -> Mode:
+    def _mode(self, watched: Watched, applied: Threshold) -> Mode:
         """How the run would be asked to stop for this limit."""
         book, run = self._rulebook, watched.swept
         by_hand = book.overrides.resurrects(run, self._clock.now())
         return choose_mode(run, [applied.rule], book.rules.flags_of(run), self.info.modes, flagged_by_hand=by_hand)
 
     @staticmethod
-    def _calls_for_look(watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> bool:
+    def _calls_for_look(watched: Watched, limits: Mapping[Meter, float], used: Usage, now_s: float) -> bool:
         """Whether a figure is over its limit, or lacking. One that an inspection lacked too, or could only prove a part
         of, is asked for again only after a while."""
         for kind, limit in limits.items():
@@ -485,7 +486,7 @@ class Poller:
                 return True
         return False
 
-    def _plan(self, watched: Watched, limits: Mapping[LimitKind, float], used: Usage, now_s: float) -> float:
+    def _plan(self, watched: Watched, limits: Mapping[Meter, float], used: Usage, now_s: float) -> float:
         """Set the next look, unless the next sweeps show the run again before it is due; the seconds until then. After
         looks in vain (a figure just short of its limit that does not move) the next ones come at growing distance."""
         history = self._histories.of(watched.swept.source.id)
@@ -505,7 +506,7 @@ class Poller:
         look = next_look(outlooks, self._haste[known], ceiling)
         wait_s = look.wait_s
         latest = watched.inspected or watched.swept
-        if self._gap_s < self.interval_s and LimitKind.MAX_DURATION in limits and latest.most.duration_s is not None:
+        if self._gap_s < self.interval_s and Meter.DURATION in limits and latest.most.duration_s is not None:
             # Its running time is what is seen of it, and sweeps are too far apart to show that.
             wait_s = min(wait_s, GAP_SHARE * self._gap_s)
         if watched.vain_looks:
@@ -892,14 +893,13 @@ class Poller:
 
     @staticmethod
     def _first(watched: Watched, verdict: Verdict, what: str) -> bool:
-        return watched.first_time((verdict.rule.name, verdict.kind, what))
+        return watched.first_time((verdict.rule.name, verdict.kind, what, verdict.step.at))
 
 
-def _sweep_shows(watched: Watched, limits: Mapping[LimitKind, float]) -> bool:
+def _sweep_shows(watched: Watched, limits: Mapping[Meter, float]) -> bool:
     """Whether the next sweeps show every figure that these limits ask for, or it grows in a way that is known."""
     swept, inspected = watched.swept.usage, watched.inspected
     exact = inspected.burn_cap_per_s if inspected is not None else {}
     return all(
-        kind is LimitKind.MAX_DURATION or kind in exact or swept.of(kind) is not None or inspected is None
-        for kind in limits
+        kind is Meter.DURATION or kind in exact or swept.of(kind) is not None or inspected is None for kind in limits
     )

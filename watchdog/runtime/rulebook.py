@@ -15,7 +15,8 @@ from watchdog.domain.override import Overrides
 from watchdog.domain.ports import Ledger
 from watchdog.domain.rule import RuleSet
 from watchdog.domain.run import Snapshot
-from watchdog.engine.evaluate import NO_OVERRIDES, Evaluator, decide
+from watchdog.engine.decide import NO_OVERRIDES, decide
+from watchdog.engine.evaluate import Evaluator
 from watchdog.errors import LedgerError
 from watchdog.runtime.clock import steady
 from watchdog.runtime.leases import Leases

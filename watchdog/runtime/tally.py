@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import ratio_of
+from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AccountInfo, SweepDone
 from watchdog.domain.ports import Sweep
-from watchdog.domain.run import LimitKind, RunState, Usage
+from watchdog.domain.run import RunState
 from watchdog.engine.evaluate import LimitsOfSource
 from watchdog.runtime.watched import Watched
 
@@ -44,18 +45,18 @@ class Tally:
 
     def __init__(self) -> None:
         self._active: dict[RunState, int] = {}
-        self._unknown: Counter[LimitKind] = Counter()
+        self._unknown: Counter[Meter] = Counter()
         self._groups: dict[int, _Closest] = {}
 
     def add(self, watched: Watched, limits: LimitsOfSource, used: Usage) -> None:
         """Count one run that was judged. Suspicions count as just under the limit: only inspections prove more."""
         self._count(watched.swept.state)
-        if not limits.limits:
+        if not limits.thresholds:
             return
         if limits.unsure:
-            self._unknown.update(limits.unsure_kinds)
-        shown = {LimitKind.MAX_CREDITS: used.credits, LimitKind.MAX_COST_USD: used.cost_usd}
-        shown[LimitKind.MAX_DURATION] = used.duration_s
+            self._unknown.update(limits.unsure_meters)
+        shown = {Meter.CREDITS: used.credits, Meter.COST_USD: used.cost_usd}
+        shown[Meter.DURATION] = used.duration_s
         for kind, lowest in limits.lowest:
             figure = shown[kind]
             if figure is None:
@@ -104,19 +105,19 @@ class Tally:
             group = self._groups[id(limits)] = _Closest(limits)
         return group
 
-    def _ratios(self) -> dict[tuple[str, LimitKind], float]:
-        ratios: dict[tuple[str, LimitKind], float] = {}
+    def _ratios(self) -> dict[tuple[str, Meter], float]:
+        ratios: dict[tuple[str, Meter], float] = {}
         for closest in self._groups.values():
             used = closest.used
-            figures = {kind: figure for kind in LimitKind if (figure := used.of(kind)) is not None}
-            for limit in closest.limits.limits:  # thousands of rules at every sweep: the bare minimum for each
-                figure = figures.get(limit.kind)
-                if figure is not None and limit.sure:
-                    key = (limit.rule.name, limit.kind)
-                    ratios[key] = max(ratio_of(figure, limit.limit), ratios.get(key, 0.0))
+            figures = {kind: figure for kind in Meter if (figure := used.of(kind)) is not None}
+            for each in closest.limits.thresholds:  # thousands of rules at every sweep: the bare minimum for each
+                figure = figures.get(each.meter)
+                if figure is not None and each.sure:
+                    key = (each.rule.name, each.meter)
+                    ratios[key] = max(ratio_of(figure, each.limit.figure), ratios.get(key, 0.0))
         return ratios
 
 
-def _proven(watched: Watched, kind: LimitKind, limit: float) -> bool:
+def _proven(watched: Watched, kind: Meter, limit: float) -> bool:
     figure = watched.inspected.usage.of(kind) if watched.inspected is not None else None
     return figure is not None and figure >= limit

@@ -10,18 +10,8 @@ from datetime import datetime
 import msgspec
 
 from watchdog.domain.decision import Decision, Response, Verdict
-from watchdog.domain.run import (
-    NO_PROGRESS,
-    NOTHING_KNOWN,
-    LimitKind,
-    Progress,
-    RunState,
-    Snapshot,
-    Source,
-    Usage,
-    joined,
-    replace,
-)
+from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
+from watchdog.domain.run import NO_PROGRESS, Progress, RunState, Snapshot, Source, joined, replace
 from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource
 from watchdog.engine.forecast import (
     Burn,
@@ -33,7 +23,7 @@ from watchdog.engine.forecast import (
 )
 from watchdog.engine.running import RunningTime, proven
 
-Told = tuple[str, LimitKind, str]
+Told = tuple[str, Meter, str, float]
 
 #: A run far from every limit is not judged anew for so many seconds, nor while a figure has come no further than this
 #: share of what is left.
@@ -97,7 +87,7 @@ class Watched:
     sweep: int = 0
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
-    burns: dict[LimitKind, Burn] | None = None
+    burns: dict[Meter, Burn] | None = None
     paused: bool = False
     calm: Calm | None = None
     shown: Usage = NOTHING_KNOWN
@@ -155,11 +145,11 @@ class Watched:
         self.sources = tuple(latest.values())
         return seen if len(latest) == 1 else replace(seen, source=joined(*self.sources))
 
-    def is_vague(self, kind: LimitKind) -> bool:
+    def is_vague(self, kind: Meter) -> bool:
         """Whether the last inspection only proved a part of what the run may have used."""
         return self.inspected is not None and self.inspected.most.of(kind) is not None
 
-    def may_have_used(self, kind: LimitKind, limit: float) -> bool:
+    def may_have_used(self, kind: Meter, limit: float) -> bool:
         """Whether the last inspection left it open whether the run is over this limit."""
         if self.inspected is None or (at_most := self.inspected.most.of(kind)) is None:
             return False
@@ -179,7 +169,7 @@ def spending(watched: Watched) -> float:
     """How much a run burns, to tell which of many is stopped first: US dollars a second, on average or at the rate seen
     of late; where dollars are not known, credits a second, after all that are."""
     latest = newest(watched)
-    for kind, weight in ((LimitKind.MAX_COST_USD, 1.0), (LimitKind.MAX_CREDITS, 1e-9)):
+    for kind, weight in ((Meter.COST_USD, 1.0), (Meter.CREDITS, 1e-9)):
         used = latest.usage.of(kind)
         if used is None:
             continue
@@ -189,12 +179,13 @@ def spending(watched: Watched) -> float:
     return 0.0
 
 
-def answered(watched: Watched) -> set[tuple[str, LimitKind]]:
-    """The limits, by rule and kind, whose breach has been answered for good: notified, protected, dry run."""
+def answered(watched: Watched) -> dict[tuple[str, Meter], float]:
+    """The limits, by rule and meter, whose breach has been answered for good (notified, protected, dry run), and up to
+    which step."""
     if watched.decision is None:
-        return set()
+        return {}
     return {
-        (breach.verdict.rule.name, breach.verdict.kind)
+        (breach.verdict.rule.name, breach.verdict.kind): breach.verdict.step.at
         for breach in watched.decision.breaches
         if breach.response in (Response.NOTIFY, Response.PROTECTED, Response.DRY_RUN)
     }
@@ -205,17 +196,17 @@ def most_used(watched: Watched, now_s: float) -> Usage:
     suspicion. Where the last inspection could only prove a part of the running time, that part counts on."""
     most = upper_bound(watched.swept, watched.inspected, now_s - watched.inspected_at, now_s - watched.swept_at)
     proven_s = watched.running.proven_at(now_s)
-    if watched.is_vague(LimitKind.MAX_DURATION) or (most.duration_s is not None and most.duration_s < proven_s):
+    if watched.is_vague(Meter.DURATION) or (most.duration_s is not None and most.duration_s < proven_s):
         # Whatever clocks say, it was seen running for so long.
         return replace(most, duration_s=proven_s)
     return most
 
 
-def may_be_over(watched: Watched, kind: LimitKind, limit: float, now_s: float) -> bool:
+def may_be_over(watched: Watched, kind: Meter, limit: float, now_s: float) -> bool:
     """Whether the run may be over this limit, though the last inspection could not prove it."""
     if watched.inspected is None or (at_most := watched.inspected.most.of(kind)) is None:
         return False
-    growth = {LimitKind.MAX_DURATION: 1.0}.get(kind, watched.inspected.burn_cap_per_s.get(kind, 0.0))
+    growth = {Meter.DURATION: 1.0}.get(kind, watched.inspected.burn_cap_per_s.get(kind, 0.0))
     return at_most + growth * (now_s - watched.inspected_at) >= limit
 
 
@@ -238,7 +229,7 @@ def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
     caps = inspected.burn_cap_per_s if inspected is not None else {}
     burns = watched.burns or {}
 
-    def grown(kind: LimitKind) -> float | None:
+    def grown(kind: Meter) -> float | None:
         figure = used.of(kind)
         if figure is None:
             return None
@@ -247,8 +238,8 @@ def aged(watched: Watched, now_s: float) -> tuple[Usage, float]:
         return figure + burns[kind].fast * age_s if kind in burns else figure
 
     return Usage(
-        credits=grown(LimitKind.MAX_CREDITS),
-        cost_usd=grown(LimitKind.MAX_COST_USD),
+        credits=grown(Meter.CREDITS),
+        cost_usd=grown(Meter.COST_USD),
         duration_s=None if used.duration_s is None else used.duration_s + age_s,
     ), age_s
 
@@ -272,7 +263,7 @@ def learn(watched: Watched, seen: Snapshot, limits: LimitsOfSource, at_s: float)
     exact = watched.inspected.burn_cap_per_s if watched.inspected is not None else {}
     for kind, _ in limits.lowest:
         figure = seen.usage.of(kind)
-        if kind is LimitKind.MAX_DURATION or figure is None or kind in exact:
+        if kind is Meter.DURATION or figure is None or kind in exact:
             continue
         if watched.burns is None:
             watched.burns = {}
@@ -295,14 +286,14 @@ def note_pause(watched: Watched, state: RunState) -> None:
 
 
 def outlook_on(
-    watched: Watched, kind: LimitKind, limit: float, used: Usage, history: SourceHistory, now_s: float
+    watched: Watched, kind: Meter, limit: float, used: Usage, history: SourceHistory, now_s: float
 ) -> Outlook | None:
     """One limit of a run as it stands; None if nothing can be said, or the run must go on first."""
     figure = used.of(kind)
     if figure is None:
         return None
     paused = watched.state is RunState.PAUSED
-    if kind is LimitKind.MAX_DURATION:
+    if kind is Meter.DURATION:
         return None if paused else exact_outlook(limit, figure, 1.0)
     inspected = watched.inspected
     if inspected is not None and (cap := inspected.burn_cap_per_s.get(kind)) is not None:
@@ -312,12 +303,12 @@ def outlook_on(
 
 
 def calm_until(
-    limits: LimitsOfSource, lowest: Mapping[LimitKind, float], used: Usage, wait_s: float, now_s: float, changes: int
+    limits: LimitsOfSource, lowest: Mapping[Meter, float], used: Usage, wait_s: float, now_s: float, changes: int
 ) -> Calm | None:
     """How long a run that was just judged can be left alone by the sweeps; None if it is not far from every limit."""
-    if limits.unsure or limits.careful:
+    if limits.unsure or not limits.simple:
         return None
-    ceilings = dict.fromkeys(LimitKind, _NEVER)
+    ceilings = dict.fromkeys(Meter, _NEVER)
     for kind, limit in lowest.items():
         figure = used.of(kind)
         if figure is None or figure >= WARNING_RATIO * limit:
@@ -326,9 +317,9 @@ def calm_until(
     until_s = now_s + min(CALM_S, wait_s / 2)
     return Calm(
         until_s,
-        ceilings[LimitKind.MAX_CREDITS],
-        ceilings[LimitKind.MAX_COST_USD],
-        ceilings[LimitKind.MAX_DURATION],
+        ceilings[Meter.CREDITS],
+        ceilings[Meter.COST_USD],
+        ceilings[Meter.DURATION],
         changes,
         limits,
     )

@@ -12,8 +12,9 @@ from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 
 from watchdog.domain.decision import AbortState, Basis
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import Admission, Trigger
-from watchdog.domain.run import ACTIVE_STATES, LimitKind
+from watchdog.domain.run import ACTIVE_STATES
 from watchdog.domain.sums import ABORT_SECONDS_BOUNDS, OVERSHOOT_BOUNDS
 from watchdog.errors import (
     BadAnswer,
@@ -189,7 +190,7 @@ USAGE_UNKNOWN = Metric(
     "Active runs with a limit that cannot be judged: the figure is missing.",
     (*_WHERE, "limit"),
     Born.ACCOUNT,
-    {"limit": tuple(LimitKind)},
+    {"limit": tuple(Meter)},
 )
 UNREADABLE = Metric(
     Gauge, "unreadable_items", "Items of the last sweep that could not be read.", ("account",), Born.ACCOUNT

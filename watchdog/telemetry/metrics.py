@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 
 from watchdog import __version__
 from watchdog.domain.decision import NO_LIMIT, Abort, AbortState, Response, Saving
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -45,7 +46,7 @@ from watchdog.domain.notice import (
     UsageUnknown,
 )
 from watchdog.domain.override import MANUAL
-from watchdog.domain.run import ACTIVE_STATES, LimitKind, replace
+from watchdog.domain.run import ACTIVE_STATES, replace
 from watchdog.domain.sums import AbortGroup, AbortSums
 from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import WatchdogError
@@ -78,7 +79,7 @@ class Metrics:
         self._ratios_changed = False
         self._entries: Sequence[Entry] = ()
         self._match_series: Sequence[tuple[Gauge, Labels] | None] = ()
-        self._ratios: dict[str, Mapping[tuple[str, LimitKind], float]] = {}
+        self._ratios: dict[str, Mapping[tuple[str, Meter], float]] = {}
         self._unconfirmed: dict[tuple[str, str], set[str]] = {}
         self._ask_lines_lost: Callable[[], int] = int
         self._lines_counted = 0
@@ -239,7 +240,7 @@ class Metrics:
         own, where = (account.name,), (account.platform, account.name)
         for state in ACTIVE_STATES:
             families[catalogue.RUNS_ACTIVE].set((*where, state), notice.active.get(state, 0))
-        for kind in LimitKind:
+        for kind in Meter:
             families[catalogue.USAGE_UNKNOWN].set((*where, kind), notice.unknown.get(kind, 0))
         families[catalogue.UNREADABLE].set(own, len(notice.bad_items))
         families[catalogue.NAMES_REFUSED].set(own, len(notice.nameless))

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from watchdog.domain.decision import Mode, Response
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import AccountInfo
 from watchdog.domain.rule import RUN_KEYS, Action, Rule, RuleSet
-from watchdog.domain.run import LimitKind
 
 #: What labels can be: their values, by the name of the label. One that is not in it can be all that its metric says.
 Scope = Mapping[str, Collection[str]]
@@ -29,7 +29,7 @@ class Reach:
 
 #: What makes rules alike here: the accounts and platforms they are about, the keys that only some platforms' runs
 #: have, their limits, and what they ask for.
-_Shape = tuple[tuple[str, ...], tuple[str, ...], frozenset[str], tuple[LimitKind, ...], Action, bool]
+_Shape = tuple[tuple[str, ...], tuple[str, ...], frozenset[str], tuple[Meter, ...], Action, bool, bool]
 
 
 def reaches(rules: RuleSet, accounts: tuple[AccountInfo, ...]) -> Iterator[Reach]:
@@ -71,7 +71,7 @@ def _shape(rule: Rule) -> _Shape:
     globs = rule.selector.globs
     keys = frozenset(key for key in globs if key not in RUN_KEYS)
     where = (globs.get("account", ()), globs.get("platform", ()))
-    return (*where, keys, tuple(rule.limits), rule.action, rule.resurrect)
+    return (*where, keys, tuple(rule.limits), rule.action, _tells(rule), rule.resurrect)
 
 
 def _can_meet(rule: Rule, account: AccountInfo) -> bool:
@@ -86,10 +86,16 @@ def possible_responses(rule: Rule, *, protected: bool) -> tuple[Response, ...]:
 
     `dry_run`, `held` and `deferred` are always possible for an abort: they come from outside the rules.
     """
+    told = (Response.NOTIFY,) if _tells(rule) else ()
     if rule.action is Action.NOTIFY:
-        return (Response.NOTIFY,)
+        return told
     own = (Response.ABORT, Response.DRY_RUN, Response.HELD, Response.DEFERRED)
-    return (*own, Response.PROTECTED) if protected else own
+    return (*own, Response.PROTECTED, *told) if protected else (*own, *told)
+
+
+def _tells(rule: Rule) -> bool:
+    """Whether it only tells of a breach, or of that of one of its steps."""
+    return rule.action is Action.NOTIFY or not all(step.do.stops for step in rule.steps)
 
 
 def possible_modes(rule: Rule, account: AccountInfo, *, resumed: bool) -> tuple[Mode, ...]:
