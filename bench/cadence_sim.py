@@ -39,10 +39,6 @@ from watchdog.runtime.watch import Account, Watch
 T = TypeVar("T")
 
 ACCOUNT = "bench"
-#: Latency of a call: lognormal with this median and spread (log scale), within bounds, in seconds.
-LATENCY_S = 0.15
-LATENCY_SIGMA = 0.4
-LATENCY_BOUNDS_S = (0.03, 2.0)
 #: Runs on a page of the list that discovery reads.
 PAGE = 100
 #: The simulation goes on for so long after the horizon, so that what broke its limit before can still be aborted.
@@ -56,10 +52,21 @@ _SWEEP_FIELDS = {each.name for each in fields(Sweep)}
 _BATCHES = "unread" in _SWEEP_FIELDS
 
 
-def draw_latency(rng: random.Random) -> float:
-    """Seconds from sending a request to having its answer; the platform acts half-way."""
-    low, high = LATENCY_BOUNDS_S
-    return min(high, max(low, LATENCY_S * math.exp(rng.gauss(0.0, LATENCY_SIGMA))))
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of calls: lognormal with this median and spread (log scale), within bounds, in seconds."""
+
+    median_s: float = 0.15
+    sigma: float = 0.4
+    least_s: float = 0.03
+    most_s: float = 2.0
+
+    def draw(self, rng: random.Random) -> float:
+        """Seconds from sending a request to having its answer; the platform acts half-way."""
+        return min(self.most_s, max(self.least_s, self.median_s * math.exp(rng.gauss(0.0, self.sigma))))
+
+
+LATENCY = Latency()
 
 
 @dataclass(slots=True)
@@ -159,7 +166,7 @@ class MemoryPlatform:
     async def _call(self, kind: str, priority: Priority, run: RunSpec | None, act: Callable[[], T]) -> T:
         family = "squids" if run is None else "runs"
         async with self._budget.slot(family, priority), self._in_flight[priority]:
-            half_s = draw_latency(self._rng) / 2
+            half_s = LATENCY.draw(self._rng) / 2
             await self._clock.sleep(half_s)
             self._count(kind, run)
             answer = act()
@@ -388,44 +395,62 @@ def oracle(runs: Sequence[RunSpec], horizon_s: float) -> Trial:
     return trial
 
 
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """What calls of one trial go over."""
+
+    latency: Latency
+    rng: random.Random
+
+    def latency_s(self) -> float:
+        """Of the next call."""
+        return self.latency.draw(self.rng)
+
+
 def fixed(
-    runs: Sequence[RunSpec], period_s: float, horizon_s: float, *, per_minute: int | None = None, seed: int = 0
+    runs: Sequence[RunSpec],
+    period_s: float,
+    horizon_s: float,
+    *,
+    per_minute: int | None = None,
+    seed: int = 0,
+    latency: Latency = LATENCY,
 ) -> Trial:
     """Polls every active run each `period_s` seconds at a random phase, one call a poll, and aborts on the first that
     shows the limit as reached. `per_minute` calls are allowed in any 60 s (None: any number); those that must wait
     do so first come, first served, a run at most once, but aborts go first."""
     trial = Trial(f"fixed {period_s:g} s")
     rng = random.Random(f"fixed {seed} {period_s}")
-    phases = {run.run_id: rng.uniform(0.0, period_s) for run in runs}
+    phases, network = {run.run_id: rng.uniform(0.0, period_s) for run in runs}, _Network(latency, rng)
     if per_minute is None:
         for run in runs:
-            _poll_alone(run, run.start_s + phases[run.run_id], period_s, horizon_s + DRAIN_S, trial, rng)
+            _poll_alone(run, run.start_s + phases[run.run_id], period_s, horizon_s + DRAIN_S, trial, network)
     else:
-        _Queue(runs, phases, period_s, per_minute, trial, rng).serve(horizon_s + DRAIN_S)
+        _Queue(runs, phases, period_s, per_minute, trial, network).serve(horizon_s + DRAIN_S)
     return trial
 
 
-def _poll_alone(run: RunSpec, first_s: float, period_s: float, end_s: float, trial: Trial, rng: random.Random) -> None:
+def _poll_alone(run: RunSpec, first_s: float, period_s: float, end_s: float, trial: Trial, network: _Network) -> None:
     """A run that waits for nobody: only the polls around its breach or end need to be played."""
     over_s = min(run.breach_s, run.ends_s, end_s)
-    count = max(0, math.floor((over_s - LATENCY_BOUNDS_S[1] - first_s) / period_s))
+    count = max(0, math.floor((over_s - network.latency.most_s - first_s) / period_s))
     while (at_s := first_s + count * period_s) < end_s:
         count += 1
-        latency_s = draw_latency(rng)
+        latency_s = network.latency_s()
         read_s = at_s + latency_s / 2
         if read_s >= over_s:
             if run.breach_s <= read_s < run.ends_s:
-                _send_abort(trial, run, at_s + latency_s, rng)
+                _send_abort(trial, run, at_s + latency_s, network)
             break
     trial.calls_s += [first_s + number * period_s for number in range(count)]
     trial.calls_of[run.source.family] += count
 
 
-def _send_abort(trial: Trial, run: RunSpec, at_s: float, rng: random.Random) -> None:
+def _send_abort(trial: Trial, run: RunSpec, at_s: float, network: _Network) -> None:
     """An abort request leaves; it has its effect when it arrives."""
     trial.calls_s.append(at_s)
     trial.calls_of[run.source.family] += 1
-    arrives_s = at_s + draw_latency(rng) / 2
+    arrives_s = at_s + network.latency_s() / 2
     if arrives_s < run.ends_s:
         trial.aborted_s[run.run_id] = arrives_s
 
@@ -440,13 +465,13 @@ class _Queue:
         period_s: float,
         per_minute: int,
         trial: Trial,
-        rng: random.Random,
+        network: _Network,
     ) -> None:
         self._period_s = period_s
         self._phases = phases
         self._per_minute = per_minute
         self._trial = trial
-        self._rng = rng
+        self._network = network
         self._number = itertools.count()
         self._events = [(run.start_s + phases[run.run_id], next(self._number), False, run) for run in runs]
         heapq.heapify(self._events)
@@ -466,7 +491,7 @@ class _Queue:
                 _, _, is_abort, run = heapq.heappop(self._events)
                 (self._aborts if is_abort else self._polls).append(run)
             elif self._aborts:
-                _send_abort(self._trial, self._aborts.popleft(), now_s, self._rng)
+                _send_abort(self._trial, self._aborts.popleft(), now_s, self._network)
             else:
                 self._poll(self._polls.popleft(), now_s)
 
@@ -477,7 +502,7 @@ class _Queue:
     def _poll(self, run: RunSpec, at_s: float) -> None:
         self._trial.calls_s.append(at_s)
         self._trial.calls_of[run.source.family] += 1
-        latency_s = draw_latency(self._rng)
+        latency_s = self._network.latency_s()
         read_s = at_s + latency_s / 2
         if read_s >= run.ends_s:
             return

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import cadence_sim
 from bench.cadence_bench import (
     SETTINGS,
     Plan,
@@ -26,7 +25,7 @@ from bench.cadence_bench import (
     trace_lines,
     worst_lines,
 )
-from bench.cadence_sim import DRAIN_S, Sample, Trial, fixed, most_in_window, oracle, ours, quantile
+from bench.cadence_sim import DRAIN_S, Latency, Sample, Summary, Trial, fixed, most_in_window, oracle, ours, quantile
 from bench.curves import BURST_FACTOR, ENDS_AT, FAMILIES, REFRESH_S, STEP, RunSpec, make_sources, make_workload
 from bench.virtual_time import EPOCH, Standstill, VirtualClock, run_virtually
 from watchdog.ledger.memory import MemoryLedger
@@ -40,7 +39,7 @@ def of_family(family: str) -> list[RunSpec]:
     return [run for run in RUNS if run.source.family == family]
 
 
-def summary_of(trial: Trial, runs: list[RunSpec] = RUNS) -> cadence_sim.Summary:
+def summary_of(trial: Trial, runs: list[RunSpec] = RUNS) -> Summary:
     sample = Sample(trial.policy)
     sample.add(trial, runs, HORIZON_S)
     return sample.summary()
@@ -201,9 +200,8 @@ def test_the_oracle_is_never_worse_than_anybody(per_minute: int | None) -> None:
 
 
 @pytest.mark.parametrize("period_s", [1.0, 10.0, 300.0])
-def test_unlimited_fixed_polling_is_at_most_a_period_late(period_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cadence_sim, "LATENCY_BOUNDS_S", (0.0, 0.0))
-    trial = fixed(RUNS, period_s, HORIZON_S)
+def test_unlimited_fixed_polling_is_at_most_a_period_late(period_s: float) -> None:
+    trial = fixed(RUNS, period_s, HORIZON_S, latency=Latency(least_s=0.0, most_s=0.0))
     late = [trial.aborted_s[run.run_id] - run.breach_s for run in RUNS if run.breach_s < HORIZON_S]
     assert 0.0 <= min(late) <= max(late) <= period_s
     assert max(late) > 0.7 * period_s
@@ -221,10 +219,10 @@ def test_polls_that_wait_for_the_budget_stay_within_it() -> None:
     assert summary_of(trial).p95 > summary_of(unlimited).p95
 
 
-def test_the_queue_without_need_to_wait_is_plain_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cadence_sim, "LATENCY_BOUNDS_S", (0.1, 0.1))
-    alone = fixed(RUNS, 10.0, HORIZON_S)
-    queued = fixed(RUNS, 10.0, HORIZON_S, per_minute=1_000_000)
+def test_the_queue_without_need_to_wait_is_plain_polling() -> None:
+    always = Latency(least_s=0.1, most_s=0.1)
+    alone = fixed(RUNS, 10.0, HORIZON_S, latency=always)
+    queued = fixed(RUNS, 10.0, HORIZON_S, per_minute=1_000_000, latency=always)
     for run_id, at_s in queued.aborted_s.items():
         assert at_s == pytest.approx(alone.aborted_s[run_id], abs=1e-3)
     assert len(queued.calls_s) == pytest.approx(len(alone.calls_s), abs=60)
@@ -247,7 +245,7 @@ def test_a_quantile_has_its_share_below(values: list[float], share: float) -> No
 # Ours
 
 
-def check_promises(trial: Trial, runs: list[RunSpec], per_minute: int) -> cadence_sim.Summary:
+def check_promises(trial: Trial, runs: list[RunSpec], per_minute: int) -> Summary:
     figures_ = summary_of(trial, runs)
     assert (figures_.misses, figures_.false_kills, trial.troubles) == (0, 0, [])
     assert figures_.breaches > 5

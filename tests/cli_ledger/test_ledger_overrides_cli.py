@@ -144,9 +144,8 @@ def test_in_memory_nothing_can_be_held(desk: Any) -> None:
     assert "in memory" in result.err
 
 
-def test_a_locked_ledger_is_said(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_ledger_is_said(desk: Any) -> None:
     desk.save()
-    monkeypatch.setattr("watchdog.ledger.sqlite.BUSY_S", 0.1)
     with closing(sqlite3.connect(desk.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         result = desk("hold", "r", "--for", "1h")

@@ -31,9 +31,18 @@ from watchdog.errors import (
     ServerFault,
     Unreachable,
 )
-from watchdog.net import Call, Net, OwnError, Priority, Session, Token, path_segment, says_anything
-from watchdog.net import client as client_module
-from watchdog.net import session as session_module
+from watchdog.net import (
+    IN_FLIGHT_MAX,
+    Bounds,
+    Call,
+    Net,
+    OwnError,
+    Priority,
+    Session,
+    Token,
+    path_segment,
+    says_anything,
+)
 from watchdog.runtime.clock import FastClock
 
 pytestmark = pytest.mark.anyio
@@ -163,6 +172,11 @@ class World:
             requests_per_minute=per_minute,
             is_own_error=is_own_error,
         )
+
+    async def bound(self, bounds: Bounds) -> None:
+        """Begin anew, with other bounds."""
+        await self.net.aclose()
+        self.net = Net(self.clock, self, bounds=bounds)
 
     @property
     def statuses(self) -> list[int]:
@@ -496,8 +510,8 @@ async def test_a_body_that_is_not_what_its_header_says(world: World) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-async def test_huge_answers(monkeypatch: pytest.MonkeyPatch, world: World, packed: bool) -> None:
-    monkeypatch.setattr(session_module, "BODY_MAX_BYTES", 10_000)
+async def test_huge_answers(world: World, packed: bool) -> None:
+    await world.bound(Bounds(body_bytes=10_000))
     body = b'{"id": "' + b"x" * 20_000 + b'"}'
     reply = answer(200, gzip.compress(body), Content_Encoding="gzip") if packed else answer(200, body)
     world.wire.scripts = [reply]
@@ -507,11 +521,9 @@ async def test_huge_answers(monkeypatch: pytest.MonkeyPatch, world: World, packe
 
 @pytest.mark.parametrize("status", [200, 503])
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
-async def test_the_bound_holds_while_unpacking(
-    monkeypatch: pytest.MonkeyPatch, world: World, pack: Callable[[bytes], bytes], status: int
-) -> None:
+async def test_the_bound_holds_while_unpacking(world: World, pack: Callable[[bytes], bytes], status: int) -> None:
     """However much a few bytes stand for, nothing like it is ever allocated."""
-    monkeypatch.setattr(session_module, "BODY_MAX_BYTES", 10_000)
+    await world.bound(Bounds(body_bytes=10_000))
     encoding = "gzip" if pack is gzip.compress else "deflate"
     world.wire.scripts = [answer(status, pack(bytes(50_000_000))[:9_000], Content_Encoding=encoding)]
     session = world.session()
@@ -591,13 +603,9 @@ async def test_addresses_that_are_none(world: World, url: str) -> None:
         (hang, "no answer within 0 s"),
     ],
 )
-async def test_answers_that_do_not_come_may_have_worked(
-    monkeypatch: pytest.MonkeyPatch, world: World, script: Script | bytes, says: str
-) -> None:
+async def test_answers_that_do_not_come_may_have_worked(world: World, script: Script | bytes, says: str) -> None:
     if script is hang:
-        monkeypatch.setattr(client_module, "READ_TIMEOUT_S", 0.05)
-        await world.net.aclose()
-        world.net = Net(world.clock, world)
+        await world.bound(Bounds(read_s=0.05))
     world.wire.scripts = [script]
     with pytest.raises(Unreachable, match=says) as caught:
         await world.session().send(post())
@@ -606,8 +614,8 @@ async def test_answers_that_do_not_come_may_have_worked(
 
 
 @pytest.mark.parametrize("script", [drip, hang])
-async def test_the_whole_answer_has_a_time_out(monkeypatch: pytest.MonkeyPatch, world: World, script: Script) -> None:
-    monkeypatch.setattr(session_module, "TOTAL_TIMEOUT_S", 0.1)
+async def test_the_whole_answer_has_a_time_out(world: World, script: Script) -> None:
+    await world.bound(Bounds(whole_s=0.1))
     world.wire.scripts = [script]
     with pytest.raises(Unreachable, match="no complete answer within 0 s") as caught:
         await world.session().send(post())
@@ -619,7 +627,7 @@ async def test_one_account_that_hangs_leaves_connections_to_the_others(world: Wo
     world.wire.scripts = [hang]
     hanging = [world.session() for _ in range(10)]
     tasks = [asyncio.create_task(session.send(get())) for session in hanging for _ in range(40)]
-    in_flight = 10 * session_module.IN_FLIGHT_MAX
+    in_flight = 10 * IN_FLIGHT_MAX
     while len(world.wire.seen) < in_flight:  # noqa: ASYNC110  # the other side can only be watched
         await asyncio.sleep(0.005)
     world.wire.scripts = [answer()]

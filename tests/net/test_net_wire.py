@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 
 from watchdog.domain.notice import Notice
 from watchdog.errors import BadAnswer, Unreachable
-from watchdog.net import Call, Net, Priority, Session
+from watchdog.net import Bounds, Call, Net, Priority, Session
 from watchdog.net.proxies import proxy_for
 from watchdog.net.transport import AiohttpTransport
 from watchdog.runtime.clock import FastClock
@@ -84,11 +85,17 @@ class Ears:
         pass
 
 
-@pytest.fixture
-async def net() -> AsyncIterator[Net]:
-    made = Net(FastClock(100), Ears())
+@asynccontextmanager
+async def bounded(bounds: Bounds) -> AsyncIterator[Net]:
+    made = Net(FastClock(100), Ears(), bounds=bounds)
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Net]:
+    async with bounded(Bounds()) as made:
+        yield made
 
 
 @pytest.fixture
@@ -140,14 +147,12 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used(net: Net, line
     assert line.connections == 2
 
 
-async def test_a_body_that_was_not_read_to_its_end_costs_the_connection(
-    monkeypatch: pytest.MonkeyPatch, net: Net, line: Line
-) -> None:
+async def test_a_body_that_was_not_read_to_its_end_costs_the_connection(line: Line) -> None:
     line.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + b" " * 499_000, OK]
-    monkeypatch.setattr("watchdog.net.session.TOTAL_TIMEOUT_S", 0.2)
-    with pytest.raises(Unreachable, match="no complete answer"):
+    async with bounded(Bounds(whole_s=0.2)) as net:
+        with pytest.raises(Unreachable, match="no complete answer"):
+            await session(net, at(line)).send(LOOK)
         await session(net, at(line)).send(LOOK)
-    await session(net, at(line)).send(LOOK)
     assert line.connections == 2
 
 
@@ -403,10 +408,10 @@ async def test_certificates_that_vanish_after_the_start(monkeypatch: pytest.Monk
         await session(net, "https://127.0.0.1:1").send(STOP)
 
 
-async def test_a_server_that_does_not_speak_tls(net: Net, line: Line) -> None:
-    net.client.timeout = httpx.Timeout(0.2)
-    with pytest.raises(Unreachable, match="no connection within") as caught:
-        await session(net, f"https://127.0.0.1:{line.port}").send(STOP)
+async def test_a_server_that_does_not_speak_tls(line: Line) -> None:
+    async with bounded(Bounds(connect_s=0.2)) as net:
+        with pytest.raises(Unreachable, match="no connection within") as caught:
+            await session(net, f"https://127.0.0.1:{line.port}").send(STOP)
     assert not caught.value.maybe_done
 
 

@@ -257,7 +257,7 @@ def heard(ears: Ears) -> list[Notice]:
 @pytest.fixture
 async def connect(clock: StillClock, ears: Ears) -> AsyncIterator[Connect]:
     """`connect(platform, url, **options)`: an adapter; the options are token, usd_per_credit, write_reason, clock and
-    per_minute."""
+    per_minute, and `build`, which makes the adapter of a session in the place of the registry."""
     nets: list[Net] = []
 
     def make(platform: str, url: str, *, token: str = "tok-0123456789abcdef", **options: Any) -> Platform:
@@ -271,6 +271,9 @@ async def connect(clock: StillClock, ears: Ears) -> AsyncIterator[Connect]:
             token=SecretStr(token),
             requests_per_minute=options.get("per_minute") or 60_000,
         )
+        if build := options.get("build"):
+            adapter: Platform = build(session)
+            return adapter
         return spec.build(session, AccountOptions(options.get("usd_per_credit"), options.get("write_reason", True)))
 
     yield make

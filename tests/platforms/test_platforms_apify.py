@@ -22,7 +22,8 @@ from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
 from watchdog.platforms import apify as apify_module
-from watchdog.platforms import names as names_module
+from watchdog.platforms.apify import Apify
+from watchdog.platforms.names import IN_FLIGHT_MAX
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 
 pytestmark = pytest.mark.anyio
@@ -335,20 +336,17 @@ async def test_names_that_cannot_be_looked_up_come_later(connect: Any, clock: An
         assert not (await adapter.sweep()).snapshots[0].source.unresolved, "a name once known is kept"
 
 
-async def test_look_ups_that_hang_hold_nothing_up(
-    monkeypatch: pytest.MonkeyPatch, account: Any, shelf: Any, connect: Any
-) -> None:
-    monkeypatch.setattr(names_module, "PATIENCE_S", 0.05)
+async def test_look_ups_that_hang_hold_nothing_up(account: Any, shelf: Any, connect: Any) -> None:
     a = account(50)
     for number, each in enumerate(a.runs):
         each["actId"] = f"actor{number}"
     serve = shelf.handler
     shelf.handler = lambda asked: None if "/actors/" in asked.path else serve(asked)
-    adapter = connect("apify", shelf.url)
+    adapter = connect("apify", shelf.url, build=lambda session: Apify(session, names_patience_s=0.05))
     async with asyncio.timeout(5):
         for _ in range(3):
             assert len(ids(await adapter.sweep())) == 50
-    assert len(shelf.paths("/v2/actors/")) == names_module.IN_FLIGHT_MAX
+    assert len(shelf.paths("/v2/actors/")) == IN_FLIGHT_MAX
 
 
 async def test_an_abort_does_not_wait_for_names(shelf: Any, connect: Any, reply: Any) -> None:

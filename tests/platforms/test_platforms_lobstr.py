@@ -13,8 +13,8 @@ from watchdog.domain.decision import Mode
 from watchdog.domain.meter import Usage
 from watchdog.domain.run import Progress, RunState
 from watchdog.errors import CredentialsRefused, PlatformError, ServerFault
-from watchdog.platforms import lobstr as lobstr_module
-from watchdog.platforms import names as names_module
+from watchdog.platforms.lobstr import Lobstr
+from watchdog.platforms.names import RETRY_S
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 
 pytestmark = pytest.mark.anyio
@@ -457,13 +457,11 @@ async def test_progress_is_read_with_the_inspection(connect: Any) -> None:
     assert Counter(request.endpoint for request in simulated.requests)["stats"] == 2
 
 
-async def test_stats_that_hang_do_not_hold_up_an_abort(
-    monkeypatch: pytest.MonkeyPatch, shelf: Any, connect: Any, reply: Any
-) -> None:
-    monkeypatch.setattr(lobstr_module, "STATS_PATIENCE_S", 0.05)
+async def test_stats_that_hang_do_not_hold_up_an_abort(shelf: Any, connect: Any, reply: Any) -> None:
     shelf.handler = lambda asked: None if asked.path.endswith("/stats") else reply(run_of("squid000"))
+    adapter = connect("lobstr", shelf.url, build=lambda session: Lobstr(session, stats_patience_s=0.05))
     async with asyncio.timeout(3):
-        seen = await connect("lobstr", shelf.url).inspect("run-squid000", urgent=True, progress=True)
+        seen = await adapter.inspect("run-squid000", urgent=True, progress=True)
     assert (seen.usage.credits, seen.progress) == (2, Progress())
 
 
@@ -500,7 +498,7 @@ async def test_names_that_cannot_be_looked_up_come_later(shelf: Any, connect: An
     assert unnamed.source.facets["squid"] == ("squid000",)
     there = True
     assert (await adapter.inspect("run-squid000")).source.unresolved
-    clock.advance(names_module.RETRY_S + 1)
+    clock.advance(RETRY_S + 1)
     named = await adapter.inspect("run-squid000")
     assert not named.source.unresolved
     assert named.source.facets == {"squid": ("Squid 0", "squid000"), "crawler": ("Maps", "c1")}

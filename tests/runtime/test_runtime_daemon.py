@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import pairwise
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -16,6 +14,7 @@ from watchdog.config.models import AccountSettings
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import AbortChanged, PollFailed, SweepDone, Trouble, UsageUnknown
 from watchdog.errors import ConfigurationError, CredentialsRefused
+from watchdog.net import Bounds, Client
 from watchdog.runtime.clock import SystemClock
 
 pytestmark = pytest.mark.anyio
@@ -187,55 +186,6 @@ protect: [{match: {actor: "acme/precious"}}]
         await w.until_booked(cheap)
         await w.until(lambda: w.counted("breaches", response="protected") == 1, "the protected one")
         assert not precious.truth().abort_requests
-
-
-async def test_an_internal_error_about_one_run_hurts_only_that_run(world: Any, monkeypatch: Any) -> None:
-    async with world(CAP) as w:
-        cursed, blessed = w.apify.start_run(usd_per_hour=72), w.apify.start_run(usd_per_hour=72)
-        evaluator = w.build().rulebook.evaluator
-        plain = evaluator.verdicts
-        curse = [True]
-
-        def verdicts(snapshot: Any, margin: Any = None) -> Any:
-            if snapshot.run_id == cursed.id and curse:
-                raise ZeroDivisionError("a fault of ours")
-            return plain(snapshot, margin)
-
-        monkeypatch.setattr(evaluator, "verdicts", verdicts)
-        await w.start()
-        await w.until_booked(blessed)
-        assert w.daemon.readiness()[0].ok
-        told = [each for each in w.told(Trouble, cursed) if "internal error" in each.message]
-        assert told
-        assert all(each.level == "error" for each in told)
-        assert not cursed.truth().abort_requests
-        curse.clear()
-        await w.until_booked(cursed)
-        looks = [each.at for each in w.sim.requests if cursed.id in each.path][: len(told) + 1]
-        assert all(w.seconds_between(*pair) > 25 for pair in pairwise(looks)), "pushed on"
-
-
-async def test_an_internal_error_in_a_sweep_is_a_failed_sweep(world: Any, monkeypatch: Any) -> None:
-    async with world(CAP) as w:
-        w.build()
-        lobstr = w.lobstr.start_run(w.lobstr.add_squid("s"), credits_per_hour=3600)
-        platform = w.app.platforms["apify"]
-        plain = platform.sweep
-        broken = [True]
-
-        async def sweep(seen: Any, watched: Any) -> Any:
-            if broken:
-                raise KeyError("a fault of ours")
-            return await plain(seen, watched)
-
-        monkeypatch.setattr(platform, "sweep", sweep)
-        starting = asyncio.create_task(w.start())
-        await asyncio.sleep(0)
-        await w.until_booked(lobstr)
-        assert w.counted("polls", account="apify", kind="sweep", outcome="error") >= 1
-        assert "internal error" in w.daemon.readiness()[0].detail
-        broken.clear()
-        await starting
 
 
 async def test_an_observer_that_raises_stops_nothing(world: Any) -> None:
@@ -468,7 +418,8 @@ async def test_a_hanging_inspection_is_given_up_and_made_again(world: Any) -> No
     async with world(CAP) as w:
         run = w.apify.start_run(usd_per_hour=72)
         w.fault("hang", "run", run_id=run.id, times=4)
-        w.build().net.client.timeout = httpx.Timeout(0.2)
+        net = w.build().net
+        net.client = Client(net.redactor, Bounds(read_s=0.2))
         await w.start()
         await w.until_booked(run)
         assert w.counted("polls", kind="inspection", outcome="unreachable") >= 1

@@ -25,7 +25,7 @@ from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.systemd import Heartbeat, Systemd
-from watchdog.runtime.vitals import Vitals
+from watchdog.runtime.vitals import Pace, Vitals
 from watchdog.simulated import Fault, SimulatedPlatforms
 
 PATIENCE_S = 10.0
@@ -311,9 +311,12 @@ class World:
         token = SecretStr("apify_api_S3CRETofTheNotifyTests")
         return AccountSettings(name=name, platform="apify", token=token, base_url=url, poll_interval="1s")
 
-    def start(self) -> None:
-        self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
-        self.daemon = self.app.daemon(listen=False)
+    def start(self, pace: Pace | None = None) -> None:
+        app = self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
+        if pace is None:
+            self.daemon = app.daemon(listen=False)
+        else:
+            self.daemon = Daemon(app.watches, app.enforcer, app.status, app.clock, app.observer, pace=pace)
         self.systemd = Systemd(self.manager.environ(WATCHDOG_USEC=str(int(WATCHDOG_S * 1e6))))
         self.running = asyncio.create_task(self.daemon.run(close_s=0.1, systemd=self.systemd))
 
@@ -487,12 +490,9 @@ def test_an_agenda_that_has_ended_ends_the_pings(run: Any) -> None:
 
 
 @pytest.mark.parametrize("dead", ["scheduler", "sweeps"])
-def test_a_scheduler_that_has_stopped_ends_the_pings(run: Any, monkeypatch: pytest.MonkeyPatch, dead: str) -> None:
-    monkeypatch.setattr("watchdog.runtime.vitals.STUCK_S", 0.3)
-    monkeypatch.setattr("watchdog.runtime.daemon.BEAT_S", 0.2)
-
+def test_a_scheduler_that_has_stopped_ends_the_pings(run: Any, dead: str) -> None:
     async def story(world: World) -> None:
-        world.start()
+        world.start(Pace(beat_s=0.2, stuck_s=0.3))
         await world.until_ready()
         await asyncio.sleep(2.5)
         assert world.daemon.stuck() is None

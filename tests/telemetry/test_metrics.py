@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from watchdog import errors
 from watchdog.domain.decision import AbortState, Mode, Response
+from watchdog.domain.limit import Do, Step
 from watchdog.domain.meter import Meter
 from watchdog.domain.notice import (
     AbortChanged,
@@ -151,6 +152,15 @@ class TestBornAtZero:
         assert [s["response"] for s in series(metrics, "breaches_total")] == ["notify"]
         born = [*series(metrics, "aborts_total"), *series(metrics, "saved_usd_total")]
         assert {s["rule"] for s in born} == {MANUAL}
+
+    def test_a_rule_whose_first_step_only_notifies_does_both(self, metrics, make):
+        plain = make.rule("plain")
+        metrics.notice(make.loaded(make.rule(steps=(Step(0.8, Do.NOTIFY), Step(1.0, Do.ABORT))), plain))
+        of_rule = [(s["rule"], s["response"]) for s in series(metrics, "breaches_total")]
+        both = {"abort", "dry_run", "held", "deferred", "notify"}
+        assert {response for rule, response in of_rule if rule == "maps-cap"} == both
+        assert {response for rule, response in of_rule if rule == "plain"} == both - {"notify"}
+        assert value(metrics, "aborts_total", **LIMIT, mode="immediate", outcome="confirmed") == 0
 
     def test_nothing_for_accounts_that_the_rule_cannot_match(self, metrics, make):
         rule = make.rule(selector=Selector({"account": ("lobstr-*",)}))

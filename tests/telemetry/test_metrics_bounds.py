@@ -14,7 +14,8 @@ from watchdog.domain.meter import Meter
 from watchdog.domain.notice import AbortChanged, AccountInfo, RulesLoaded
 from watchdog.domain.rule import Protection, Rule, RuleSet, Selector
 from watchdog.engine.coverage import Coverage
-from watchdog.telemetry.metrics import SERIES_MAX, Metrics
+from watchdog.telemetry.families import SERIES_MAX
+from watchdog.telemetry.metrics import Metrics
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -137,3 +138,13 @@ def test_protections_are_asked_once_for_each_account_not_for_each_rule() -> None
     infos = (AccountInfo("apify", Name("a"), frozenset(Mode), ("actor",)),)
     Metrics().notice(RulesLoaded(RuleSet(some(300), protect), infos, NOON))
     assert asked < 1_000
+
+
+def test_entries_that_share_a_series_leave_none_out() -> None:
+    """Two files of the same name in two folders, say."""
+    places = ("one/p.yaml:3", "two/p.yaml:3")
+    coverage = Coverage(RuleSet((), tuple(Protection(Selector({}, place)) for place in places)), NOON)
+    metrics = Metrics()
+    metrics.show_matches(coverage.entries, coverage.times)
+    assert counted(metrics, "exception_matched_timestamp_seconds") == 1
+    assert left_out(metrics)["exception_matched_timestamp_seconds"] == 0

@@ -5,29 +5,31 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from watchdog.errors import ConfigurationError
-from watchdog.text import parsing
 from watchdog.text.document import Document, Listing, Scalar, Table, plain
 from watchdog.text.files import MAX_BYTES
 from watchdog.text.parsing import parse_document, read_document
 
+#: What `parse` reads with.
+LOADER: dict[str, Any] = {}
+
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)
-def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def loader(request: pytest.FixtureRequest) -> None:
     """Everything holds with libyaml and without it."""
     python = request.param == "python"
     if not python and not yaml.__with_libyaml__:
         pytest.skip("PyYAML is built without libyaml")
-    monkeypatch.setattr(parsing, "Loader", yaml.SafeLoader if python else yaml.CSafeLoader)
-    return str(request.param)
+    LOADER["loader"] = yaml.SafeLoader if python else yaml.CSafeLoader
 
 
 def parse(text: str | bytes) -> Document:
-    return parse_document(text if isinstance(text, bytes) else text.encode(), "f")
+    return parse_document(text if isinstance(text, bytes) else text.encode(), "f", **LOADER)
 
 
 def mistake(text: str | bytes) -> str:

@@ -14,7 +14,6 @@ from starlette.responses import PlainTextResponse
 
 from watchdog.errors import StartupError
 from watchdog.web import WebServer, bind
-from watchdog.web import server as server_module
 
 BIG = b"x" * 20_000_000
 
@@ -98,10 +97,11 @@ class TestBind:
             bind("127.0.0.1", port)
 
     def test_permission_denied(self, monkeypatch):
-        def refuse(address):
-            raise PermissionError(13, "Permission denied")
+        class Refused(socket.socket):
+            def bind(self, address):
+                raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(server_module, "_listen", refuse)  # tests may run as root, who may take any port
+        monkeypatch.setattr(socket, "socket", Refused)  # tests may run as root, who may take any port
         with pytest.raises(StartupError, match=r"127\.0\.0\.1:80: permission denied"):
             bind("127.0.0.1", 80)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -160,6 +161,11 @@ class Saving:
     note: str = ""
     booked_credits: float | None = None
     booked_usd: float | None = None
+
+    @property
+    def amounts(self) -> Mapping[str, float | None]:
+        """What stands, by what it is counted in."""
+        return {"credits": self.credits, "usd": self.usd}
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,16 @@ class AbortSums:
     seconds: Observations = Observations({})
     overshoot: Observations = Observations({})
 
+    @property
+    def saved(self) -> Mapping[str, Fraction]:
+        """What was booked at first, by what it is counted in."""
+        return {"credits": self.saved_credits, "usd": self.saved_usd}
+
+    @property
+    def taken_back(self) -> Mapping[str, Fraction]:
+        """What of that counts no more, by the same."""
+        return {"credits": self.taken_back_credits, "usd": self.taken_back_usd}
+
     @staticmethod
     def of(abort: Abort) -> AbortSums:
         """What one record adds."""

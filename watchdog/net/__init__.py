@@ -15,6 +15,7 @@ from watchdog.net.budget import (
     Quota,
     RateBudget,
 )
+from watchdog.net.client import Bounds, Client
 from watchdog.net.error_body import OwnError, says_anything
 from watchdog.net.lenient import UNREADABLE
 from watchdog.net.session import IN_FLIGHT_MAX, Answer, Call, Net, Session, path_segment
@@ -26,8 +27,10 @@ __all__ = [
     "PAUSE_MAX_S",
     "UNREADABLE",
     "Answer",
+    "Bounds",
     "BudgetState",
     "Call",
+    "Client",
     "Departure",
     "Net",
     "OwnError",

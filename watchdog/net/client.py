@@ -8,6 +8,7 @@ the place of the token.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from urllib.request import getproxies
 
 import httpx
@@ -17,16 +18,32 @@ from watchdog.net.proxies import proxy_for
 from watchdog.net.trust import trust
 from watchdog.redaction import Redactor
 
-CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 15.0
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long an answer may take, in seconds, and how large it may be.
+
+    connect_s: until there is a connection. read_s: until something comes, and from then on between two pieces.
+    whole_s: for a whole answer, since a server that drips a byte a second never trips `read_s`. body_bytes: packed or
+    unpacked; a larger answer is not one of the documented ones.
+    """
+
+    connect_s: float = 5.0
+    read_s: float = 15.0
+    whole_s: float = 30.0
+    body_bytes: int = 64 * 1024 * 1024
+
+
+BOUNDS = Bounds()
 
 
 class Client:
-    """Sends requests of httpx, within `timeout`, through the proxies of the environment, whose passwords `redactor`
+    """Sends requests of httpx, within `bounds`, through the proxies of the environment, whose passwords `redactor`
     learns. Close it with `aclose`."""
 
-    def __init__(self, redactor: Redactor) -> None:
-        self.timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    def __init__(self, redactor: Redactor, bounds: Bounds = BOUNDS) -> None:
+        self.bounds = bounds
+        self._timeout = httpx.Timeout(bounds.read_s, connect=bounds.connect_s)
         self.is_closed = False
         self._environment = getproxies()
         for kind, address in self._environment.items():
@@ -42,7 +59,7 @@ class Client:
         """
         if self.is_closed:
             raise httpx.ConnectError("the client is closed", request=request)
-        request.extensions["timeout"] = self.timeout.as_dict()
+        request.extensions["timeout"] = self._timeout.as_dict()
         where = (request.url.raw_scheme, request.url.netloc)
         way = self._ways.get(where)
         if way is None:

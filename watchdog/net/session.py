@@ -32,7 +32,7 @@ from watchdog.errors import (
     Unreachable,
 )
 from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
-from watchdog.net.client import Client
+from watchdog.net.client import BOUNDS, Bounds, Client
 from watchdog.net.error_body import (
     WEB_PAGE,
     ErrorFacts,
@@ -51,10 +51,6 @@ from watchdog.redaction import MASK, UNMISTAKABLE, Redactor
 
 T = TypeVar("T")
 
-#: For a whole answer: a server that drips a byte a second never trips the read time-out.
-TOTAL_TIMEOUT_S = 30.0
-#: An answer larger than this, packed or unpacked, is not one of the documented ones.
-BODY_MAX_BYTES = 64 * 1024 * 1024
 #: For each priority of an account: what waits for a slow answer holds up only its equals.
 IN_FLIGHT_MAX = 32
 READ_ATTEMPTS = 3
@@ -100,11 +96,13 @@ class Net:
     """What all sessions share: the clock, the observer, the client, and the redactor, which learns every secret that
     is sent. Close it with `aclose`."""
 
-    def __init__(self, clock: Clock, observer: Observer, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self, clock: Clock, observer: Observer, redactor: Redactor | None = None, bounds: Bounds = BOUNDS
+    ) -> None:
         self.clock = clock
         self.observer = observer
         self.redactor = redactor or Redactor()
-        self.client = Client(self.redactor)
+        self.client = Client(self.redactor, bounds)
 
     def session(
         self,
@@ -307,7 +305,7 @@ class Session:
     async def _receive(self, call: Call, headers: list[tuple[bytes, bytes]]) -> tuple[httpx.Response, bytes, datetime]:
         """The response, its body, and when its headers came (UTC)."""
         try:
-            async with asyncio.timeout(TOTAL_TIMEOUT_S):
+            async with asyncio.timeout(self._net.client.bounds.whole_s):
                 return await self._transfer(call, headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError) as error:
             raise self._no_answer(call, error) from error
@@ -320,7 +318,7 @@ class Session:
         response = await self._net.client.send(request)
         at = self.clock.now()
         try:
-            return response, await read_body(response, request, BODY_MAX_BYTES), at
+            return response, await read_body(response, request, self._net.client.bounds.body_bytes), at
         finally:
             await response.aclose()
 
@@ -330,7 +328,7 @@ class Session:
 
     def _no_answer(self, call: Call, error: Exception) -> PlatformError:
         detail = self._safe(str(error))
-        text = f"{self._where(call)}: {_what_broke(error, self._net.client.timeout)}{f' ({detail})' if detail else ''}"
+        text = f"{self._where(call)}: {_what_broke(error, self._net.client.bounds)}{f' ({detail})' if detail else ''}"
         if isinstance(error, httpx.DecodingError):
             return BadAnswer(f"{text}; check base_url, and whether a proxy stands in between", account=self.account)
         maybe_done = not isinstance(error, _NEVER_SENT)
@@ -406,13 +404,13 @@ def _without(token: SecretStr, body: bytes) -> bytes:
     return body.replace(plain, MASK.encode()) if len(plain) >= UNMISTAKABLE and plain in body else body
 
 
-def _what_broke(error: Exception, timeout: httpx.Timeout) -> str:
+def _what_broke(error: Exception, bounds: Bounds) -> str:
     if isinstance(error, httpx.ConnectTimeout):
-        return f"no connection within {timeout.connect:.0f} s"
+        return f"no connection within {bounds.connect_s:.0f} s"
     if isinstance(error, httpx.ReadTimeout):
-        return f"no answer within {timeout.read:.0f} s"
+        return f"no answer within {bounds.read_s:.0f} s"
     if isinstance(error, TimeoutError):
-        return f"no complete answer within {TOTAL_TIMEOUT_S:.0f} s"
+        return f"no complete answer within {bounds.whole_s:.0f} s"
     if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError)):
         return "the address cannot be used"
     words: dict[type[Exception], str] = {

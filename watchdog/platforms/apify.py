@@ -25,6 +25,7 @@ from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segme
 from watchdog.platforms.apify_ends import as_ended, compared, merged
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
+from watchdog.platforms.names import PATIENCE_S as NAMES_PATIENCE_S
 from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, read_items, text
 
 NAME = "apify"
@@ -248,14 +249,17 @@ class _Pages:
 
 
 class Apify:
-    """One Apify account; a `Platform`."""
+    """One Apify account; a `Platform`. Nothing waits longer than `names_patience_s` for names of Actors and tasks, in
+    seconds of the wall clock."""
 
     traits = TRAITS
 
-    def __init__(self, session: Session, *, write_reason: bool = True) -> None:
+    def __init__(
+        self, session: Session, *, write_reason: bool = True, names_patience_s: float = NAMES_PATIENCE_S
+    ) -> None:
         self._session = session
         self._write_reason = write_reason
-        self._names = ApifyNames(session)
+        self._names = ApifyNames(session, names_patience_s)
 
     async def sweep(self, seen: Seen | None = None, watched: Collection[str] = ()) -> Sweep:
         """Every active run, page by page: one call for each 1,000, and one for each Actor or task not seen before. The

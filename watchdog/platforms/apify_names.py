@@ -15,7 +15,7 @@ import msgspec
 from watchdog.domain.run import Source
 from watchdog.errors import Gone, PlatformError
 from watchdog.net import Call, Session, path_segment
-from watchdog.platforms.names import NameCache
+from watchdog.platforms.names import PATIENCE_S, NameCache
 
 #: The ids of an Actor and a task.
 Pair = tuple[str | None, str | None]
@@ -75,12 +75,14 @@ class _Known:
 
 
 class ApifyNames:
-    """The source of every pair of Actor and task, with the names known of both. Equal names are the same object."""
+    """The source of every pair of Actor and task, with the names known of both. Equal names are the same object. Nobody
+    waits longer than `patience_s` for names."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, patience_s: float = PATIENCE_S) -> None:
         self._session = session
-        self._actors = NameCache(session.clock, self._look_up_actor, refresh_per_s=_REFRESH_PER_S)
-        self._tasks = NameCache(session.clock, self._look_up_task, refresh_per_s=_REFRESH_PER_S)
+        bounds = {"refresh_per_s": _REFRESH_PER_S, "patience_s": patience_s}
+        self._actors = NameCache(session.clock, self._look_up_actor, **bounds)
+        self._tasks = NameCache(session.clock, self._look_up_task, **bounds)
         self._known: dict[Pair, _Known] = {}
 
     async def resolve(self, pairs: Collection[Pair], *, wait: bool = True) -> None:

@@ -155,14 +155,18 @@ class _Latest:
 class Lobstr:
     """One lobstr.io account; a `Platform`.
 
-    `usd_per_credit` turns credits into US dollars; without it the cost of runs is unknown.
+    `usd_per_credit` turns credits into US dollars; without it the cost of runs is unknown. `stats_patience_s`: see
+    `STATS_PATIENCE_S`.
     """
 
     traits = TRAITS
 
-    def __init__(self, session: Session, usd_per_credit: float | None = None) -> None:
+    def __init__(
+        self, session: Session, usd_per_credit: float | None = None, stats_patience_s: float = STATS_PATIENCE_S
+    ) -> None:
         self._session = session
         self._usd_per_credit = usd_per_credit
+        self._stats_patience_s = stats_patience_s
         self._squids = NameCache(session.clock, self._look_up_squid, refresh_per_s=_REFRESH_PER_S)
         self._latest: dict[str, _Latest] = {}
         self._unasked: set[str] = set()
@@ -315,7 +319,7 @@ class Lobstr:
         stats = asyncio.create_task(self._read_progress(run_id, urgent))
         try:
             snapshot = await self._read_run(call, run_id)
-            done, _ = await asyncio.wait([stats], timeout=STATS_PATIENCE_S)
+            done, _ = await asyncio.wait([stats], timeout=self._stats_patience_s)
             return replace(snapshot, progress=stats.result() if done else Progress())
         finally:
             stats.cancel()

@@ -40,12 +40,21 @@ class _LookUp:
 
 class NameCache(Generic[T]):
     """Looks a thing up once and remembers it. What cannot be looked up is None until a later try succeeds; a name
-    once known is kept if it cannot be refreshed. `refresh_per_s`: so many look-ups a second may refresh names."""
+    once known is kept if it cannot be refreshed. `refresh_per_s`: so many look-ups a second may refresh names.
+    `patience_s`: see `PATIENCE_S`."""
 
-    def __init__(self, clock: Clock, look_up: Callable[[str], Awaitable[T]], *, refresh_per_s: float) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        look_up: Callable[[str], Awaitable[T]],
+        *,
+        refresh_per_s: float,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._clock = clock
         self._look_up = look_up
         self._refresh_per_s = refresh_per_s
+        self._patience_s = patience_s
         self._entries: dict[str, _Entry[T]] = {}
         self._under_way: dict[str, _LookUp] = {}
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -96,7 +105,7 @@ class NameCache(Generic[T]):
     def _start(self, key: str) -> None:
         if key not in self._under_way:
             task = asyncio.create_task(self._refresh(key), name=f"look up {key}")
-            self._under_way[key] = _LookUp(task, asyncio.get_running_loop().time() + PATIENCE_S)
+            self._under_way[key] = _LookUp(task, asyncio.get_running_loop().time() + self._patience_s)
             task.add_done_callback(lambda _: self._under_way.pop(key, None))
 
     async def _refresh(self, key: str) -> None:

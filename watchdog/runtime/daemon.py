@@ -20,7 +20,7 @@ from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.status import StatusReader
 from watchdog.runtime.systemd import Heartbeat, Systemd
 from watchdog.runtime.ticker import Surprise, Ticker
-from watchdog.runtime.vitals import BEAT_S, Vitals
+from watchdog.runtime.vitals import PACE, Pace, Vitals
 from watchdog.runtime.watch import Watch
 
 #: Real seconds that open aborts get at the end; with the rest of the shutdown this stays under 5 s.
@@ -77,6 +77,7 @@ class Daemon:
         chores: Sequence[Chore] = (),
         reload: Callable[[], Awaitable[object]] = _nothing,
         first: Callable[[], Awaitable[object]] = _nothing,
+        pace: Pace = PACE,
     ) -> None:
         """`first` is done before anything else, and may refuse the start by raising ConfigurationError."""
         self._reload = reload
@@ -94,7 +95,7 @@ class Daemon:
         self._jobs: dict[str, Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reloads: set[asyncio.Task[None]] = set()
-        self._vitals = Vitals(watches, status, clock)
+        self._vitals = Vitals(watches, status, clock, pace)
         self._heart = self._heart_of(Systemd({}))
 
     def stop(self) -> None:
@@ -145,9 +146,10 @@ class Daemon:
         await self._enforcer.resume()
         for chore in self._chores:
             self._ticker.every(self._clock.wall(chore.every_s), self._do, [chore], chore.name)
-        self._ticker.every(BEAT_S, self._beat, [], "beat")
+        beat_s = self._vitals.pace.beat_s
+        self._ticker.every(beat_s, self._beat, [], "beat")
         self._ticker.start()
-        self._vitals.expect(_SCHEDULER, BEAT_S)
+        self._vitals.expect(_SCHEDULER, beat_s)
         await asyncio.gather(*(self._begin_with(watch) for watch in self._watches))
         collector.settle()
         if (error := refusal(self._status.accounts())) is not None:

@@ -12,12 +12,20 @@ from watchdog.domain.ports import Clock
 from watchdog.runtime.status import StatusReader
 from watchdog.runtime.watch import Watch
 
-#: The scheduler shows that it lives every so many real seconds.
-BEAT_S = 5.0
-#: What should have happened so many real seconds ago does not happen any more.
-STUCK_S = 30.0
 #: What happens every so often is expected within so many of its intervals.
 INTERVALS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Of the vitals, in real seconds: the scheduler shows every `beat_s` that it lives, and what should have happened
+    `stuck_s` ago does not happen any more."""
+
+    beat_s: float = 5.0
+    stuck_s: float = 30.0
+
+
+PACE = Pace()
 
 
 @dataclass(slots=True)
@@ -35,7 +43,8 @@ class Vitals:
     it is noticed. A platform that does not answer stops none of them.
     """
 
-    def __init__(self, watches: Sequence[Watch], status: StatusReader, clock: Clock) -> None:
+    def __init__(self, watches: Sequence[Watch], status: StatusReader, clock: Clock, pace: Pace = PACE) -> None:
+        self.pace = pace
         self._watches = watches
         self._status = status
         self._clock = clock
@@ -66,7 +75,7 @@ class Vitals:
         """What of ours has come to a stand though it should go on; None if all goes on."""
         now_s = time.monotonic()
         for name, part in self._parts.items():
-            if now_s - part.at_s > INTERVALS * part.every_s + STUCK_S:
+            if now_s - part.at_s > INTERVALS * part.every_s + self.pace.stuck_s:
                 return f"{name}: no sign of life for {now_s - part.at_s:.0f} s"
         return next(filter(None, map(self._stuck_agenda, self._watches)), None)
 
@@ -78,7 +87,7 @@ class Vitals:
             error = None if task.cancelled() else task.exception()
             return f"{name}: has ended" + ("" if error is None else f" with {error!r}")
         late_s = self._clock.wall(watch.agenda.late_s)
-        return f"{name}: a look is {late_s:.0f} s late" if late_s > STUCK_S else None
+        return f"{name}: a look is {late_s:.0f} s late" if late_s > self.pace.stuck_s else None
 
     def status(self) -> str:
         """How it stands, such as `armed; watching 37 runs on 2 accounts; 1 abort under way; last sweep 3 s ago`."""

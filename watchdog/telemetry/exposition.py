@@ -55,6 +55,10 @@ class Family(Collector):
         self._changed: set[Labels] = set()
         self._block: bytes | None = None
 
+    def born(self, labels: Labels) -> None:
+        """Let the series exist, at 0 or with no observation, unless it does already."""
+        raise NotImplementedError
+
     @property
     def base_name(self) -> str:
         """The name as OpenMetrics has it, and prometheus_client's `Metric`."""
@@ -128,7 +132,6 @@ class _Scalars(Family):
         self._heads: dict[Labels, str] = {}
 
     def born(self, labels: Labels) -> None:
-        """Let the series exist, at 0, unless it does already."""
         if labels not in self._values:
             self._put(labels, 0)
 
@@ -203,9 +206,9 @@ class Histogram(Family):
         self,
         name: str,
         help_text: str,
-        labels: Sequence[str],
-        bounds: Sequence[float],
+        labels: Sequence[str] = (),
         redact: Callable[[str], str] = str,
+        bounds: Sequence[float] = (),
     ) -> None:
         super().__init__(name, help_text, labels, redact)
         self._bounds = tuple(bounds)
@@ -214,7 +217,6 @@ class Histogram(Family):
         self._heads: dict[Labels, tuple[str, ...]] = {}
 
     def born(self, labels: Labels) -> None:
-        """Let the series exist, with no observation, unless it does already."""
         if labels not in self._observed:
             self._keep(labels, _Observed((0,) * len(self._marks), 0))
 

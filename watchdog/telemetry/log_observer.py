@@ -268,8 +268,8 @@ def _of_abort(abort: Abort) -> dict[str, object]:
 def _of_saving(abort: Abort) -> dict[str, object]:
     if abort.saving is None:
         return {"basis": None}
-    saving = abort.saving
-    return {"basis": saving.basis, "saved_credits": _rounded(saving.credits), "saved_usd": _rounded(saving.usd)}
+    amounts = {f"saved_{unit}": _rounded(amount) for unit, amount in abort.saving.amounts.items()}
+    return {"basis": abort.saving.basis, **amounts}
 
 
 def _of_error(error: WatchdogError) -> dict[str, object]:

@@ -35,11 +35,11 @@ def read_document(path: Path) -> Document:
     return parse_document(read_bytes(path), str(path))
 
 
-def parse_document(data: bytes, file: str) -> Document:
+def parse_document(data: bytes, file: str, loader: Any = Loader) -> Document:
     """Parse one YAML document in UTF-8; `file` is its name in messages. Raises ConfigurationError."""
     text = _decode(data, file)
     try:
-        return _Builder(text, file).document()
+        return _Builder(text, file, loader).document()
     except yaml.YAMLError as error:
         problem = _syntax_problem(error, file)
     raise ConfigurationError([problem])
@@ -107,9 +107,9 @@ class _Built:
 class _Builder:
     """Builds the tree from the events of one document, within bounds of size and depth."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, loader: Any) -> None:
         self._file = file
-        self._events = yaml.parse(text, Loader=Loader)
+        self._events = yaml.parse(text, Loader=loader)
         self._anchors: dict[str, _Built] = {}
         self._faults: list[Fault] = []
         self._size = 0
