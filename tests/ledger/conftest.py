@@ -22,8 +22,9 @@ from watchdog.domain.ports import Ledger
 from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.resilient import ResilientLedger
-from watchdog.ledger.sqlite import migrate, open_sqlite
+from watchdog.ledger.sqlite import open_sqlite
 from watchdog.ledger.store import SqlLedger
+from watchdog.ledger.tables import migrate
 from watchdog.runtime.clock import SystemClock
 
 T0 = datetime(2026, 11, 22, 3, tzinfo=UTC)

@@ -30,9 +30,10 @@ from watchdog.errors import LedgerError
 from watchdog.ledger import sqlite as ledger_sqlite
 from watchdog.ledger.lock import DAEMON, LedgerLock
 from watchdog.ledger.opening import daemon_is_running, open_beside, open_exclusively
-from watchdog.ledger.schema import REVISIONS, metadata
-from watchdog.ledger.sqlite import known_revisions, open_sqlite
+from watchdog.ledger.schema import HEAD, REVISIONS, metadata
+from watchdog.ledger.sqlite import examine, known_revisions, open_sqlite
 from watchdog.ledger.store import SqlLedger
+from watchdog.ledger.tables import migrate
 from watchdog.ledger.upgrade import revisions, upgrade
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +180,56 @@ async def test_from_every_revision_to_the_schema(tmp_path: Path, start: str | No
     assert differences(path) == []
 
 
+def shape_of(path: Path) -> dict[str, Any]:
+    """Columns and indexes of every table, whatever order they were made in."""
+    with closing(sqlite3.connect(path)) as connection:
+
+        def rows(query: str) -> list[Any]:
+            return connection.execute(query).fetchall()
+
+        def columns_of(index: str) -> list[str]:
+            return [name for _, _, name in rows(f"PRAGMA index_info('{index}')")]
+
+        def indexes_of(table: str) -> set[tuple[Any, ...]]:
+            found = rows(f"PRAGMA index_list('{table}')")
+            # What makes a key unique has a name of SQLite's own.
+            return {
+                (name if origin == "c" else origin, unique, *columns_of(name)) for _, name, unique, origin, _ in found
+            }
+
+        return {
+            table: ({column[1:] for column in rows(f"PRAGMA table_info('{table}')")}, indexes_of(table))
+            for (table,) in rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+
+
+async def test_one_made_at_once_is_as_one_made_by_all_migrations(tmp_path: Path) -> None:
+    made, migrated = tmp_path / "made.db", tmp_path / "migrated.db"
+    engine = sa.create_engine(f"sqlite:///{migrated}")
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
+    await open_sqlite(made).close()
+    assert shape_of(made) == shape_of(migrated)
+    assert examine(made) == examine(migrated) == HEAD
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_only_migrations_need_is_not_loaded_without_one(ledger: Path, is_there: bool) -> None:
+    """It stays in memory for as long as a daemon runs."""
+    if not is_there:
+        ledger.unlink()
+    code = """
+        from watchdog.ledger.opening import open_exclusively
+        opened = open_exclusively(Path(argv[0]))
+        print(sorted(name for name in sys.modules if name.partition(".")[0] in ("alembic", "mako")), flush=True)
+        asyncio.run(opened.close())
+    """
+    with child(code, ledger) as process:
+        assert line_of(process) == "[]"
+        assert process.wait(30) == 0
+
+
 #: What 0001 could hold, a row for each of its tables.
 OLD_ROWS = {
     "aborts": "'a', '2026', 'main', 'apify', 'r', 's', 'cap', 'max_cost_usd', 1.0, 1.5, NULL, 'graceful', 'intended',"
@@ -218,7 +269,7 @@ async def test_a_ledger_of_the_first_version_keeps_everything(tmp_path: Path, ma
     assert {table: [row[: len(before[table][0])] for row in rows] for table, rows in after.items()} == before
 
 
-async def test_a_crash_at_any_step_of_a_migration_leaves_nothing_half_done(tmp_path: Path) -> None:
+async def test_a_crash_at_any_step_of_making_it_leaves_nothing_half_done(tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -238,7 +289,7 @@ async def test_a_crash_at_any_step_of_a_migration_leaves_nothing_half_done(tmp_p
         engine = ledger_sqlite._engine(path, guard.connect)
         sa.event.listen(engine, "before_cursor_execute", crash)
         try:
-            ledger_sqlite.migrate(engine)
+            migrate(engine)
         except Killed:
             steps += 1
         else:

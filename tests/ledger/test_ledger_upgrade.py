@@ -24,6 +24,7 @@ from watchdog.ledger.lock import DAEMON, LedgerLock
 from watchdog.ledger.opening import open_beside, open_exclusively
 from watchdog.ledger.schema import HEAD
 from watchdog.ledger.sqlite import examine, open_sqlite
+from watchdog.ledger.tables import migrate
 
 pytestmark = pytest.mark.anyio
 
@@ -144,7 +145,7 @@ def test_killed_at_any_step_it_is_still_that_of_yesterday(old: Path) -> None:
         engine = ledger_sqlite._engine(old, ledger_sqlite._SameFile(old, "x").connect)
         sa.event.listen(engine, "before_cursor_execute", crash)
         try:
-            ledger_sqlite.migrate(engine)
+            migrate(engine)
         except Killed:
             killed += 1
         else:

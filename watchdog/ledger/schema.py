@@ -6,7 +6,7 @@ people who check a figure by hand.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
 
 #: The revisions in migrations/versions, oldest first; here because asking Alembic takes longer than most commands.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
@@ -15,6 +15,14 @@ HEAD = REVISIONS[-1]
 VERSION_TABLE = "alembic_version"
 #: An execution option of connections that are going to write.
 WRITES = "ledger_writes"
+
+#: As Alembic makes it; not among the other tables, since it is none of ours.
+version = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},

@@ -19,6 +19,7 @@ from watchdog.ledger.database import sentence
 from watchdog.ledger.lease import Lease
 from watchdog.ledger.schema import HEAD, REVISIONS, VERSION_TABLE, WRITES
 from watchdog.ledger.store import SqlLedger
+from watchdog.ledger.tables import migrate
 
 #: How long a write waits for another connection (a `hold` or a `history` beside the daemon), in seconds.
 BUSY_S = 2.0
@@ -315,21 +316,3 @@ def _refuse_unready(found: str | None, where: str) -> None:
 def known_revisions() -> set[str]:
     """The schema versions that this program knows."""
     return set(REVISIONS)
-
-
-def migrate(engine: sa.Engine) -> None:
-    """Bring the tables up to date, in one transaction. Works for any database that the store supports."""
-    with engine.connect() as connection:
-        if _current(connection) == HEAD:
-            return
-    from watchdog.ledger.upgrade import upgrade  # Alembic takes a while to load
-
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        upgrade(connection)
-
-
-def _current(connection: sa.Connection) -> str | None:
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
-    version = sa.column("version_num", sa.String)
-    return connection.execute(sa.select(version).select_from(sa.table(VERSION_TABLE))).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""Alembic: brings the tables from any earlier revision to the newest. Loaded only when there is something to do."""
+"""Alembic: brings the tables from any earlier revision to the newest. Loaded only where there is an older one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Alembic's scripts, run at every start."""
+"""Alembic's scripts: run once, at the first start of a version on a ledger of an older one."""
