@@ -30,6 +30,7 @@ GROUPS = {
     "metrics": "bench.metrics_page",
     "cadence": "bench.cadence_bench",
     "limits": "bench.limits",
+    "middle": "bench.middle",
 }
 OUT = Path(__file__).parent / "out"
 

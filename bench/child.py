@@ -94,7 +94,7 @@ def _host(pipe: Connection, factory: Callable[..., Any], args: tuple[Any, ...]) 
         return
     pipe.send(("ok", None))
     try:
-        with contextlib.suppress(EOFError, BrokenPipeError):
+        with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 method, arguments = pipe.recv()
                 pipe.send(_outcome(thing, method, arguments))

@@ -1,8 +1,9 @@
-"""Three ways to do one cycle over an Apify account: list, judge, look again at what is over a limit, abort it.
+"""Ways to do one cycle over an Apify account: list, judge, look again at what is over a limit, abort it.
 
-`Naive` is what a user would write over the official client, `Floor` the least that can be written by hand with httpx
-and msgspec, `Ours` the daemon as it is in production: ledger on disk, metrics, logs. Each lives in a process of its own
-and has the same face: `begin` (untimed), `cycle` (timed, up to the answer of the last abort), `end` (untimed).
+`Naive` is what a user would write over the official client. `Bare` is the least that can be written by hand, with
+aiohttp and msgspec; `Floor` the same with httpx's client over aiohttp's connections, as our own requests are made.
+`Ours` is the daemon as it is in production: ledger on disk, metrics, logs. Each lives in a process of its own and has
+the same face: `begin` (untimed), `cycle` (timed, up to the answer of the last abort), `end` (untimed).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import msgspec
 from pydantic import SecretStr
@@ -37,6 +39,7 @@ from watchdog.telemetry.logs import LogObserver, configure_logging
 
 ACTIVE = ["READY", "RUNNING", "TIMING-OUT"]
 SWEEPS_MAX = 4
+Params = dict[str, str | int] | None
 
 
 class TooFewAborts(AssertionError):
@@ -122,7 +125,7 @@ class Naive:
         return False
 
 
-# --- (b) the floor ---------------------------------------------------------------------------------------------------
+# --- (b) the floors --------------------------------------------------------------------------------------------------
 
 
 class _Short(msgspec.Struct, rename="camel", gc=False):
@@ -183,7 +186,7 @@ class _Lowest:
         self.units = min(self.units, math.inf if rule.max_credits is None else rule.max_credits)
 
 
-class Floor:
+class Bare:
     """The least that does the job: no ledger, no metrics, no retries, no care for faults."""
 
     IN_FLIGHT = 8
@@ -191,17 +194,12 @@ class Floor:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._runner = asyncio.Runner()
-        self._client = httpx.AsyncClient(
-            base_url=task.url, headers={"Authorization": f"Bearer {task.token}"}, transport=self._transport()
-        )
+        self._client: aiohttp.ClientSession
         self._page = msgspec.json.Decoder(_List)
         self._one = msgspec.json.Decoder(_One)
         self._limits: dict[str, _Lowest] = {}
         self._memory: dict[str, float] = {}
-
-    def _transport(self) -> httpx.AsyncBaseTransport | None:
-        """None: httpx's own."""
-        return None
+        self._runner.run(self._open())
 
     def begin(self, cold: bool) -> None:
         if cold:
@@ -221,8 +219,19 @@ class Floor:
         """Nothing is kept but names and memory sizes."""
 
     def close(self) -> None:
-        self._runner.run(self._client.aclose())
+        self._runner.run(self._aclose())
         self._runner.close()
+
+    async def _open(self) -> None:
+        headers = {"Authorization": f"Bearer {self._task.token}"}
+        self._client = aiohttp.ClientSession(self._task.url, headers=headers)
+
+    async def _aclose(self) -> None:
+        await self._client.close()
+
+    async def _ask(self, method: str, path: str, params: Params = None) -> bytes:
+        async with self._client.request(method, path, params=params) as answer:
+            return await answer.read()
 
     async def _cycle(self, watch: Stopwatch) -> list[Sample]:
         aborted: list[Sample] = []
@@ -245,8 +254,7 @@ class Floor:
 
     async def _list_page(self, offset: int) -> _Items:
         params: dict[str, str | int] = {"status": ",".join(ACTIVE), "limit": 1000, "offset": offset}
-        answer = await self._client.get("/v2/actor-runs", params=params)
-        return self._page.decode(answer.content).data
+        return self._page.decode(await self._ask("GET", "/v2/actor-runs", params)).data
 
     async def _learn(self, actor_ids: set[str]) -> None:
         """The limits on each Actor's runs, once."""
@@ -254,8 +262,8 @@ class Floor:
 
         async def learn(actor_id: str) -> None:
             async with gate:
-                answer = await self._client.get(f"/v2/actors/{actor_id}")
-            actor = msgspec.json.decode(answer.content, type=_ActorOne).data
+                answer = await self._ask("GET", f"/v2/actors/{actor_id}")
+            actor = msgspec.json.decode(answer, type=_ActorOne).data
             lowest = self._limits[actor_id] = _Lowest()
             for rule in self._task.rules:
                 if fnmatch(f"{actor.username}/{actor.name}", rule.actor):
@@ -279,8 +287,8 @@ class Floor:
         return self._memory.get(run.id, math.inf) / 1024 * seconds / 3600
 
     async def _see_to(self, run: _Short) -> bool:
-        answer = await self._client.get(f"/v2/actor-runs/{run.id}")
-        fresh, limit = self._one.decode(answer.content).data, self._limits[run.act_id]
+        answer = await self._ask("GET", f"/v2/actor-runs/{run.id}")
+        fresh, limit = self._one.decode(answer).data, self._limits[run.act_id]
         self._memory[run.id] = fresh.options.memory_mbytes
         broken = (
             fresh.usage_total_usd >= limit.usd
@@ -289,15 +297,23 @@ class Floor:
         )
         if not broken or fresh.status not in ACTIVE:
             return False
-        await self._client.post(f"/v2/actor-runs/{run.id}/abort")
+        await self._ask("POST", f"/v2/actor-runs/{run.id}/abort")
         return True
 
 
-class FloorOverAiohttp(Floor):
-    """The same over the connections that ours uses: so that nobody takes what the transport is worth for the rest."""
+class Floor(Bare):
+    """The same, with what httpx takes for its comfort."""
 
-    def _transport(self) -> httpx.AsyncBaseTransport | None:
-        return AiohttpTransport(httpx.create_ssl_context())
+    async def _open(self) -> None:
+        headers = {"Authorization": f"Bearer {self._task.token}"}
+        transport = AiohttpTransport(httpx.create_ssl_context())
+        self._over_httpx = httpx.AsyncClient(base_url=self._task.url, headers=headers, transport=transport)
+
+    async def _aclose(self) -> None:
+        await self._over_httpx.aclose()
+
+    async def _ask(self, method: str, path: str, params: Params = None) -> bytes:
+        return (await self._over_httpx.request(method, path, params=params)).content
 
 
 # --- (c) ours --------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.builds import Hosted
 from bench.child import Child, hosted
 from bench.contenders import log_to, settings_for
 from bench.fleet import FleetSpec, PlainRule, make_actors, make_rules
@@ -61,26 +62,38 @@ class Swept:
 def run(quick: bool = False, size: Size | None = None) -> list[Figure]:
     """The figures of this group."""
     size = size or (QUICK if quick else FULL)
-    tokens = [f"token-{number}" for number in range(size.accounts)]
-    specs = {
-        token: FleetSpec(runs=size.other_runs, actors=10, crossing=0, seed=number)
-        for number, token in enumerate(tokens)
-    }
-    specs[tokens[0]] = FleetSpec(runs=size.runs, crossing=0, seed=0)
-    rules = [rule for rule in make_rules(size.rules + 1, make_actors(200)) if rule.max_credits is None]
-    with Server(specs) as server, hosted(Page, server.url, tokens, rules) as page, hosted(Scraper) as scraper:
+    specs = fleets(size)
+    with (
+        Server(specs) as server,
+        hosted(Page, server.url, list(specs), rules(size)) as page,
+        hosted(Scraper) as scraper,
+    ):
         port = page.call("port")
-        quiet, _ = _phase(page, scraper, port, size, sweeping=False)
-        busy, swept = _phase(page, scraper, port, size, sweeping=True)
+        quiet, _ = phase(page, scraper, port, size, sweeping=False)
+        busy, swept = phase(page, scraper, port, size, sweeping=True)
     return _figures(quiet, busy, swept, size)
 
 
-def _phase(page: Child, scraper: Child, port: int, size: Size, *, sweeping: bool) -> tuple[Scrapes, Swept]:
+def fleets(size: Size) -> dict[str, FleetSpec]:
+    """The runs of each account by its token, the large one first."""
+    runs = [size.runs, *[size.other_runs] * (size.accounts - 1)]
+    return {
+        f"token-{number}": FleetSpec(runs=count, actors=10 if number else 200, crossing=0, seed=number)
+        for number, count in enumerate(runs)
+    }
+
+
+def rules(size: Size) -> list[PlainRule]:
+    """None limits compute units: that would have runs looked at."""
+    return [rule for rule in make_rules(size.rules + 1, make_actors(200)) if rule.max_credits is None]
+
+
+def phase(page: Child | Hosted, scraper: Child, port: int, size: Size, *, sweeping: bool) -> tuple[Scrapes, Swept]:
     """The daemon works a little longer than the scraper asks."""
     page.begin("work", size.seconds + 0.5, sweeping)
     scrapes: Scrapes = scraper.call("scrape", port, size.seconds, size.pause_s)
-    swept: Swept = page.finish("work")
-    return scrapes, swept
+    done = page.finish("work")
+    return scrapes, Swept(**done) if isinstance(done, dict) else done
 
 
 class _Healthy:

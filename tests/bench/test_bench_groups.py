@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import math
@@ -109,6 +110,18 @@ def test_deadlines() -> None:
     assert "0 not aborted; 0 early" in figures["abort request after the deadline, p99"].note
     assert figures["2,000 due at once: lost"].value == 0
     assert figures["500 runs of one account due at once: lost"].value == 0
+
+
+def test_runs_that_are_due_too_early_are_no_measurement(caplog: pytest.LogCaptureFixture) -> None:
+    assert asyncio.run(deadlines._poller_burst_in(-1.0, 50)) is None
+    assert not caplog.records, "nothing is left pending"
+
+
+def test_what_a_slow_machine_cannot_measure_is_said() -> None:
+    (figure,) = deadlines._of_poller(None, deadlines.Size())
+    assert figure.name.endswith("not measured")
+    assert figure.met is None
+    assert "too busy" in figure.note
 
 
 def test_growth() -> None:
