@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from watchdog.app import match_keys
+from watchdog.app import traits_in
 from watchdog.cli.common import load
 from watchdog.domain.decision import Mode
 from watchdog.domain.run import RunState
@@ -86,9 +86,7 @@ def test_rules_know_the_match_keys_of_the_example(tmp_path: Path, monkeypatch: p
     [rule] = loaded.rules.rules.rules
     assert rule.selector.globs["spider"] == ("news-*",)
     assert (
-        parse_rules(
-            read_rule_files(loaded.settings.rules), platforms=["crawlhub"], match_keys=match_keys(known_platforms())
-        ).rules
+        parse_rules(read_rule_files(loaded.settings.rules), platforms=traits_in(known_platforms())).rules
         == loaded.rules.rules
     )
 

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from watchdog.app import App, build
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError, Problem, StartupError
+from watchdog.platforms.known import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon
@@ -312,7 +313,7 @@ class World:
         return AccountSettings(name=name, platform="apify", token=token, base_url=url, poll_interval="1s")
 
     def start(self) -> None:
-        self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
+        self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules, platforms=OURS))
         self.daemon = self.app.daemon(listen=False)
         self.systemd = Systemd(self.manager.environ(WATCHDOG_USEC=str(int(WATCHDOG_S * 1e6))))
         self.running = asyncio.create_task(self.daemon.run(close_s=0.1, systemd=self.systemd))

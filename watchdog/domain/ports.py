@@ -12,6 +12,7 @@ from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import Usage
 from watchdog.domain.notice import Notice
 from watchdog.domain.override import Order, Override, OverrideKind
+from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.domain.sums import AbortGroup, AbortSums
 
@@ -43,26 +44,6 @@ class Sweep:
     pages: int = 1
     glimpses: Mapping[str, Glimpse] = field(default_factory=dict)
     nameless: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformTraits:
-    """What the runtime must know of a platform, times in seconds.
-
-    `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
-    `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
-    `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
-    the runtime looks at them one by one, each when its time has come. `may_metamorph`: whether a run may
-    become one of another source, which only an inspection shows for sure.
-    """
-
-    name: str
-    modes: frozenset[Mode]
-    graceful_window_s: float
-    settle_s: float
-    default_poll_interval_s: float | None
-    sweep_shows_usage: bool = True
-    may_metamorph: bool = False
 
 
 Seen = Callable[[Sequence[Snapshot]], None]

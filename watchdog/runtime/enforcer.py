@@ -156,7 +156,8 @@ class Enforcer:
             # Broken off by an internal error: one record, one abort.
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
-        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection)
+        platform = self._platforms[decision.snapshot.account].traits
+        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
         self._start(escalation.begin(abort, now))
         return True
 
