@@ -16,7 +16,7 @@ from bench import cycle, deadlines, evaluate, growth, metrics_page
 from bench.fleet import FleetSpec, make_actors, make_rules, make_runs, write_rules
 from bench.frame import Figure
 from bench.server import Server, check_shapes
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 
 #: Apify's published description lies beside the project, or where BW_TEST_SHARED says.

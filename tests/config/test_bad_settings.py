@@ -17,7 +17,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 TOKEN = {"T": "secret-token"}
 LISTEN = "such as 127.0.0.1:9877, 0.0.0.0:9877 (all addresses) or [::1]:9877"

@@ -10,7 +10,7 @@ import pytest
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 SYSTEM = Path("/etc/ssl/certs")
 

@@ -10,7 +10,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 DOC = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = [part.split("```")[0] for part in DOC.split("```yaml\n")[1:]]

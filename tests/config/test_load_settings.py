@@ -13,7 +13,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 TOKEN = {"T": "secret-token"}
 ACCOUNT = "accounts: [{name: a, platform: apify, token_env: T}]\n"

@@ -14,7 +14,7 @@ from watchdog.config.loader import load_settings
 from watchdog.config.models import Settings
 from watchdog.config.secret_files import exposure, read_token
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 NOBODY = 65534
 ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"

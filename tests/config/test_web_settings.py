@@ -15,7 +15,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 ADMIN = "adm1n-S3CRET-adm1n-S3CRET"
 TOKEN = {"T": "secret-token", "ADMIN": ADMIN, "SHORT": "short", "EMPTY": " "}

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from watchdog.app import build
 from watchdog.config.models import AccountSettings, Settings
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.simulated import SimulatedPlatforms
 

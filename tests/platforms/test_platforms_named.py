@@ -11,7 +11,8 @@ import pytest
 
 import watchdog
 from watchdog.domain.links import named_by, run_pages
-from watchdog.platforms.known import OURS, known_traits, traits_of
+from watchdog.platforms.facts import OURS
+from watchdog.platforms.known import known_traits, traits_of
 from watchdog.platforms.registry import known_platforms
 
 ROOT = Path(watchdog.__file__).parent

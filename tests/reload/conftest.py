@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from watchdog.domain.notice import Notice, RulesLoaded, RulesRejected
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import LoadedRules, RuleFiles, parse_rules, read_rule_files
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.reload import Reloader, RuleWatch

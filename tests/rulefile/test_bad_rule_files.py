@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, load_rules
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))

@@ -12,7 +12,7 @@ from watchdog.domain.meter import Meter
 from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 
 APIFY = AccountView("apify-main", "apify")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.errors import ConfigurationError, Problem
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 from watchdog.rulefile.reach import Surroundings
 from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, RULE_KEYS

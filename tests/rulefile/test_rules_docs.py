@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.rulefile.reach import Surroundings
 from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, RULE_KEYS

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from watchdog.domain.links import named_by
 from watchdog.domain.platform import Mode, Platforms, PlatformTraits
 from watchdog.errors import ConfigurationError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, load_rules
 from watchdog.rulefile.spelling import Value, misspelling
 

@@ -24,7 +24,7 @@ from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.notice import Notice, RequestDone
 from watchdog.domain.ports import Ledger
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.runtime.daemon import Daemon

@@ -14,7 +14,7 @@ from watchdog.domain.decision import Mode, Response
 from watchdog.domain.notice import LimitBreached
 from watchdog.ledger.lock import DAEMON
 from watchdog.ledger.opening import daemon_is_running
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 
 pytestmark = pytest.mark.anyio

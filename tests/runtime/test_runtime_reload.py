@@ -11,7 +11,7 @@ import pytest
 
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import RulesLoaded, RulesRejected, Trigger
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from watchdog.app import App, build
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError, Problem, StartupError
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon

@@ -12,7 +12,7 @@ import pytest
 
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 DOC = FOLDER.parent / "docs" / "systemd.md"

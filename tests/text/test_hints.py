@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile.reach import Surroundings
 from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, RULE_KEYS
 from watchdog.text.hints import after_unknown, closest, other_meaning, suggestion, unknown_key

@@ -12,7 +12,7 @@ import click
 
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError, of_system
-from watchdog.platforms.known import OURS
+from watchdog.platforms.facts import OURS
 from watchdog.redaction import Redactor
 from watchdog.runtime.process import prepare
 from watchdog.text import LAYOUT, escaped

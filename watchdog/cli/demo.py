@@ -37,7 +37,8 @@ from watchdog.domain.notice import (
     SavingBooked,
 )
 from watchdog.net.trust import FILE, FOLDER
-from watchdog.platforms.known import OURS, traits_of
+from watchdog.platforms.facts import OURS
+from watchdog.platforms.known import traits_of
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.simulated import ApifyAccount, LobstrAccount, RunTruth, SimClock, SimulatedPlatforms

@@ -15,7 +15,7 @@ from watchdog.domain.ports import Platform
 from watchdog.errors import StartupError
 from watchdog.net import OwnError, Session, says_anything
 from watchdog.platforms import apify, apify_facts, lobstr, lobstr_facts
-from watchdog.platforms.known import ENTRY_POINTS
+from watchdog.platforms.facts import ENTRY_POINTS
 
 
 @dataclass(frozen=True, slots=True)
