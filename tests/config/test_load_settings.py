@@ -12,6 +12,7 @@ import pytest
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import AccountSettings, Settings
+from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.errors import ConfigurationError
 from watchdog.platforms.facts import OURS
 
@@ -337,3 +338,16 @@ def test_no_error_shows_what_may_be_a_token(tmp_path: Path, account: dict[str, o
         with pytest.raises(ConfigurationError) as caught:
             load(config, variables)
         assert not leaks(caught.value, SECRET)
+
+
+def test_the_variables_of_a_plug_in_make_an_account_too() -> None:
+    hub = PlatformTraits(
+        "hub", frozenset(Mode), 0.0, 5.0, None, token_variable="HUB_TOKEN", address_variable="HUB_URL", prices=False
+    )
+    environ = {"HUB_TOKEN": "x", "HUB_URL": "https://hub.example"}
+    [account] = load_settings(find_config(None, environ, search=()), platforms={"hub": hub}).accounts
+    assert (account.name, account.platform, account.base_url) == ("hub", "hub", "https://hub.example")
+    with pytest.raises(ConfigurationError, match=r"or, without a file, set HUB_TOKEN$"):
+        load_settings(find_config(None, {}, search=()), platforms={"hub": hub})
+    with pytest.raises(ConfigurationError, match=r"as JSON in BUDGET_WATCHDOG_ACCOUNTS$"):
+        load_settings(find_config(None, {}, search=()), platforms={})

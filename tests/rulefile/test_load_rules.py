@@ -400,3 +400,30 @@ def test_two_hundred_rules_load_quickly(tmp_path: Path) -> None:
     start = time.perf_counter()
     load_rules(tmp_path, platforms=OURS, accounts=[APIFY, LOBSTR])
     assert time.perf_counter() - start < 1
+
+
+# --- what platforms say of themselves ---
+
+
+def test_a_platform_s_own_word_for_credits_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, "rules: [{name: x, limits: {maxComputeUnits: 5}}]")
+    assert messages(caught)[0].endswith(
+        "unknown key 'maxComputeUnits', did you mean 'max_credits'? (they are compute units on Apify)"
+    )
+
+
+@pytest.mark.parametrize("modes", [frozenset({Mode.IMMEDIATE}), frozenset(Mode)], ids=len)
+def test_resurrect_where_a_plug_in_can_only_abort_in_one_way(tmp_path: Path, modes: frozenset[Mode]) -> None:
+    zyte = PlatformTraits("zyte", modes, 0.0, 5.0, None)
+    file = write(tmp_path, "rules: [{name: x, match: {platform: zyte}, limits: {max_credits: 1}, resurrect: true}]")
+    warnings = [str(warning.message) for warning in load_rules(file, platforms={**OURS, "zyte": zyte}).warnings]
+    told = ["rule 'x': resurrect has no effect: zyte can only abort in one way"]
+    assert warnings == (told if modes == {Mode.IMMEDIATE} else [])
+
+
+def test_costs_where_a_platform_says_none(tmp_path: Path) -> None:
+    zyte = PlatformTraits("zyte", frozenset(Mode), 0.0, 5.0, None, prices=False)
+    file = write(tmp_path, "rules: [{name: x, limits: {max_cost_usd: 1}}]")
+    with pytest.raises(ConfigurationError, match=r"max_cost_usd can never apply: .* on account z;"):
+        load_rules(file, platforms={"zyte": zyte}, accounts=[AccountView("z", "zyte")])

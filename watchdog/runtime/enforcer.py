@@ -151,8 +151,7 @@ class Enforcer:
             return False
         decision = replace(decision, snapshot=self._as_of_first(decision.snapshot))
         now = self._clock.now()
-        left_open = self._current.get(decision.snapshot.key)
-        if left_open is not None:
+        if (left_open := self._current.get(decision.snapshot.key)) is not None:
             # Broken off by an internal error: one record, one abort.
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
