@@ -14,7 +14,7 @@ from watchdog.domain.ports import Observer, PlatformTraits, Seen, Sweep
 from watchdog.domain.rule import Action, Rule, RuleSet, Selector
 from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.ledger.memory import MemoryLedger
-from watchdog.platforms.apify import TRAITS
+from watchdog.platforms.apify_facts import TRAITS
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.memory import Memory

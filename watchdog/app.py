@@ -19,6 +19,7 @@ from watchdog.config.models import AccountSettings, Settings
 from watchdog.config.renewal import Tokens, teach
 from watchdog.domain.arming import Arming
 from watchdog.domain.notice import AccountInfo, AdminCalled, Admission, Notice, RulesLoaded, Trigger, Trouble
+from watchdog.domain.platform import Platforms
 from watchdog.domain.ports import AbortLedger, Clock, Ledger, Observer, Platform
 from watchdog.engine.coverage import Coverage
 from watchdog.errors import ConfigurationError, LedgerError, StartupError
@@ -282,9 +283,7 @@ class _Draft:
 
     def judge(self) -> LoadedRules:
         specs = self.specs
-        return parse_rules(
-            self.files, platforms=tuple(specs), accounts=account_views(self.settings), match_keys=match_keys(specs)
-        )
+        return parse_rules(self.files, platforms=traits_in(specs), accounts=account_views(self.settings))
 
 
 @dataclass(slots=True)
@@ -309,14 +308,12 @@ class _Health:
 
 def read_rules(settings: Settings, specs: Mapping[str, PlatformSpec]) -> LoadedRules:
     """The rules that the settings name, checked against the accounts there are."""
-    return load_rules(
-        settings.rules, platforms=tuple(specs), accounts=account_views(settings), match_keys=match_keys(specs)
-    )
+    return load_rules(settings.rules, platforms=traits_in(specs), accounts=account_views(settings))
 
 
-def match_keys(specs: Mapping[str, PlatformSpec]) -> dict[str, tuple[str, ...]]:
-    """The rule keys that only runs of each platform have."""
-    return {name: spec.match_keys for name, spec in specs.items()}
+def traits_in(specs: Mapping[str, PlatformSpec]) -> Platforms:
+    """The facts of each platform."""
+    return {name: spec.traits for name, spec in specs.items()}
 
 
 def account_views(settings: Settings) -> list[AccountView]:
@@ -356,7 +353,7 @@ def build(
     rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
     enforcer = Enforcer(platforms, memories, rulebook, ledger, observer, clock)
     infos = {
-        name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].match_keys or None)
+        name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].traits.match_keys or None)
         for name, each in platforms.items()
     }
     places = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import quote, quote_plus, unquote
 
@@ -20,8 +20,7 @@ _OURS = ("timestamp", "level")
 _LONG_ENOUGH = 6
 #: A shorter secret may be a word of our own.
 UNMISTAKABLE = 8
-#: The variables that the platforms' own tools use, and those with an address that may hold a password.
-_TOKENS = ("APIFY_TOKEN", "LOBSTR_TOKEN")
+#: The variables with an address that may hold a password.
 _ADDRESSES = ("BUDGET_WATCHDOG_LEDGER",)
 #: User name and password in an address (RFC 3986, section 3.2): up to the last `@` of the part between `//` and `/`.
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#\"'<>\\]+(?=@)")
@@ -64,10 +63,11 @@ class Redactor:
             self.add(pair)
             self.add(pair.partition(":")[2])
 
-    def add_environment(self, environ: Mapping[str, str]) -> None:
-        """Learn what the usual variables hold, before any setting is read."""
+    def add_environment(self, environ: Mapping[str, str], tokens: Collection[str] = ()) -> None:
+        """Learn what the usual variables hold, before any setting is read; `tokens` are the names of those that hold
+        one."""
         for name, value in environ.items():
-            if name in _TOKENS:
+            if name in tokens:
                 self.add(value)
             elif name.lower().endswith("_proxy") or name in _ADDRESSES:
                 self.add_address(value)

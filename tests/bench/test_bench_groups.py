@@ -17,6 +17,7 @@ from bench import cycle, deadlines, evaluate, growth, metrics_page
 from bench.fleet import FleetSpec, make_actors, make_rules, make_runs, write_rules
 from bench.frame import Figure
 from bench.server import Server, check_shapes
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 
 #: Apify's published description lies beside the project, or where BW_TEST_SHARED says.
@@ -55,7 +56,7 @@ def test_fleet_is_the_same_everywhere() -> None:
 @pytest.mark.parametrize("units", [False, True])
 def test_rules_are_accepted(tmp_path: Path, units: bool) -> None:
     rules = make_rules(100, make_actors(200), units=units)
-    loaded = load_rules(write_rules(rules, tmp_path / "rules.yaml"))
+    loaded = load_rules(write_rules(rules, tmp_path / "rules.yaml"), platforms=OURS)
     assert len(loaded.rules.rules) == 100
     assert sum(rule.max_credits is not None for rule in rules) == (2 if units else 1)
 
@@ -113,12 +114,12 @@ def test_deadlines() -> None:
 
 
 def test_runs_that_are_due_too_early_are_no_measurement(caplog: pytest.LogCaptureFixture) -> None:
-    assert asyncio.run(deadlines._poller_burst_in(-1.0, 50)) is None
+    assert asyncio.run(deadlines._watch_burst_in(-1.0, 50)) is None
     assert not caplog.records, "nothing is left pending"
 
 
 def test_what_a_slow_machine_cannot_measure_is_said() -> None:
-    (figure,) = deadlines._of_poller(None, deadlines.Size())
+    (figure,) = deadlines._of_watch(None, deadlines.Size())
     assert figure.name.endswith("not measured")
     assert figure.met is None
     assert "too busy" in figure.note

@@ -17,6 +17,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 TOKEN = {"T": "secret-token"}
 LISTEN = "such as 127.0.0.1:9877, 0.0.0.0:9877 (all addresses) or [::1]:9877"
@@ -27,7 +28,7 @@ NOT_HERE = "must not be written here: put it into a file and name that under tok
 
 def messages(config: Path | None, environ: Mapping[str, str] = TOKEN) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
-        load_settings(find_config(config, environ, search=()), platforms={"apify", "lobstr"})
+        load_settings(find_config(config, environ, search=()), platforms=OURS)
     assert caught.value.__context__ is None or isinstance(caught.value.__context__, OSError)
     return [str(problem) for problem in caught.value.problems]
 
@@ -307,7 +308,7 @@ def try_to_load(content: bytes, environ: Mapping[str, str] = TOKEN) -> None:
         file = Path(folder) / "c.yaml"
         file.write_bytes(content)
         try:
-            load_settings(find_config(file, environ, search=()), platforms={"apify", "lobstr"})
+            load_settings(find_config(file, environ, search=()), platforms=OURS)
         except ConfigurationError as error:
             problems = error.problems
         else:
@@ -360,7 +361,7 @@ def test_any_values(value: object) -> None:
 )
 def test_any_environment(environ: dict[str, str]) -> None:
     try:
-        load_settings(find_config(None, environ, search=()))
+        load_settings(find_config(None, environ, search=()), platforms=OURS)
     except ConfigurationError as error:
         problems = error.problems
     else:

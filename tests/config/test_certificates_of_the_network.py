@@ -10,12 +10,13 @@ import pytest
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 SYSTEM = Path("/etc/ssl/certs")
 
 
 def load(**variables: str) -> None:
-    load_settings(find_config(None, {"APIFY_TOKEN": "tok", **variables}, search=()), platforms={"apify"})
+    load_settings(find_config(None, {"APIFY_TOKEN": "tok", **variables}, search=()), platforms=OURS)
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

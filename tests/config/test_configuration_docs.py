@@ -10,6 +10,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 DOC = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = [part.split("```")[0] for part in DOC.split("```yaml\n")[1:]]
@@ -22,7 +23,7 @@ def test_every_example_is_a_settings_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "token").chmod(0o600)
     file.write_text(text.replace("/run/secrets/apify", "token"))
     try:
-        settings = load_settings(find_config(file, {"LOBSTR_TOKEN": "x"}), platforms=("apify", "lobstr"))
+        settings = load_settings(find_config(file, {"LOBSTR_TOKEN": "x"}), platforms=OURS)
     except ConfigurationError as error:
         pytest.fail(str(error))
     assert settings.warnings == ()
@@ -31,7 +32,7 @@ def test_every_example_is_a_settings_file(tmp_path: Path, text: str) -> None:
 def test_the_example_for_the_environment_works() -> None:
     value = DOC.split("BUDGET_WATCHDOG_ACCOUNTS='")[1].split("'")[0]
     environ = {"BUDGET_WATCHDOG_ACCOUNTS": value, "APIFY_TOKEN": "x"}
-    assert load_settings(find_config(None, environ, search=())).accounts[0].name == "apify-main"
+    assert load_settings(find_config(None, environ, search=()), platforms=OURS).accounts[0].name == "apify-main"
 
 
 @pytest.mark.parametrize("key", SETTING_KEYS)

@@ -12,7 +12,9 @@ import pytest
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import AccountSettings, Settings
+from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 TOKEN = {"T": "secret-token"}
 ACCOUNT = "accounts: [{name: a, platform: apify, token_env: T}]\n"
@@ -20,7 +22,7 @@ JSON_ACCOUNTS = {"BUDGET_WATCHDOG_ACCOUNTS": '[{"name": "env", "platform": "lobs
 
 
 def load(config: Path | None, environ: Mapping[str, str] = TOKEN) -> Settings:
-    return load_settings(find_config(config, environ, search=()), platforms={"apify", "lobstr"})
+    return load_settings(find_config(config, environ, search=()), platforms=OURS)
 
 
 def write(folder: Path, text: str, name: str = "budget-watchdog.yaml") -> Path:
@@ -108,15 +110,15 @@ def test_an_absolute_path_stays(tmp_path: Path) -> None:
 def test_the_first_file_that_exists_is_read(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     write(tmp_path, ACCOUNT.replace("name: a", "name: second"), "second.yaml")
-    assert load_settings(find_config(None, TOKEN, search=(first, second))).accounts[0].name == "second"
+    assert load_settings(find_config(None, TOKEN, search=(first, second)), platforms=OURS).accounts[0].name == "second"
     write(tmp_path, ACCOUNT.replace("name: a", "name: first"), "first.yaml")
-    assert load_settings(find_config(None, TOKEN, search=(first, second))).accounts[0].name == "first"
+    assert load_settings(find_config(None, TOKEN, search=(first, second)), platforms=OURS).accounts[0].name == "first"
 
 
 def test_the_working_folder_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, ACCOUNT)
     monkeypatch.chdir(tmp_path)
-    assert load_settings(find_config(None, TOKEN)).file == Path("budget-watchdog.yaml")
+    assert load_settings(find_config(None, TOKEN), platforms=OURS).file == Path("budget-watchdog.yaml")
 
 
 def test_option_before_variable_before_search(tmp_path: Path) -> None:
@@ -125,10 +127,13 @@ def test_option_before_variable_before_search(tmp_path: Path) -> None:
         for name in ("option", "variable", "searched")
     )
     environ = {**TOKEN, "BUDGET_WATCHDOG_CONFIG": str(variable)}
-    assert load_settings(find_config(option, environ, search=[searched])).accounts[0].name == "option"
-    assert load_settings(find_config(None, environ, search=[searched])).accounts[0].name == "variable"
+    assert load_settings(find_config(option, environ, search=[searched]), platforms=OURS).accounts[0].name == "option"
+    assert load_settings(find_config(None, environ, search=[searched]), platforms=OURS).accounts[0].name == "variable"
     assert (
-        load_settings(find_config(None, {**environ, "BUDGET_WATCHDOG_CONFIG": ""}, search=[searched])).file == searched
+        load_settings(
+            find_config(None, {**environ, "BUDGET_WATCHDOG_CONFIG": ""}, search=[searched]), platforms=OURS
+        ).file
+        == searched
     )
 
 
@@ -140,7 +145,7 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
 def test_a_dangling_file_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").symlink_to("gone")
     with pytest.raises(ConfigurationError, match="is a link to nothing"):
-        load_settings(find_config(None, {"APIFY_TOKEN": "x"}, search=[tmp_path / "c.yaml"]))
+        load_settings(find_config(None, {"APIFY_TOKEN": "x"}, search=[tmp_path / "c.yaml"]), platforms=OURS)
 
 
 # --- the environment ---
@@ -333,3 +338,16 @@ def test_no_error_shows_what_may_be_a_token(tmp_path: Path, account: dict[str, o
         with pytest.raises(ConfigurationError) as caught:
             load(config, variables)
         assert not leaks(caught.value, SECRET)
+
+
+def test_the_variables_of_a_plug_in_make_an_account_too() -> None:
+    hub = PlatformTraits(
+        "hub", frozenset(Mode), 0.0, 5.0, None, token_variable="HUB_TOKEN", address_variable="HUB_URL", prices=False
+    )
+    environ = {"HUB_TOKEN": "x", "HUB_URL": "https://hub.example"}
+    [account] = load_settings(find_config(None, environ, search=()), platforms={"hub": hub}).accounts
+    assert (account.name, account.platform, account.base_url) == ("hub", "hub", "https://hub.example")
+    with pytest.raises(ConfigurationError, match=r"or, without a file, set HUB_TOKEN$"):
+        load_settings(find_config(None, {}, search=()), platforms={"hub": hub})
+    with pytest.raises(ConfigurationError, match=r"as JSON in BUDGET_WATCHDOG_ACCOUNTS$"):
+        load_settings(find_config(None, {}, search=()), platforms={})

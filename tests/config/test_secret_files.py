@@ -14,6 +14,7 @@ from watchdog.config.loader import load_settings
 from watchdog.config.models import Settings
 from watchdog.config.secret_files import exposure, read_token
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 NOBODY = 65534
 ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"
@@ -22,7 +23,7 @@ ACCOUNTS = "accounts: [{name: a, platform: apify, token_file: token}]\n"
 def load(folder: Path, text: str = ACCOUNTS, environ: Mapping[str, str] | None = None) -> Settings:
     file = folder / "c.yaml"
     file.write_text(text)
-    return load_settings(find_config(file, environ or {}, search=()), platforms={"apify", "lobstr"})
+    return load_settings(find_config(file, environ or {}, search=()), platforms=OURS)
 
 
 def secret(folder: Path, name: str = "token", mode: int = 0o600, text: str = "tok\n") -> Path:
@@ -129,7 +130,7 @@ def test_quotation_marks_are_told_as_such(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"the token in the file '.*/token' is in quotation marks. Remove"):
         load(tmp_path)
     with pytest.raises(ConfigurationError, match=r"the token in APIFY_TOKEN is in quotation marks. Remove them.*--env"):
-        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms={"apify"})
+        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms=OURS)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_what_holds_no_token_but_where_it_should_come_from(tmp_path: Path, text:
         load(tmp_path)
     assert "xyz" not in str(caught.value)
     with pytest.raises(ConfigurationError, match=re.escape(says)):
-        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms={"apify"})
+        load_settings(find_config(None, {"APIFY_TOKEN": text}, search=()), platforms=OURS)
 
 
 @pytest.mark.parametrize("text", ["YWJjZGVm==", "abc=def", "a$b", "x{y}"])
@@ -182,7 +183,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: 
 def test_a_token_in_place_of_a_path_is_not_repeated(tmp_path: Path, token: str) -> None:
     for path in (tmp_path / token, Path(token)):
         with pytest.raises(ConfigurationError, match="cannot read the token file: no such") as caught:
-            read_token(path)
+            read_token(path, ["apify_api_"])
         assert not re.search(token, repr(caught.value.__context__))
 
 

@@ -15,6 +15,7 @@ from watchdog.config import find_config
 from watchdog.config.loader import load_settings
 from watchdog.config.models import WEB_KEYS, Settings
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 
 ADMIN = "adm1n-S3CRET-adm1n-S3CRET"
 TOKEN = {"T": "secret-token", "ADMIN": ADMIN, "SHORT": "short", "EMPTY": " "}
@@ -25,7 +26,7 @@ CURE = "write the token, and nothing else, into that file, readable by this user
 def load(folder: Path, web: str = "", environ: Mapping[str, str] = TOKEN) -> Settings:
     file = folder / "c.yaml"
     file.write_text(ACCOUNT + web)
-    return load_settings(find_config(file, environ, search=()), platforms={"apify"})
+    return load_settings(find_config(file, environ, search=()), platforms=OURS)
 
 
 def messages(folder: Path, web: str, environ: Mapping[str, str] = TOKEN) -> list[str]:
@@ -223,7 +224,7 @@ def test_a_file_that_changed_since(tmp_path: Path) -> None:
 
 
 def test_settings_without_a_file_do_not_change() -> None:
-    assert load_settings(find_config(None, {"APIFY_TOKEN": "x"}, search=())).file_digest() == ""
+    assert load_settings(find_config(None, {"APIFY_TOKEN": "x"}, search=()), platforms=OURS).file_digest() == ""
 
 
 def test_a_key_that_others_may_read_is_warned_of(tmp_path: Path) -> None:

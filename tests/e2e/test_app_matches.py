@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from watchdog.app import build
 from watchdog.config.models import AccountSettings, Settings
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.simulated import SimulatedPlatforms
 
@@ -33,7 +34,7 @@ async def test_matches_are_shown_from_the_start_and_renewed(tmp_path: Path) -> N
     platforms.apify("apify_api_x").start_run(curve=lambda ran_s: 0.1, run_id="theRunInQuestion1")
     async with platforms:
         account = AccountSettings(name="a", platform="apify", token=SecretStr("apify_api_x"), base_url=platforms.url)
-        app = build(Settings(accounts=(account,)), loaded=load_rules(file))
+        app = build(Settings(accounts=(account,)), loaded=load_rules(file, platforms=OURS))
 
         def shown(name: str, **labels: str) -> float | None:
             return app.metrics.registry.get_sample_value(name, labels)
@@ -49,7 +50,7 @@ async def test_matches_are_shown_from_the_start_and_renewed(tmp_path: Path) -> N
             assert shown(RULE, rule="lost") == start
             assert [entry.name for entry in app.coverage.unmatched] == ["lost"]
             file.write_text(RULES.replace("lost, match: {actor: nobody/maps}", "found"))
-            app.rulebook.replace(load_rules(file).rules)
+            app.rulebook.replace(load_rules(file, platforms=OURS).rules)
             await app.cover()
             assert shown(RULE, rule="lost") is None
             assert app.coverage.unmatched == []

@@ -12,15 +12,18 @@ from typing import Any
 
 import pytest
 
-from watchdog.app import match_keys
+from watchdog.app import traits_in
 from watchdog.cli.common import load
 from watchdog.domain.decision import Mode
 from watchdog.domain.run import RunState
 from watchdog.errors import Gone, StartupError
-from watchdog.platforms.registry import ENTRY_POINTS, known_platforms
+from watchdog.platforms.facts import ENTRY_POINTS
+from watchdog.platforms.registry import known_platforms
 from watchdog.rulefile import parse_rules, read_rule_files
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
+
+OLDER = Path(__file__).parent / "older" / "crawlhub.py"
 
 
 def block(language: str) -> str:
@@ -51,13 +54,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         del sys.modules[module]
 
 
-@pytest.fixture
-def crawlhub(install: Install) -> None:
-    """The example of the guide, installed."""
+@pytest.fixture(params=["guide", "older"])
+def crawlhub(install: Install, request: pytest.FixtureRequest) -> None:
+    """The example of the guide, installed: as it stands there, and as it stood when specs gave the match keys."""
     project = tomllib.loads(block("toml"))["project"]
     assert list(project["entry-points"]) == [ENTRY_POINTS]
     [(name, value)] = project["entry-points"][ENTRY_POINTS].items()
-    install(project["name"], value.partition(":")[0], block("python"), f"{name} = {value}")
+    code = block("python") if request.param == "guide" else OLDER.read_text("utf-8")
+    install(project["name"], value.partition(":")[0], code, f"{name} = {value}")
 
 
 def test_ours() -> None:
@@ -72,6 +76,7 @@ def test_ours() -> None:
 def test_the_example_is_found() -> None:
     spec = known_platforms()["crawlhub"]
     assert (spec.name, spec.match_keys, spec.requests_per_minute) == ("crawlhub", ("spider",), 300)
+    assert spec.traits.match_keys == ("spider",)
 
 
 @pytest.mark.usefixtures("crawlhub")
@@ -86,9 +91,7 @@ def test_rules_know_the_match_keys_of_the_example(tmp_path: Path, monkeypatch: p
     [rule] = loaded.rules.rules.rules
     assert rule.selector.globs["spider"] == ("news-*",)
     assert (
-        parse_rules(
-            read_rule_files(loaded.settings.rules), platforms=["crawlhub"], match_keys=match_keys(known_platforms())
-        ).rules
+        parse_rules(read_rule_files(loaded.settings.rules), platforms=traits_in(known_platforms())).rules
         == loaded.rules.rules
     )
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from watchdog.domain.notice import Notice, RulesLoaded, RulesRejected
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import LoadedRules, RuleFiles, parse_rules, read_rule_files
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.reload import Reloader, RuleWatch
@@ -31,7 +32,7 @@ class Draft:
         self.digest = files.digest
 
     def judge(self) -> LoadedRules:
-        return parse_rules(self._files)
+        return parse_rules(self._files, platforms=OURS)
 
 
 class LateClock(SystemClock):

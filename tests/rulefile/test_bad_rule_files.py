@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, load_rules
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
@@ -26,7 +27,7 @@ def expected_messages(file: Path) -> list[str]:
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_every_mistake_is_named_where_it_stands(file: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(file, platforms=("apify", "lobstr"), accounts=ACCOUNTS)
+        load_rules(file, platforms=OURS, accounts=ACCOUNTS)
     assert [str(problem) for problem in caught.value.problems] == expected_messages(file)
 
 
@@ -37,6 +38,6 @@ def test_there_are_enough_of_them_and_each_expects_something() -> None:
 
 def test_all_mistakes_of_all_files_come_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(BAD[0].parent, platforms=("apify", "lobstr"), accounts=ACCOUNTS)
+        load_rules(BAD[0].parent, platforms=OURS, accounts=ACCOUNTS)
     blamed = {problem.file for problem in caught.value.problems}
     assert blamed == {str(file) for file in BAD if file.stem != "no-rules"}

@@ -9,14 +9,15 @@ import pytest
 from bw_support import without_privileges
 
 from watchdog.domain.meter import Meter
+from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
 
 APIFY = AccountView("apify-main", "apify")
 LOBSTR = AccountView("lobstr-main", "lobstr")
 PAID = AccountView("lobstr-paid", "lobstr", has_usd_per_credit=True)
-PLATFORMS = ("apify", "lobstr")
 #: A rule for every account, so that none is without.
 REST = ", {name: rest, limits: {max_credits: 9}}"
 ONE = "rules: [{name: %s, limits: {max_credits: 1}}]\n"
@@ -29,7 +30,7 @@ def write(folder: Path, text: str, name: str = "rules.yaml") -> Path:
 
 
 def load(folder: Path, text: str, *accounts: AccountView) -> LoadedRules:
-    return load_rules(write(folder, text), platforms=PLATFORMS, accounts=accounts or None)
+    return load_rules(write(folder, text), platforms=OURS, accounts=accounts or None)
 
 
 def messages(caught: pytest.ExceptionInfo[ConfigurationError]) -> list[str]:
@@ -60,7 +61,7 @@ resurrect:
         "origin": ("SCHEDULER", "API"),
     }
     limits = {Meter.COST_USD: 5.0, Meter.DURATION: 5400.0, Meter.CREDITS: 40.0}
-    loaded = load_rules(file)
+    loaded = load_rules(file, platforms=OURS)
     assert loaded.files == (file,)
     assert loaded.rules == RuleSet(
         rules=(Rule("maps-cap", Selector(globs), limits, Action.NOTIFY, True, True, str(file), 3),),
@@ -124,7 +125,7 @@ def test_a_folder_is_read_by_name_without_hidden_and_other_files(tmp_path: Path)
         write(tmp_path, ONE % rule, name)
     for name in (".a.yaml", "a.yaml~", "notes.txt", ".a.yaml.swp"):
         write(tmp_path, "not: [rules", name)
-    loaded = load_rules(tmp_path)
+    loaded = load_rules(tmp_path, platforms=OURS)
     assert loaded.files == (tmp_path / "C.YAML", tmp_path / "a.yaml", tmp_path / "b.yml")
     assert [rule.name for rule in loaded.rules.rules] == ["c", "a", "b"]
 
@@ -135,19 +136,19 @@ def test_a_mounted_configmap_is_read_once(tmp_path: Path) -> None:
     write(data, ONE % "x", "a.yaml")
     (tmp_path / "..data").symlink_to(data.name)
     (tmp_path / "a.yaml").symlink_to("..data/a.yaml")
-    assert load_rules(tmp_path).files == (tmp_path / "a.yaml",)
+    assert load_rules(tmp_path, platforms=OURS).files == (tmp_path / "a.yaml",)
 
 
 def test_two_links_to_one_file_are_one_file(tmp_path: Path) -> None:
     write(tmp_path, ONE % "x", "a.yaml")
     (tmp_path / "b.yaml").symlink_to("a.yaml")
-    assert load_rules(tmp_path).files == (tmp_path / "a.yaml",)
+    assert load_rules(tmp_path, platforms=OURS).files == (tmp_path / "a.yaml",)
 
 
 def test_names_are_unique_across_files(tmp_path: Path) -> None:
     first, second = write(tmp_path, ONE % "x", "a.yaml"), write(tmp_path, ONE % "x", "b.yaml")
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
     assert messages(caught) == [f"{second}:1:16: rule 'x': duplicate name, first used at {first}:1:16"]
 
 
@@ -156,13 +157,13 @@ def test_a_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.Monk
     write(tmp_path / "rules", "rule: 1", "a.yaml")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(Path("rules/"))
+        load_rules(Path("rules/"), platforms=OURS)
     assert messages(caught) == ["rules/a.yaml:1:1: unknown key 'rule', did you mean 'rules'?"]
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path / "rules")
+        load_rules(tmp_path / "rules", platforms=OURS)
     assert messages(caught) == [f"{tmp_path}/rules: no such file or folder"]
 
 
@@ -170,14 +171,14 @@ def test_a_dangling_link_is_not_passed_over(tmp_path: Path) -> None:
     write(tmp_path, ONE % "x", "a.yaml")
     (tmp_path / "b.yaml").symlink_to("gone.yaml")
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
     assert messages(caught) == [f"{tmp_path}/b.yaml: is a link to nothing"]
 
 
 def test_a_folder_that_is_named_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").mkdir()
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
     assert messages(caught) == [f"{tmp_path}/a.yaml: is a folder, not a file"]
 
 
@@ -185,7 +186,7 @@ def test_a_file_that_may_not_be_read() -> None:
     with without_privileges() as tmp_path:
         write(tmp_path, ONE % "x").chmod(0)
         with pytest.raises(ConfigurationError) as caught:
-            load_rules(tmp_path)
+            load_rules(tmp_path, platforms=OURS)
         assert messages(caught) == [f"{tmp_path}/rules.yaml: may not be read by this user (permission denied)"]
 
 
@@ -193,12 +194,12 @@ def test_a_circle_of_links(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").symlink_to("b.yaml")
     (tmp_path / "b.yaml").symlink_to("a.yaml")
     with pytest.raises(ConfigurationError, match="symbolic links run in a circle"):
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
 
 
 def test_a_folder_without_rule_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
     assert messages(caught) == [f"no rules found in {tmp_path}: it holds no *.yaml or *.yml file"]
 
 
@@ -206,13 +207,13 @@ def test_a_folder_without_rule_files(tmp_path: Path) -> None:
 def test_a_folder_without_any_rule(tmp_path: Path, text: str) -> None:
     write(tmp_path, text)
     with pytest.raises(ConfigurationError, match=r"no rules found in .*: nothing would be watched"):
-        load_rules(tmp_path)
+        load_rules(tmp_path, platforms=OURS)
 
 
 def test_an_empty_file_beside_others_is_fine(tmp_path: Path) -> None:
     write(tmp_path, "# later\n", "a.yaml")
     write(tmp_path, ONE % "x", "b.yaml")
-    assert len(load_rules(tmp_path).rules.rules) == 1
+    assert len(load_rules(tmp_path, platforms=OURS).rules.rules) == 1
 
 
 # --- what depends on platforms and accounts ---
@@ -279,7 +280,7 @@ def test_a_catch_all_by_actor_is_one_on_apify(tmp_path: Path, actor: str) -> Non
 
 def test_never_exceed_is_of_no_use_with_notify(tmp_path: Path) -> None:
     text = "rules: [{name: x, limits: {max_credits: 1}, never_exceed: true, action: notify}]"
-    [warning] = load_rules(write(tmp_path, text)).warnings
+    [warning] = load_rules(write(tmp_path, text), platforms=OURS).warnings
     assert str(warning).endswith("never_exceed has no effect with action: notify, which aborts nothing")
 
 
@@ -308,14 +309,13 @@ def test_cost_that_no_account_can_tell(tmp_path: Path) -> None:
 def test_plug_in_platforms_may_have_any_key(tmp_path: Path) -> None:
     text = "rules: [{name: x, match: {platform: zyte, actor: a}, limits: {max_cost_usd: 1}}]"
     file = write(tmp_path, text)
-    zyte = AccountView("z", "zyte")
-    assert load_rules(file, platforms=("apify", "lobstr", "zyte"), accounts=[zyte]).warnings == ()
-    assert load_rules(file).warnings == ()
+    zyte = PlatformTraits("zyte", frozenset({Mode.IMMEDIATE}), 0.0, 5.0, None, match_keys=("actor",))
+    assert load_rules(file, platforms={**OURS, "zyte": zyte}, accounts=[AccountView("z", "zyte")]).warnings == ()
 
 
-def test_without_knowledge_of_platforms_and_accounts_nothing_is_said(tmp_path: Path) -> None:
-    text = "rules: [{name: x, match: {platform: foo, account: bar}, limits: {max_cost_usd: 1}}]"
-    assert load_rules(write(tmp_path, text)).warnings == ()
+def test_without_knowledge_of_accounts_nothing_is_said_of_them(tmp_path: Path) -> None:
+    text = "rules: [{name: x, match: {platform: apify, account: bar}, limits: {max_cost_usd: 1}}]"
+    assert load_rules(write(tmp_path, text), platforms=OURS).warnings == ()
 
 
 # --- limits that end everything, accounts that nothing covers ---
@@ -375,7 +375,7 @@ SHIPPED = Path(__file__).parents[2] / "rules"
 
 @pytest.mark.parametrize("accounts", [(), (APIFY,), (LOBSTR,), (PAID,), (APIFY, LOBSTR, PAID)], ids=len)
 def test_the_shipped_rules_are_without_fault_for_everybody(accounts: tuple[AccountView, ...]) -> None:
-    loaded = load_rules(SHIPPED, platforms=set(PLATFORMS), accounts=accounts)
+    loaded = load_rules(SHIPPED, platforms=OURS, accounts=accounts)
     assert loaded.warnings == ()
     assert {rule.action for rule in loaded.rules.rules} == {Action.ABORT, Action.NOTIFY}
     assert all("platform" in rule.selector.globs for rule in loaded.rules.rules)
@@ -388,7 +388,7 @@ def test_what_the_shipped_rules_show_commented_out_is_right_as_well(tmp_path: Pa
         shown = [line.removeprefix("# ") if line.startswith("# ") else line for line in lines[start:]]
         kept = [line for line in shown if line.startswith((" ", "protect:", "resurrect:\n")) or line == "resurrect:"]
         write(tmp_path, "\n".join(lines[:start] + kept), file.name)
-    loaded = load_rules(tmp_path, platforms=PLATFORMS)
+    loaded = load_rules(tmp_path, platforms=OURS)
     assert loaded.rules.protect
     assert loaded.rules.resurrect
 
@@ -398,5 +398,32 @@ def test_two_hundred_rules_load_quickly(tmp_path: Path) -> None:
     entry = f"  - name: r{{n}}\n    match: {match}\n    limits: {{{{max_credits: 5}}}}\n"
     write(tmp_path, "rules:\n" + "".join(entry.format(n=n) for n in range(200)))
     start = time.perf_counter()
-    load_rules(tmp_path, platforms=PLATFORMS, accounts=[APIFY, LOBSTR])
+    load_rules(tmp_path, platforms=OURS, accounts=[APIFY, LOBSTR])
     assert time.perf_counter() - start < 1
+
+
+# --- what platforms say of themselves ---
+
+
+def test_a_platform_s_own_word_for_credits_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, "rules: [{name: x, limits: {maxComputeUnits: 5}}]")
+    assert messages(caught)[0].endswith(
+        "unknown key 'maxComputeUnits', did you mean 'max_credits'? (they are compute units on Apify)"
+    )
+
+
+@pytest.mark.parametrize("modes", [frozenset({Mode.IMMEDIATE}), frozenset(Mode)], ids=len)
+def test_resurrect_where_a_plug_in_can_only_abort_in_one_way(tmp_path: Path, modes: frozenset[Mode]) -> None:
+    zyte = PlatformTraits("zyte", modes, 0.0, 5.0, None)
+    file = write(tmp_path, "rules: [{name: x, match: {platform: zyte}, limits: {max_credits: 1}, resurrect: true}]")
+    warnings = [str(warning.message) for warning in load_rules(file, platforms={**OURS, "zyte": zyte}).warnings]
+    told = ["rule 'x': resurrect has no effect: zyte can only abort in one way"]
+    assert warnings == (told if modes == {Mode.IMMEDIATE} else [])
+
+
+def test_costs_where_a_platform_says_none(tmp_path: Path) -> None:
+    zyte = PlatformTraits("zyte", frozenset(Mode), 0.0, 5.0, None, prices=False)
+    file = write(tmp_path, "rules: [{name: x, limits: {max_cost_usd: 1}}]")
+    with pytest.raises(ConfigurationError, match=r"max_cost_usd can never apply: .* on account z;"):
+        load_rules(file, platforms={"zyte": zyte}, accounts=[AccountView("z", "zyte")])

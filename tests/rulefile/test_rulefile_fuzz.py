@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.errors import ConfigurationError, Problem
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, LoadedRules, load_rules
-from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, MATCH_KEYS, RULE_KEYS
+from watchdog.rulefile.reach import Surroundings
+from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, RULE_KEYS
 
+MATCH_KEYS = Surroundings(OURS).keys
 ACCOUNTS = (AccountView("apify", "apify"), AccountView("lobstr", "lobstr"))
 KEYS = st.sampled_from([*FILE_KEYS, *RULE_KEYS, *MATCH_KEYS, *LIMIT_KEYS, "reason", "<<", ""]) | st.text(max_size=5)
 SCALARS = (
@@ -60,7 +63,7 @@ def load(content: bytes) -> LoadedRules | None:
         file = Path(folder) / "r.yaml"
         file.write_bytes(content)
         try:
-            return load_rules(file, platforms=("apify", "lobstr"), accounts=ACCOUNTS)
+            return load_rules(file, platforms=OURS, accounts=ACCOUNTS)
         except ConfigurationError as error:
             problems = error.problems
     check_problems(problems, str(file))

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.domain.links import named_by
+from watchdog.domain.platform import Mode, Platforms, PlatformTraits
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import AccountView, load_rules
-from watchdog.rulefile.reach import PLATFORMS
 from watchdog.rulefile.spelling import Value, misspelling
 
 APIFY = AccountView("apify-main", "apify")
@@ -23,7 +24,7 @@ ID, HEX = "HG7ML7M8z78YcAPEB", "300e1234300e1234300e1234300e12ab"
 
 def found(key: str, text: str, platforms: frozenset[str] = BOTH, *, alone: bool = True) -> str:
     """`error: ...`, `warning: ...` or "" for a value."""
-    wrong = misspelling(Value(key, text, platforms, alone))
+    wrong = misspelling(Value(key, text, platforms, alone, OURS))
     return "" if wrong is None else f"{'error' if wrong.sure else 'warning'}: {wrong.message}"
 
 
@@ -206,9 +207,9 @@ def test_what_spoils_a_value_is_found_under_every_key_of_plain_names(key: str, s
     text=st.text(max_size=40), key=st.sampled_from(["actor", "task", "run_id", "origin", "account", "squid", "spider"])
 )
 def test_any_text_gets_an_answer_and_what_is_offered_is_without_fault(text: str, key: str) -> None:
-    wrong = misspelling(Value(key, text, BOTH))
+    wrong = misspelling(Value(key, text, BOTH, known=OURS))
     for right in wrong.right if wrong else ():
-        again = misspelling(Value(key, right, BOTH, alone=False))
+        again = misspelling(Value(key, right, BOTH, alone=False, known=OURS))
         assert again is None or not again.sure
 
 
@@ -219,7 +220,7 @@ def test_no_name_of_an_actor_is_refused(names: list[str]) -> None:
     assert not any(found("actor", name).startswith("error: ") for name in names)
 
 
-@given(st.from_regex(PLATFORMS["apify"].run_id, fullmatch=True))
+@given(st.from_regex("[A-Za-z0-9]{17}", fullmatch=True))
 def test_no_id_of_apify_is_refused_or_warned_about(run_id: str) -> None:
     assert found("run_id", run_id) == found("actor", run_id) == found("task", run_id) == ""
 
@@ -246,7 +247,7 @@ def test_no_id_of_apify_is_refused_or_warned_about(run_id: str) -> None:
     ],
 )
 def test_links(link: str, named: dict[str, str]) -> None:
-    assert named_by(link) == named
+    assert named_by(link, OURS.values()) == named
 
 
 # --- in files ---
@@ -261,35 +262,39 @@ def write(folder: Path, **match: str) -> Path:
 def test_what_an_account_can_mean_decides(tmp_path: Path) -> None:
     file = write(tmp_path, origin="scheduler")
     with pytest.raises(ConfigurationError, match="write SCHEDULER"):
-        load_rules(file, platforms=BOTH, accounts=[APIFY])
-    [warning] = load_rules(file, platforms=BOTH, accounts=[APIFY, LOBSTR]).warnings
+        load_rules(file, platforms=OURS, accounts=[APIFY])
+    [warning] = load_rules(file, platforms=OURS, accounts=[APIFY, LOBSTR]).warnings
     assert (warning.line, warning.column) == (5, 13)
     assert "write SCHEDULER" in warning.message
 
 
 def test_folded_blanks_and_brackets_need_no_other_spelling(tmp_path: Path) -> None:
     file = write(tmp_path, squid="[EU]\u00a0 leads ")
-    assert load_rules(file, platforms=BOTH, accounts=[LOBSTR]).warnings == ()
+    assert load_rules(file, platforms=OURS, accounts=[LOBSTR]).warnings == ()
+
+
+def with_crawlhub(key: str) -> Platforms:
+    """Ours, and a plug-in whose runs have this key; what its values look like it does not say."""
+    crawlhub = PlatformTraits("crawlhub", frozenset({Mode.IMMEDIATE}), 0.0, 5.0, 10.0, match_keys=(key,))
+    return {**OURS, "crawlhub": crawlhub}
 
 
 def test_the_keys_of_an_installed_plug_in_are_known(tmp_path: Path) -> None:
-    keys = {"crawlhub": ("spider",)}
-    platforms = (*BOTH, "crawlhub")
+    platforms = with_crawlhub("spider")
     file = write(tmp_path, spider="news, (all)")
-    assert load_rules(file, platforms=platforms, match_keys=keys).rules.rules[0].selector.globs
+    assert load_rules(file, platforms=platforms).rules.rules[0].selector.globs
     with pytest.raises(ConfigurationError, match="unknown key 'spidr', did you mean 'spider'"):
-        load_rules(write(tmp_path, spidr="x"), platforms=platforms, match_keys=keys)
+        load_rules(write(tmp_path, spidr="x"), platforms=platforms)
     with pytest.raises(
         ConfigurationError, match="spider is a key of crawlhub and actor one of apify: no run can match"
     ):
-        load_rules(write(tmp_path, spider="x", actor="y"), platforms=platforms, match_keys=keys)
+        load_rules(write(tmp_path, spider="x", actor="y"), platforms=platforms)
     with pytest.raises(ConfigurationError, match="actor is a key of apify, but platform is crawlhub"):
-        load_rules(write(tmp_path, platform="crawlhub", actor="y"), platforms=platforms, match_keys=keys)
+        load_rules(write(tmp_path, platform="crawlhub", actor="y"), platforms=platforms)
     with pytest.raises(ConfigurationError, match="unknown key 'spider'; known keys: platform, "):
-        load_rules(write(tmp_path, spider="x"), platforms=BOTH)
+        load_rules(write(tmp_path, spider="x"), platforms=OURS)
 
 
 def test_a_key_that_two_platforms_have(tmp_path: Path) -> None:
-    keys = {"crawlhub": ("actor",)}
     file = write(tmp_path, actor="any text, of theirs", platform="crawlhub")
-    assert load_rules(file, platforms=(*BOTH, "crawlhub"), match_keys=keys).rules.rules
+    assert load_rules(file, platforms=with_crawlhub("actor")).rules.rules

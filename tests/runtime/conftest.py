@@ -24,6 +24,7 @@ from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState
 from watchdog.domain.notice import Notice, RequestDone
 from watchdog.domain.ports import Ledger
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.runtime.daemon import Daemon
@@ -74,7 +75,7 @@ class World:
         """Put the daemon together, without starting it."""
         if hasattr(self, "app"):
             return self.app
-        loaded = load_rules(self._rules)
+        loaded = load_rules(self._rules, platforms=OURS)
         self.app = build(self._settings(), loaded=loaded, clock=self.clock, ledger=self.ledger, observers=[self])
         self.app.announce()
         return self.app

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import AbortState, Basis
-from watchdog.platforms.apify import TRAITS
+from watchdog.platforms.apify_facts import TRAITS
 
 pytestmark = pytest.mark.anyio
 

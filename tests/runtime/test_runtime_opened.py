@@ -14,6 +14,7 @@ from watchdog.domain.decision import Mode, Response
 from watchdog.domain.notice import LimitBreached
 from watchdog.ledger.lock import DAEMON
 from watchdog.ledger.opening import daemon_is_running
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 
 pytestmark = pytest.mark.anyio
@@ -26,9 +27,9 @@ async def test_a_command_that_has_the_ledger_is_no_daemon(tmp_path: Path) -> Non
     account = AccountSettings(name="a", platform="apify", token=SecretStr("token"), base_url="http://127.0.0.1:1")
     path = tmp_path / "ledger.db"
     settings = Settings(accounts=(account,), ledger=f"sqlite:///{path}")
-    async with opened(settings, load_rules(rules)):
+    async with opened(settings, load_rules(rules, platforms=OURS)):
         assert not daemon_is_running(path)
-    async with opened(settings, load_rules(rules), role=DAEMON):
+    async with opened(settings, load_rules(rules, platforms=OURS), role=DAEMON):
         assert daemon_is_running(path)
     assert not daemon_is_running(path)
 

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from watchdog.app import App, build
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.errors import ConfigurationError, Problem, StartupError
+from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon
@@ -312,7 +313,7 @@ class World:
         return AccountSettings(name=name, platform="apify", token=token, base_url=url, poll_interval="1s")
 
     def start(self, pace: Pace | None = None) -> None:
-        app = self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules))
+        app = self.app = build(Settings(accounts=tuple(self.accounts)), loaded=load_rules(self._rules, platforms=OURS))
         if pace is None:
             self.daemon = app.daemon(listen=False)
         else:

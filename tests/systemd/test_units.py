@@ -12,6 +12,7 @@ import pytest
 
 from watchdog.config import find_config
 from watchdog.config.loader import load_settings
+from watchdog.platforms.facts import OURS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 DOC = FOLDER.parent / "docs" / "systemd.md"
@@ -124,11 +125,11 @@ def test_the_example_configuration_is_in_order(tmp_path: Path) -> None:
         (tmp_path / token).write_text(f"token-of-{token}")
     environ: dict[str, str] = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     file.write_text(text)
-    found = load_settings(find_config(file, environ), platforms=("apify", "lobstr"))
+    found = load_settings(find_config(file, environ), platforms=OURS)
     assert [account.name for account in found.accounts] == ["apify"]
     assert (found.dry_run, found.warnings) == (True, ())
     file.write_text(re.sub(r"^  # (?=(- name:|  \w+: ))", "  ", text, flags=re.M))
-    accounts: Any = load_settings(find_config(file, environ), platforms=("apify", "lobstr")).accounts
+    accounts: Any = load_settings(find_config(file, environ), platforms=OURS).accounts
     assert [account.token.get_secret_value() for account in accounts] == ["token-of-apify", "token-of-lobstr"]
 
 

@@ -59,5 +59,7 @@ def test_short_secrets_are_left_where_machines_read() -> None:
 
 def test_the_usual_variables() -> None:
     redactor = Redactor()
-    redactor.add_environment({"APIFY_TOKEN": "apify_api_x1", "https_proxy": "http://a:proxyPass1@h", "HOME": "/root"})
+    redactor.add_environment(
+        {"APIFY_TOKEN": "apify_api_x1", "https_proxy": "http://a:proxyPass1@h", "HOME": "/root"}, ["APIFY_TOKEN"]
+    )
     assert redactor.text("apify_api_x1 proxyPass1 /root") == "*** *** /root"

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS
-from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, MATCH_KEYS, RULE_KEYS
+from watchdog.platforms.facts import OURS
+from watchdog.rulefile.reach import Surroundings
+from watchdog.rulefile.reader import FILE_KEYS, LIMIT_KEYS, RULE_KEYS
 from watchdog.text.hints import after_unknown, closest, other_meaning, suggestion, unknown_key
 
+MATCH_KEYS = Surroundings(OURS).keys
 ORIGINS = ("WEB", "API", "SCHEDULER", "WEBHOOK", "STANDBY", "CI", "MCP", "CLI", "user")
 EVERY_KEY = (*FILE_KEYS, *RULE_KEYS, *MATCH_KEYS, *LIMIT_KEYS, *SETTING_KEYS, *ACCOUNT_KEYS, *WEB_KEYS)
 
@@ -100,7 +103,9 @@ def test_another_meaning_gets_a_sentence_and_no_hint(word: str, says: str, known
 
 @pytest.mark.parametrize("word", ["max_compute_units", "maxComputeUnits", "compute_units", "max_cu"])
 def test_compute_units_are_the_credits_of_apify(word: str) -> None:
-    assert after_unknown(word, LIMIT_KEYS, "key") == ", did you mean 'max_credits'? (they are compute units on Apify)"
+    assert after_unknown(word, LIMIT_KEYS, "key") == ", did you mean 'max_credits'?"
+    assert Surroundings(OURS).own_word(word) == " (they are compute units on Apify)"
+    assert Surroundings({}).own_word(word) == Surroundings(OURS).own_word("max_credit") == ""
 
 
 @pytest.mark.parametrize("word", ["mincostusd", "mincredits", "softmaxduration", "maxcreditsmonth"])

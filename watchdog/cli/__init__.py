@@ -12,6 +12,7 @@ import click
 
 from watchdog import __version__
 from watchdog.errors import ConfigurationError, WatchdogError, of_system
+from watchdog.platforms.facts import OURS
 from watchdog.redaction import Redactor
 from watchdog.runtime.process import prepare
 from watchdog.text import LAYOUT, escaped
@@ -120,7 +121,7 @@ def main() -> NoReturn:
     traceback."""
     streams = prepare(sys.argv[1] if len(sys.argv) > 1 else "")
     redactor = Redactor()
-    redactor.add_environment(os.environ)
+    redactor.add_environment(os.environ, [traits.token_variable for traits in OURS.values()])
     streams.redact_with(redactor.output)
     code = _run(redactor)
     if (error := streams.flush()) is not None:

@@ -19,6 +19,7 @@ from watchdog.domain.decision import Abort, AbortState, Mode
 from watchdog.domain.override import Order
 from watchdog.domain.ports import AbortFilter, AbortRecords
 from watchdog.ledger.opening import daemon_is_running, open_beside
+from watchdog.platforms.known import known_traits
 from watchdog.runtime.desk import Desk
 from watchdog.telemetry.logs import LogObserver, configure_logging
 from watchdog.text import escaped
@@ -109,7 +110,9 @@ async def _do_it(config: Path | None, address: str | None, order: Order, wait_s:
     loaded = load(config, None)
     configure_logging(loaded.settings.log_format, redactor=loaded.redactor, level="error")
     settings = loaded.settings.model_copy(update={"ledger": address}) if address else loaded.settings
-    async with opened(settings, loaded.rules, observers=[LogObserver()], redactor=loaded.redactor) as app:
+    async with opened(
+        settings, loaded.rules, observers=[LogObserver(platforms=known_traits())], redactor=loaded.redactor
+    ) as app:
         answer = await Desk(app.platforms, app.enforcer, app.ledger, app.clock).take(order)
         click.echo(escaped(answer))
         await await_proof(app, wait_s)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from watchdog.app import account_views, match_keys, read_rules, refuse_clash
+from watchdog.app import account_views, read_rules, refuse_clash, traits_in
 from watchdog.config import Configuration, find_config, variable_of
 from watchdog.config.loader import load_settings
 from watchdog.config.models import Settings
@@ -63,7 +63,7 @@ def load(config: Path | None, rules: Path | None, *, dry_run: bool = False) -> L
         environ[variable_of("dry_run")] = "true"
     found = find_config(config, environ)
     try:
-        settings = load_settings(found, platforms=tuple(specs))
+        settings = load_settings(found, platforms=traits_in(specs))
     except ConfigurationError as error:
         others = (*_problems_of(_rules_path(found), specs), *_problems_of_ledger(found))
         raise ConfigurationError([*error.problems, *others]) from None
@@ -82,7 +82,7 @@ def redactor_here() -> Redactor:
 
 def surroundings(settings: Settings, specs: Mapping[str, PlatformSpec]) -> Surroundings:
     """What the rules of these settings are checked against."""
-    return Surroundings(tuple(specs), account_views(settings), match_keys(specs))
+    return Surroundings(traits_in(specs), account_views(settings))
 
 
 def judged(unmatched: Iterable[Entry], unread: Collection[str], around: Surroundings) -> list[Entry]:
@@ -122,7 +122,7 @@ def _problems_of(rules: Path | None, specs: Mapping[str, PlatformSpec]) -> tuple
     only once the settings are in order: it may be one of their mistakes."""
     try:
         if rules is not None and rules.exists():
-            load_rules(rules, platforms=tuple(specs), match_keys=match_keys(specs))
+            load_rules(rules, platforms=traits_in(specs))
     except ConfigurationError as error:
         return error.problems
     except OSError:

@@ -37,6 +37,8 @@ from watchdog.domain.notice import (
     SavingBooked,
 )
 from watchdog.net.trust import FILE, FOLDER
+from watchdog.platforms.facts import OURS
+from watchdog.platforms.known import traits_of
 from watchdog.rulefile import LoadedRules, load_rules
 from watchdog.runtime.clock import FastClock
 from watchdog.simulated import ApifyAccount, LobstrAccount, RunTruth, SimClock, SimulatedPlatforms
@@ -97,7 +99,7 @@ def command(for_s: float, address: str, show_rules: bool) -> int:
         os.environ.pop(name, None)
     configure_logging("auto", cast(TextIO, Stderr()), level="error")
     with as_file(rules_file) as path:
-        rules = load_rules(path)
+        rules = load_rules(path, platforms=OURS)
     return asyncio.run(_demo(rules, for_s, address))
 
 
@@ -254,11 +256,11 @@ class _Teller:
 def _line(notice: Notice) -> str:
     match notice:
         case LimitNear(snapshot=run, verdict=verdict):
-            use = describe_use(verdict.kind, verdict.used, verdict.limit, run.platform)
+            use = describe_use(verdict.kind, verdict.used, verdict.limit, traits_of(run.platform))
             return f"warning   {run.run_id}  {use} ({verdict.rule.name})"
         case LimitBreached(snapshot=run, breach=breach) if breach.response is not Response.ABORT:
             verdict = breach.verdict
-            use = describe_use(verdict.kind, verdict.used, verdict.limit, run.platform)
+            use = describe_use(verdict.kind, verdict.used, verdict.limit, traits_of(run.platform))
             word, note = breach.response.value.replace("_", " "), f": {breach.note}" if breach.note else ""
             return f"{word:<9} {run.run_id}  {use} ({verdict.rule.name}){note}"
         case AbortChanged(abort=abort, before=before):
@@ -275,7 +277,7 @@ def _line(notice: Notice) -> str:
 
 def _abort_line(abort: Abort, before: AbortState | None) -> str:
     if before is None:
-        use = describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)
+        use = describe_use(abort.limit, abort.used_at_detection, abort.limit_value, traits_of(abort.platform))
         how = "asking it to stop gracefully" if abort.mode is Mode.GRACEFUL else "stopping it"
         return f"breach    {abort.run_id}  {use} ({abort.rule}): {how}"
     if abort.state is AbortState.REQUESTED:
@@ -362,7 +364,7 @@ def _used(truth: RunTruth) -> str:
 
 
 def _credits(truth: RunTruth, amount: float) -> str:
-    return describe(Meter.CREDITS, amount, truth.platform)
+    return describe(Meter.CREDITS, amount, traits_of(truth.platform))
 
 
 def _truly_saved(truth: RunTruth) -> str:

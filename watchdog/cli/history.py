@@ -25,6 +25,7 @@ from watchdog.domain.decision import Abort, AbortState, Basis, describe_use
 from watchdog.domain.ports import AbortFilter, AbortRecords
 from watchdog.domain.run import replace
 from watchdog.ledger.opening import OpenLedger
+from watchdog.platforms.known import traits_of
 from watchdog.text import escaped, shown
 from watchdog.text.durations import parse_duration
 from watchdog.text.hints import suggestion
@@ -269,7 +270,7 @@ def _cells(abort: Abort) -> list[Cell]:
         Whole(abort.run_id),
         Name(abort.source),
         Name(abort.rule),
-        Whole(describe_use(abort.limit, abort.used_at_detection, abort.limit_value, abort.platform)),
+        Whole(describe_use(abort.limit, abort.used_at_detection, abort.limit_value, traits_of(abort.platform))),
         _outcome(abort),
         Whole(saved(abort) or "-"),
     ]

@@ -27,6 +27,7 @@ from watchdog.engine.coverage import Entry
 from watchdog.errors import WatchdogError
 from watchdog.ledger.location import MEMORY
 from watchdog.ledger.opening import path_of
+from watchdog.platforms.known import known_traits
 from watchdog.platforms.registry import known_platforms
 from watchdog.telemetry.logs import LogObserver, configure_logging
 
@@ -72,7 +73,7 @@ async def _once(
     wait_s: float,
 ) -> int:
     recorder = Recorder()
-    observers: list[Observer] = [LogObserver(), recorder]
+    observers: list[Observer] = [LogObserver(platforms=known_traits()), recorder]
     # A dry run writes nothing, so it may run beside a daemon that has the ledger; `overrides` are what it needs of it.
     settings = loaded.settings.model_copy(update={"ledger": MEMORY}) if loaded.settings.dry_run else loaded.settings
     async with opened(settings, loaded.rules, observers=observers, redactor=loaded.redactor) as app:

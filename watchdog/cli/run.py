@@ -14,6 +14,7 @@ import click
 from watchdog.app import opened
 from watchdog.cli.common import Loaded, config_option, dry_run_option, load, redactor_here, rules_option
 from watchdog.ledger.lock import DAEMON
+from watchdog.platforms.known import known_traits
 from watchdog.runtime.process import SIGNALS
 from watchdog.runtime.systemd import OPENING_S, Systemd
 from watchdog.telemetry.logs import LogObserver, configure_logging
@@ -48,7 +49,7 @@ def command(config: Path | None, rules: Path | None, dry_run: bool, log_level: s
 
 async def _serve(loaded: Loaded, systemd: Systemd, outlet: Outlet | None) -> None:
     systemd.starting("opening the ledger", within_s=OPENING_S)
-    observers = [LogObserver()]
+    observers = [LogObserver(platforms=known_traits())]
     async with opened(loaded.settings, loaded.rules, observers=observers, role=DAEMON, redactor=loaded.redactor) as app:
         if outlet is not None:
             app.metrics.watch_log(lambda: outlet.lost)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from watchdog.domain.decision import Abort, describe
 from watchdog.domain.meter import Meter
+from watchdog.platforms.known import traits_of
 
 
 def saved(abort: Abort) -> str:
@@ -16,7 +17,7 @@ def saved(abort: Abort) -> str:
     if saving is None or saving.basis is None:
         return ""
     parts = [f"${saving.usd:.2f}"] if saving.usd is not None else []
-    parts += [describe(Meter.CREDITS, saving.credits, abort.platform)] if saving.credits is not None else []
+    parts += [describe(Meter.CREDITS, saving.credits, traits_of(abort.platform))] if saving.credits is not None else []
     at_most = "at most " if saving.basis.is_bound else ""
     return f"{at_most}{' and '.join(parts)} ({saving.basis})" if parts else ""
 
@@ -41,5 +42,5 @@ def saved_in_all(aborts: Iterable[Abort]) -> str:
 def _amounts(sums: Counter[str]) -> list[str]:
     """Dollars, and the credits of each platform."""
     credits_of = {platform: amount for platform, amount in sorted(sums.items()) if platform and amount}
-    metered = (describe(Meter.CREDITS, amount, platform) for platform, amount in credits_of.items())
+    metered = (describe(Meter.CREDITS, amount, traits_of(platform)) for platform, amount in credits_of.items())
     return [f"${sums['']:.2f}", *metered]

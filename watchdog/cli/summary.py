@@ -93,7 +93,7 @@ def _account_lines(account: AccountSettings, report: Report) -> Iterator[str]:
 
 def _rule_lines(rule: Rule, report: Report) -> Iterator[str]:
     platforms = surroundings(report.loaded.settings, report.specs).platforms_meant(rule.selector)
-    platform = next(iter(platforms)) if len(platforms) == 1 else ""
+    platform = report.specs[next(iter(platforms))].traits if len(platforms) == 1 else None
     limits = ", ".join(f"{kind} {describe(kind, value, platform)}" for kind, value in rule.limits.items())
     flags = [flag for flag in ("resurrect", "never_exceed") if getattr(rule, flag)]
     yield f"  {rule.name}: {', '.join((limits, rule.action.value, *flags))}"

@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 
 from watchdog.config import find_config
-from watchdog.domain.links import is_link, named_by
+from watchdog.domain.links import is_link, named_by, run_pages
 from watchdog.domain.ports import KnownRuns
 from watchdog.domain.run import RunKey
 from watchdog.errors import ConfigurationError
+from watchdog.platforms.known import known_traits
 from watchdog.text import shown
 from watchdog.text.hints import closest, suggestion
 
@@ -51,17 +52,17 @@ def run_id_in(text: str) -> str:
     """The id of the run that is named by its id or by an address, without blanks around it. Raises ValueError with a
     sentence for the user."""
     text = text.strip()
-    if not is_link(text) and not _HOST_AND_PATH.match(text):
+    platforms = known_traits().values()
+    if not is_link(text, platforms) and not _HOST_AND_PATH.match(text):
         return _checked(text)
-    run_id = named_by(text).get("run_id")
+    run_id = named_by(text, platforms).get("run_id")
     if run_id is None:
         # Without the query: that of an API's address may hold a token.
         bare = re.split(r"[?#]", text, maxsplit=1)[0]
         address = shown(bare.rpartition("://")[2].rpartition("@")[2], limit=200)
-        raise ValueError(
-            f"{address} is not the address of one run: give the run's id, or an address such as "
-            "https://console.apify.com/actors/runs/RUN"
-        )
+        pages = run_pages(platforms, "RUN")
+        such = f", or an address such as {pages[0]}" if pages else ""
+        raise ValueError(f"{address} is not the address of one run: give the run's id{such}")
     return _checked(run_id)
 
 
@@ -123,7 +124,7 @@ def configured_accounts(config: Path | None, *, needed: bool = True) -> Accounts
 
     found = find_config(config, os.environ)
     try:
-        accounts = account_platforms(found)
+        accounts = account_platforms(found, known_traits())
     except ConfigurationError:
         if needed or config is not None:
             raise
@@ -136,7 +137,8 @@ def doubt_of_spelling(run_id: str, account: str | None, known: Accounts | None) 
     click.UsageError if it cannot be one; with the right spelling, if that can be told."""
     from watchdog.rulefile.spelling import Value, misspelling
 
-    found = misspelling(Value("run_id", run_id, frozenset({""}) if known is None else known.of(account)))
+    meant = frozenset({""}) if known is None else known.of(account)
+    found = misspelling(Value("run_id", run_id, meant, known=known_traits()))
     if found is None:
         return ""
     right = f"; write {found.right[0]}" if len(found.right) == 1 else ""

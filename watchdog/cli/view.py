@@ -27,6 +27,7 @@ from watchdog.domain.rule import Action
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.status import RunStatus, Status
 from watchdog.engine.coverage import Entry
+from watchdog.platforms.known import traits_of
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.text import escaped
 
@@ -207,7 +208,8 @@ class Limits:
         """The cell for these verdicts on a run of this platform."""
         ordered = sorted(verdicts, key=_urgency)
         parts = [
-            (describe_use(each.kind, each.used, each.limit, platform), escaped(each.rule.name)) for each in ordered
+            (describe_use(each.kind, each.used, each.limit, traits_of(platform)), escaped(each.rule.name))
+            for each in ordered
         ]
         if not ordered:
             return Limits((), None, "dim")

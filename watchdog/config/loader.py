@@ -7,18 +7,20 @@ repeats a value that could be one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from watchdog.config.environment import Environment, unknown_variables
 from watchdog.config.find import DEFAULT_RULES, PREFIX, Configuration
-from watchdog.config.models import SETTING_KEYS, Settings
-from watchdog.config.sentences import WEB_LABEL, account_label, sentence, with_key
+from watchdog.config.models import NO_ACCOUNTS, SETTING_KEYS, Settings
+from watchdog.config.sentences import WEB_LABEL, account_label, no_accounts_cure, sentence, with_key
 from watchdog.config.tls import check_tls
 from watchdog.config.tokens import find_token, find_web_token
 from watchdog.config.values import Unusable
+from watchdog.domain.platform import Platforms, PlatformTraits
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.text import shown
 from watchdog.text.document import Document, Loc, Table, kind_of, plain
@@ -26,18 +28,11 @@ from watchdog.text.files import read_bytes
 from watchdog.text.hints import after_unknown, unknown_key
 from watchdog.text.parsing import parse_document
 
-#: The variables of the platforms' own tools: platform, token, address.
-IMPLICIT_ACCOUNTS = (
-    ("apify", "APIFY_TOKEN", "APIFY_API_BASE_URL"),
-    ("lobstr", "LOBSTR_TOKEN", "LOBSTR_API_BASE_URL"),
-)
 
-
-def load_settings(config: Configuration, *, platforms: Collection[str] | None = None) -> Settings:
+def load_settings(config: Configuration, *, platforms: Platforms) -> Settings:
     """Read the settings from the file and the environment, and the tokens from where they say.
 
-    `platforms` are the names an account may have; None leaves that unchecked. Raises ConfigurationError with every
-    mistake found.
+    `platforms` are those that an account may be on. Raises ConfigurationError with every mistake found.
     """
     data = read_bytes(config.file) if config.file is not None else b""
     document = parse_document(data, str(config.file)) if config.file is not None else None
@@ -49,10 +44,10 @@ def load_settings(config: Configuration, *, platforms: Collection[str] | None = 
     return settings
 
 
-def account_platforms(config: Configuration) -> dict[str, str]:
+def account_platforms(config: Configuration, platforms: Platforms) -> dict[str, str]:
     """The accounts by name, each with its platform ("": not to be read), without tokens and without judging anything
     else. Raises ConfigurationError if the file cannot be read."""
-    return _Loader(config, config.document(), None).account_platforms()
+    return _Loader(config, config.document(), platforms).account_platforms()
 
 
 def _is_plain(values: Iterable[object]) -> bool:
@@ -66,13 +61,14 @@ class _Loader:
         self,
         config: Configuration,
         document: Document | None,
-        platforms: Collection[str] | None,
+        platforms: Platforms,
     ) -> None:
         self.problems: list[Problem] = []
         self._document = document
         self._folder = config.folder
         self._environ = config.environ
         self._platforms = platforms
+        self._prefixes = [each.token_prefix for each in platforms.values() if each.token_prefix]
         self._data: dict[str, Any] = {}
         self._from_environment: dict[Loc, str] = {}
         self._broken: set[str] = set()
@@ -94,8 +90,12 @@ class _Loader:
         for detail in errors:
             if detail["loc"] and detail["loc"][0] in self._broken:
                 continue  # said already
-            self._problem(detail["loc"], sentence(detail), at_key=detail["type"] == "extra_forbidden")
+            self._problem(detail["loc"], self._sentence(detail), at_key=detail["type"] == "extra_forbidden")
         return None
+
+    def _sentence(self, detail: ErrorDetails) -> str:
+        text = sentence(detail)
+        return text + no_accounts_cure(self._platforms.values()) if text == NO_ACCOUNTS else text
 
     def account_platforms(self) -> dict[str, str]:
         """The names that can be read, whatever else is wrong, each with its platform ("": none that can be read)."""
@@ -149,21 +149,22 @@ class _Loader:
     def _add_implicit_accounts(self) -> None:
         if "accounts" in self._data or ("accounts",) in self._from_environment:
             return
-        found = [self._implicit(*names) for names in IMPLICIT_ACCOUNTS] if self._document is None else []
-        self._data["accounts"] = accounts = [account for account in found if account]
-        variables = {platform: (token_env, url) for platform, token_env, url in IMPLICIT_ACCOUNTS}
-        for index, account in enumerate(accounts):
-            token_env, url = variables[account["platform"]]
-            self._from_environment["accounts", index, "token_env"] = token_env
-            self._from_environment["accounts", index, "base_url"] = url
+        found = [each for each in self._platforms.values() if self._environ.get(each.token_variable, "").strip()]
+        implied = found if self._document is None else []
+        self._data["accounts"] = [self._implicit(platform) for platform in implied]
+        for index, platform in enumerate(implied):
+            self._from_environment["accounts", index, "token_env"] = platform.token_variable
+            self._from_environment["accounts", index, "base_url"] = platform.address_variable
 
-    def _implicit(self, platform: str, token_env: str, url_variable: str) -> dict[str, Any] | None:
-        """The account that a platform's own variables make, if they are set."""
-        is_known = self._platforms is None or platform in self._platforms
-        if not is_known or not self._environ.get(token_env, "").strip():
-            return None
-        url = self._environ.get(url_variable) or None
-        return {"name": platform, "platform": platform, "token_env": token_env, "base_url": url}
+    def _implicit(self, platform: PlatformTraits) -> dict[str, Any]:
+        """The account that a platform's own variables make."""
+        url = self._environ.get(platform.address_variable) or None
+        return {
+            "name": platform.name,
+            "platform": platform.name,
+            "token_env": platform.token_variable,
+            "base_url": url,
+        }
 
     # --- accounts ---
 
@@ -204,7 +205,7 @@ class _Loader:
     def _check_platform(self, account: dict[str, Any], index: int) -> None:
         name = account.get("platform")
         known = self._platforms
-        if known is not None and isinstance(name, str) and name and name not in known:
+        if isinstance(name, str) and name and name not in known:
             message = f"unknown platform {shown(name)}{after_unknown(name, sorted(known), 'platform')}"
             self._problem(("accounts", index, "platform"), message, whole=True)
 
@@ -215,7 +216,7 @@ class _Loader:
             self._problem(("accounts", index, "token"), message, at_key=True)
             return SecretStr("")
         try:
-            return find_token(account, self._environ)
+            return find_token(account, self._environ, self._prefixes)
         except Unusable as fault:
             key, message = fault.key, fault.message
         self._problem(("accounts", index, key) if key else ("accounts", index), message, at_key=True, whole=True)
@@ -233,7 +234,7 @@ class _Loader:
             self._problem(("web", "token"), message, at_key=True)
         self._data["web"] = web
         try:
-            web["token"] = find_web_token(web, self._environ)
+            web["token"] = find_web_token(web, self._environ, self._prefixes)
         except Unusable as fault:
             self._problem(("web", fault.key) if fault.key else ("web",), fault.message, at_key=True, whole=True)
         try:

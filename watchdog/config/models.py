@@ -42,16 +42,13 @@ from watchdog.errors import ConfigurationError
 from watchdog.text.document import Loc
 from watchdog.text.files import read_bytes
 
-_NO_ACCOUNTS = (
-    "no accounts, so there is nothing to watch: list them under 'accounts' in budget-watchdog.yaml, give them as JSON "
-    "in BUDGET_WATCHDOG_ACCOUNTS, or, without a file, set APIFY_TOKEN or LOBSTR_TOKEN"
-)
+NO_ACCOUNTS = "no accounts, so there is nothing to watch"
 
 
 def _check_accounts(accounts: tuple[AccountSettings, ...]) -> tuple[AccountSettings, ...]:
     # Not min_length: pydantic would also say it of a list whose only entry has another mistake.
     if not accounts:
-        raise ValueError(_NO_ACCOUNTS)
+        raise ValueError(NO_ACCOUNTS)
     return accounts
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -39,17 +39,18 @@ class QuotedToken(ValueError):
     """A token in quotation marks, which would count as a part of it. Its sentence goes on after "the token in ..."."""
 
 
-def read_token(path: Path) -> SecretStr:
-    """The token in a file. ConfigurationError names the file in a sentence."""
+def read_token(path: Path, prefixes: Collection[str] = ()) -> SecretStr:
+    """The token in a file. ConfigurationError names the file in a sentence, unless that may be a token itself, by its
+    look or as `prefixes` say how those begin."""
     # What is caught is not chained: it may repeat a token that was written in place of the path.
     try:
         return clean_token(read_bytes(path, MAX_TOKEN_BYTES).removeprefix(b"\xef\xbb\xbf"))
     except ConfigurationError as error:
-        fault = f"cannot read the token file{_named(path)}: {error.problems[0].message}"
+        fault = f"cannot read the token file{_named(path, prefixes)}: {error.problems[0].message}"
     except QuotedToken as error:
-        raise ConfigurationError(f"the token in the file{_named(path)} {error}") from None
+        raise ConfigurationError(f"the token in the file{_named(path, prefixes)} {error}") from None
     except ValueError as error:
-        fault = f"the token file{_named(path)} {error}"
+        fault = f"the token file{_named(path, prefixes)} {error}"
     raise ConfigurationError(f"{fault}; {_CURE}")
 
 
@@ -70,9 +71,10 @@ def clean_token(data: bytes) -> SecretStr:
     return SecretStr(text)
 
 
-def _named(path: Path) -> str:
+def _named(path: Path, prefixes: Collection[str]) -> str:
     """The path, unless its last part is a token that was pasted in place of one."""
-    if not os.path.lexists(path) and ("apify_api_" in path.name or _LIKE_A_TOKEN.search(path.name)):
+    is_token = _LIKE_A_TOKEN.search(path.name) is not None or any(prefix in path.name for prefix in prefixes)
+    if is_token and not os.path.lexists(path):
         return ""
     return f" {shown(str(path), limit=1000)}"
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic_core import ErrorDetails
 
 from watchdog.config.models import ACCOUNT_KEYS, SETTING_KEYS, WEB_KEYS, AccountSettings, WebSettings, model_at
 from watchdog.config.values import is_name
+from watchdog.domain.platform import PlatformTraits
 from watchdog.text import shown
 from watchdog.text.document import Loc
 from watchdog.text.hints import unknown_key
@@ -32,6 +35,14 @@ _SENTENCES = {
     "time_delta_type": "must be auto or a duration such as 5s or 1m",
     "literal_error": "must be {expected}",
 }  # fmt: skip
+
+
+def no_accounts_cure(platforms: Iterable[PlatformTraits]) -> str:
+    """What to do without any account, as the end of the sentence that says so."""
+    variables = " or ".join(platform.token_variable for platform in platforms if platform.token_variable)
+    return ": list them under 'accounts' in budget-watchdog.yaml, give them as JSON in BUDGET_WATCHDOG_ACCOUNTS" + (
+        f", or, without a file, set {variables}" if variables else ""
+    )
 
 
 def sentence(detail: ErrorDetails) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ _TOO_SHORT = (
 )
 
 
-def find_token(account: Mapping[str, Any], environ: Mapping[str, str]) -> SecretStr:
-    """The token of an account, as the keys of its table say. Raises Unusable."""
+def find_token(account: Mapping[str, Any], environ: Mapping[str, str], prefixes: Collection[str]) -> SecretStr:
+    """The token of an account, as the keys of its table say; `prefixes`: how tokens begin. Raises
+    Unusable."""
     file, variable = account.get("token_file"), account.get("token_env")
     if file is not None and variable is not None:
         raise Unusable("token_env", "give either token_file or token_env, not both")
     if isinstance(file, str):
-        return _token_of_file(Path(file), "token_file")
+        return _token_of_file(Path(file), "token_file", prefixes)
     if isinstance(variable, str):
         return _token_of_variable(variable, environ)
     if file is not None or variable is not None:
@@ -37,9 +38,9 @@ def find_token(account: Mapping[str, Any], environ: Mapping[str, str]) -> Secret
     return _token_of_systemd(account.get("name"), environ)
 
 
-def _token_of_file(path: Path, key: str) -> SecretStr:
+def _token_of_file(path: Path, key: str, prefixes: Collection[str] = ()) -> SecretStr:
     try:
-        return read_token(path)
+        return read_token(path, prefixes)
     except ConfigurationError as error:
         message = error.problems[0].message
     raise Unusable(key, message)
@@ -75,7 +76,7 @@ def place_of(file: Path | None, variable: str | None, name: str, environ: Mappin
     return file if file is not None or variable is not None else _credential(name, environ)
 
 
-def find_web_token(web: Mapping[str, Any], environ: Mapping[str, str]) -> SecretStr | None:
+def find_web_token(web: Mapping[str, Any], environ: Mapping[str, str], prefixes: Collection[str]) -> SecretStr | None:
     """The admin token, if there is one: it may come from a file, a variable or a systemd credential, or be left out.
     Raises Unusable."""
     file, variable = web.get("token_file"), web.get("token_env")
@@ -83,7 +84,7 @@ def find_web_token(web: Mapping[str, Any], environ: Mapping[str, str]) -> Secret
         raise Unusable("token_env", "give either token_file or token_env, not both")
     key, token = "", None
     if isinstance(file, str):
-        key, token = "token_file", _token_of_file(Path(file), "token_file")
+        key, token = "token_file", _token_of_file(Path(file), "token_file", prefixes)
     elif isinstance(variable, str):
         key, token = "token_env", _token_of_variable(variable, environ)
     elif file is None and variable is None:

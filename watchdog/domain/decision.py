@@ -10,6 +10,7 @@ from enum import StrEnum
 from watchdog.domain.duration import format_duration
 from watchdog.domain.limit import ABORT_AT_ONCE, Do, Step
 from watchdog.domain.meter import NOTHING_KNOWN, Meter, Unit, Usage
+from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.domain.rule import Action, Rule
 from watchdog.domain.run import RunKey, Snapshot, replace
 
@@ -72,13 +73,6 @@ class Response(StrEnum):
     PROTECTED = "protected"
     HELD = "held"
     DEFERRED = "deferred"
-
-
-class Mode(StrEnum):
-    """How a run is asked to stop."""
-
-    GRACEFUL = "graceful"
-    IMMEDIATE = "immediate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +247,7 @@ class Abort:
         return replace(self, state=state, history=history, **changes)
 
 
-def reason_text(verdict: Verdict, platform: str = "") -> str:
+def reason_text(verdict: Verdict, platform: PlatformTraits | None = None) -> str:
     """One sentence for people on why a run on this platform was stopped: rule, used, limit."""
     text = f"rule '{verdict.rule.name}': {describe_use(verdict.kind, verdict.used, verdict.limit, platform)} allowed"
     if verdict.step.at != 1:
@@ -263,12 +257,8 @@ def reason_text(verdict: Verdict, platform: str = "") -> str:
     return f"projected, {text}: {describe(verdict.kind, verdict.projected, platform)} by the time it could be stopped"
 
 
-#: What a platform calls the credits that it meters, where it has a word of its own: one, and several.
-_CREDITS = {"apify": ("compute unit", "compute units")}
-
-
-def describe(kind: Meter | None, value: float | None, platform: str = "") -> str:
-    """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`, on Apify `40 compute units`."""
+def describe(kind: Meter | None, value: float | None, platform: PlatformTraits | None = None) -> str:
+    """A figure with its unit, as people write it: `$4.20`, `1h30m`, `40 credits`, or what this platform calls those."""
     if value is None:
         return "unknown"
     if kind is None:
@@ -278,13 +268,12 @@ def describe(kind: Meter | None, value: float | None, platform: str = "") -> str
     if kind.entry.unit is Unit.SECONDS:
         return format_duration(value)
     number = _amount(value)
-    one, several = kind.entry.one, kind.entry.several
-    if kind is Meter.CREDITS:
-        one, several = _CREDITS.get(platform, (one, several))
+    words = platform.credits if platform is not None and kind is Meter.CREDITS else None
+    one, several = (words.one, words.several) if words is not None else (kind.entry.one, kind.entry.several)
     return f"{number} {one if number == '1' else several}"
 
 
-def describe_use(kind: Meter | None, used: float | None, limit: float, platform: str = "") -> str:
+def describe_use(kind: Meter | None, used: float | None, limit: float, platform: PlatformTraits | None = None) -> str:
     """What was used against a limit: `$4.20 of $5.00`, `26 of 40 compute units`. A dash where there is no limit."""
     if kind is None:
         return "-"

@@ -1,50 +1,60 @@
-"""What a link to a page or an API call of a platform names: people paste them where an id is wanted.
-
-Apify: `console.apify.com/[organization/ID/]actors/ID/runs/ID`, `.../actors/tasks/ID/runs/ID`, `.../actors/runs/ID`,
-`apify.com/OWNER/NAME`, `api.apify.com/v2/acts/OWNER~NAME`, `.../actor-runs/ID`. lobstr: `app.lobstr.io/...` and
-`api.lobstr.io/v1/squids|runs|crawlers/ID`.
-"""
+"""What a link to a page or an API call of a platform names: people paste them where an id is wanted."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-_HOSTS = re.compile(r"(?:[a-z0-9-]+\.)*(apify\.com|lobstr\.io)(?::[0-9]+)?", re.IGNORECASE)
+from watchdog.domain.platform import Links, PlatformTraits
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-#: The part of a path before an id: the match key that the id is for.
-_BEFORE = {
-    "runs": "run_id", "actor-runs": "run_id", "run": "run_id",
-    "actors": "actor", "acts": "actor", "tasks": "task", "actor-tasks": "task",
-    "squids": "squid", "squid": "squid", "crawlers": "crawler", "crawler": "crawler",
-}  # fmt: skip
-_ID = re.compile(r"[A-Za-z0-9]{17}|[0-9a-f]{32}|[A-Za-z0-9_.-]+[~/][A-Za-z0-9-]+")
 
 
-def is_link(text: str) -> bool:
-    """Whether it is an address of a page, of whatever site."""
-    return _SCHEME.match(text) is not None or is_platform_link(text)
+def is_link(text: str, platforms: Iterable[PlatformTraits]) -> bool:
+    """Whether it is an address of a page, of whatever site, or without `https://` one at these platforms."""
+    return _SCHEME.match(text) is not None or is_platform_link(text, platforms)
 
 
-def is_platform_link(text: str) -> bool:
-    """Whether it is an address at Apify or lobstr, with or without `https://`."""
-    host = _SCHEME.sub("", text, count=1).partition("/")[0]
-    return "/" in text and _HOSTS.fullmatch(host) is not None
+def is_platform_link(text: str, platforms: Iterable[PlatformTraits]) -> bool:
+    """Whether it is an address at one of these platforms, with or without `https://`."""
+    return _links_of(text, platforms) is not None
 
 
-def named_by(link: str) -> Mapping[str, str]:
-    """The ids and names in a link to one of the platforms, by match key; none for any other text."""
-    if not is_platform_link(link):
+def named_by(link: str, platforms: Iterable[PlatformTraits]) -> Mapping[str, str]:
+    """The ids and names in a link to one of these platforms, by match key; none for any other text."""
+    links = _links_of(link, platforms)
+    if links is None:
         return {}
     parts = urlsplit(link if _SCHEME.match(link) else f"https://{link}")
     # Old addresses have the page in the fragment.
     steps = [unquote(step) for step in f"{parts.path}/{parts.fragment}".split("/") if step]
-    pairs = [*pairwise(steps), *parse_qsl(parts.query)]
-    found = {
-        _BEFORE[before]: step.replace("~", "/") for before, step in pairs if before in _BEFORE and _ID.fullmatch(step)
-    }
-    if parts.netloc.lower() in ("apify.com", "www.apify.com") and len(steps) >= 2:
-        found.setdefault("actor", "/".join(steps[:2]))
+    found = dict(_ids(links, [*pairwise(steps), *parse_qsl(parts.query)]))
+    if links.name_key and parts.netloc.lower() in (links.domain, f"www.{links.domain}") and len(steps) >= 2:
+        found.setdefault(links.name_key, "/".join(steps[:2]))
     return found
+
+
+def run_pages(platforms: Iterable[PlatformTraits], run_id: str) -> list[str]:
+    """Where this run would have its page on each of these platforms, as far as that is known."""
+    links = (traits.links for traits in platforms)
+    return [each.run.format(run_id=run_id) for each in links if each is not None and each.run]
+
+
+def _ids(links: Links, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for before, step in pairs:
+        if before in links.before and re.fullmatch(links.id, step):
+            yield links.before[before], step.replace("~", "/")
+
+
+def _links_of(text: str, platforms: Iterable[PlatformTraits]) -> Links | None:
+    host = _SCHEME.sub("", text, count=1).partition("/")[0]
+    if "/" not in text:
+        return None
+    known = (traits.links for traits in platforms if traits.links is not None)
+    return next((links for links in known if _is_at(host, links.domain)), None)
+
+
+def _is_at(host: str, domain: str) -> bool:
+    return re.fullmatch(rf"(?:[a-z0-9-]+\.)*{re.escape(domain)}(?::[0-9]+)?", host, re.IGNORECASE) is not None

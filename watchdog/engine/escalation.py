@@ -24,6 +24,7 @@ from enum import Enum
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode, reason_text
 from watchdog.domain.meter import Meter
 from watchdog.domain.override import MANUAL
+from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.run import RunState, Snapshot, replace
 from watchdog.engine.grounds import ASKED_FOR, STAND, Ground, Grounds
 from watchdog.errors import CredentialsRefused, Gone, PlatformError, Unreachable
@@ -110,10 +111,15 @@ class Pursuit:
 
 
 def open_abort(
-    decision: Decision, abort_id: str, now: datetime, detected_at: datetime, used_at_detection: float | None = None
+    decision: Decision,
+    abort_id: str,
+    now: datetime,
+    detected_at: datetime,
+    used_at_detection: float | None = None,
+    platform: PlatformTraits | None = None,
 ) -> Abort:
     """The record of a decision to abort, before anything is done about it. `used_at_detection` is the figure that
-    raised the suspicion, if it was another than the inspection's."""
+    raised the suspicion, if it was another than the inspection's; `platform` has the words for the reason."""
     if decision.abort is None:
         raise ValueError("the decision is not to abort")
     verdict, run = decision.abort.verdict, decision.snapshot
@@ -136,7 +142,7 @@ def open_abort(
         before=run,
         used_at_request=used,
         projected=verdict.projected,
-        reason=reason_text(verdict, run.platform),
+        reason=reason_text(verdict, platform),
         step_at=verdict.step.at,
     ).advance(AbortState.INTENDED, now)
 

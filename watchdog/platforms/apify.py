@@ -18,22 +18,22 @@ import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.meter import Meter, Usage
-from watchdog.domain.ports import Ended, PlatformTraits, Seen, Sweep
+from watchdog.domain.ports import Ended, Seen, Sweep
 from watchdog.domain.run import PlatformCap, RunState, Snapshot, joined, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session, path_segment
 from watchdog.platforms.apify_ends import as_ended, compared, merged
+from watchdog.platforms.apify_facts import TRAITS
 from watchdog.platforms.apify_names import ApifyNames, Pair
 from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
 from watchdog.platforms.names import PATIENCE_S as NAMES_PATIENCE_S
 from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, read_items, text
 
-NAME = "apify"
+NAME = TRAITS.name
 BASE_URL = "https://api.apify.com"
 AUTH_SCHEME = "Bearer"
 #: Far inside the documented 60 requests/s per resource and 250,000/min per user, and enough to inspect thousands.
 REQUESTS_PER_MINUTE = 6000
-MATCH_KEYS = ("actor", "task")
 
 
 def is_own_error(body: Mapping[str, Any]) -> bool:
@@ -41,15 +41,6 @@ def is_own_error(body: Mapping[str, Any]) -> bool:
     error = body.get("error")
     return isinstance(error, dict) and isinstance(error.get("type"), str)
 
-
-TRAITS = PlatformTraits(
-    name=NAME,
-    modes=frozenset({Mode.GRACEFUL, Mode.IMMEDIATE}),
-    graceful_window_s=30.0,
-    settle_s=10.0,
-    default_poll_interval_s=5.0,
-    may_metamorph=True,
-)
 
 PAGE_MAX = 1000
 #: A page of ended runs must spare so many looks.

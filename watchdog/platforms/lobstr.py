@@ -21,19 +21,19 @@ import msgspec
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.meter import Usage
-from watchdog.domain.ports import Glimpse, PlatformTraits, Seen, Sweep
+from watchdog.domain.ports import Glimpse, Seen, Sweep
 from watchdog.domain.run import CostBasis, Progress, RunState, Snapshot, Source, replace
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError
 from watchdog.net import Answer, Call, Priority, Session, path_segment
+from watchdog.platforms.lobstr_facts import TRAITS
 from watchdog.platforms.names import NameCache
 from watchdog.platforms.wire import ABORT_PATIENCE_S, count, figure, moment, part, percent, read_items, seconds, text
 
-NAME = "lobstr"
+NAME = TRAITS.name
 BASE_URL = "https://api.lobstr.io"
 AUTH_SCHEME = "Token"
 #: The documented limit is 120 a minute for squids and for runs each; we stay inside it for both together.
 REQUESTS_PER_MINUTE = 120
-MATCH_KEYS = ("squid", "crawler")
 
 
 def is_own_error(body: Mapping[str, Any]) -> bool:
@@ -44,15 +44,6 @@ def is_own_error(body: Mapping[str, Any]) -> bool:
         isinstance(error, dict) and isinstance(error.get("type"), str) for error in errors
     )
 
-
-TRAITS = PlatformTraits(
-    name=NAME,
-    modes=frozenset({Mode.IMMEDIATE}),
-    graceful_window_s=0.0,
-    settle_s=10.0,
-    default_poll_interval_s=None,
-    sweep_shows_usage=False,
-)
 
 PAGE_MAX = 100
 #: Names come with the list; so many look-ups a second may be spent on those that it leaves out.

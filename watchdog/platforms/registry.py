@@ -7,15 +7,15 @@ A plug-in is an installed distribution with an entry point in the group `budget_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 
-from watchdog.domain.ports import Platform, PlatformTraits
+from watchdog.domain.platform import PlatformTraits
+from watchdog.domain.ports import Platform
 from watchdog.errors import StartupError
 from watchdog.net import OwnError, Session, says_anything
-from watchdog.platforms import apify, lobstr
-
-ENTRY_POINTS = "budget_watchdog.platforms"
+from watchdog.platforms import apify, apify_facts, lobstr, lobstr_facts
+from watchdog.platforms.facts import ENTRY_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class AccountOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlatformSpec:
-    """A platform: its facts, and how to make the adapter for one account.
+    """A platform: its facts, how to connect to it, and how to make the adapter for one account.
 
-    `auth_scheme` is the word before the token in the Authorization header, `match_keys` are the rule keys of its
-    sources, `requests_per_minute` the rate budget of an account that sets none. `is_own_error` tells from the JSON of a
-    401, 403 or 404 whether the platform itself says so, rather than a proxy or a firewall in between: only then is a
-    token refused, or a run gone.
+    `auth_scheme` is the word before the token in the Authorization header, `requests_per_minute` the rate budget of an
+    account that sets none. `match_keys` stand in the traits like the other facts; plug-ins may give them here as well.
+    `is_own_error` tells from the JSON of a 401, 403 or 404 whether the platform itself says so, rather than a proxy or
+    a firewall in between: only then is a token refused, or a run gone.
     """
 
     traits: PlatformTraits
@@ -44,6 +44,11 @@ class PlatformSpec:
     match_keys: tuple[str, ...] = field(default=())
     is_own_error: OwnError = says_anything
 
+    def __post_init__(self) -> None:
+        if self.match_keys and not self.traits.match_keys:
+            object.__setattr__(self, "traits", replace(self.traits, match_keys=self.match_keys))
+        object.__setattr__(self, "match_keys", self.traits.match_keys)
+
     @property
     def name(self) -> str:
         """The word for it in configurations and labels."""
@@ -51,22 +56,20 @@ class PlatformSpec:
 
 
 APIFY = PlatformSpec(
-    apify.TRAITS,
+    apify_facts.TRAITS,
     apify.BASE_URL,
     apify.AUTH_SCHEME,
     apify.REQUESTS_PER_MINUTE,
     lambda session, options: apify.Apify(session, write_reason=options.write_reason),
-    apify.MATCH_KEYS,
-    apify.is_own_error,
+    is_own_error=apify.is_own_error,
 )
 LOBSTR = PlatformSpec(
-    lobstr.TRAITS,
+    lobstr_facts.TRAITS,
     lobstr.BASE_URL,
     lobstr.AUTH_SCHEME,
     lobstr.REQUESTS_PER_MINUTE,
     lambda session, options: lobstr.Lobstr(session, options.usd_per_credit),
-    lobstr.MATCH_KEYS,
-    lobstr.is_own_error,
+    is_own_error=lobstr.is_own_error,
 )
 
 

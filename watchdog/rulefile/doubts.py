@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from watchdog.domain.decision import describe
 from watchdog.domain.meter import Meter
+from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.rule import Action, Rule, Selector
 from watchdog.rulefile.reach import Surroundings
 
@@ -18,7 +19,7 @@ def doubtful_limit(selector: Selector, kind: Meter, limit: float, action: Action
     done = "aborted" if action is Action.ABORT else "reported"
     if limit == 0:
         return f"{kind} 0 allows nothing: {runs} is {done} at the first look; leave the key out if no limit is meant"
-    figure = describe(kind, limit, _only(around.platforms_meant(selector)))
+    figure = describe(kind, limit, _only(around, selector))
     if is_catch_all(selector) and action is Action.ABORT and limit < kind.entry.lowest:
         return f"{kind} is only {figure}, and the match leaves nothing out: nearly {runs} is {done}"
     return ""
@@ -50,8 +51,10 @@ def _accounts(selector: Selector, around: Surroundings) -> str:
     return "every account" + (f" on {' and '.join(owners)}" if owners else "")
 
 
-def _only(platforms: Collection[str]) -> str:
-    return next(iter(platforms)) if len(platforms) == 1 else ""
+def _only(around: Surroundings, selector: Selector) -> PlatformTraits | None:
+    """The platform whose runs are meant, if it is but one."""
+    platforms = around.platforms_meant(selector)
+    return around.platforms.get(next(iter(platforms))) if len(platforms) == 1 else None
 
 
 def uncovered_accounts(rules: Iterable[Rule], around: Surroundings) -> Iterator[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from watchdog.domain.platform import Platforms
 from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem
 from watchdog.rulefile.doubts import uncovered_accounts
@@ -57,16 +58,15 @@ class RuleFiles:
 def load_rules(
     path: Path,
     *,
-    platforms: Collection[str] | None = None,
+    platforms: Platforms,
     accounts: Collection[AccountView] | None = None,
-    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """Read a rule file, or every `*.yaml` and `*.yml` of a folder (not of folders in it), sorted by name.
 
-    `platforms` and `accounts` are what there is to match; None leaves out the checks that need them. `match_keys`: the
-    keys that only the runs of each platform have. Raises ConfigurationError with all mistakes of all files.
+    `platforms` and `accounts` are what there is to match; without accounts the checks that need them are left out.
+    Raises ConfigurationError with all mistakes of all files.
     """
-    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts, match_keys=match_keys)
+    return parse_rules(read_rule_files(path), platforms=platforms, accounts=accounts)
 
 
 def read_rule_files(path: Path) -> RuleFiles:
@@ -80,15 +80,14 @@ def read_rule_files(path: Path) -> RuleFiles:
 def parse_rules(
     files: RuleFiles,
     *,
-    platforms: Collection[str] | None = None,
+    platforms: Platforms,
     accounts: Collection[AccountView] | None = None,
-    match_keys: Mapping[str, Collection[str]] | None = None,
 ) -> LoadedRules:
     """What these files say; otherwise like `load_rules`."""
     if files.fault is not None:
         raise ConfigurationError(files.fault.problems)
     harvest = Harvest()
-    around = Surroundings(platforms, accounts, match_keys or {})
+    around = Surroundings(platforms, accounts)
     for path, content in files.contents:
         try:
             FileReader(_document(path, content), harvest, around).read()

@@ -3,47 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from watchdog.domain.glob import glob_matches
+from watchdog.domain.platform import Mode, Platforms
 from watchdog.domain.rule import RUN_KEYS, Selector
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformFacts:
-    """What rule files must know of a platform.
-
-    `keys`: match keys that only its runs have. `graceful`: whether an abort can be told to save state first.
-    `prices`: whether it says what a run costs in USD; if not, an account needs `usd_per_credit` for that.
-    `origins`: the origins that its runs have been seen to have; there may be more. `run_id`: what its run ids look
-    like, as a regular expression.
-    """
-
-    keys: tuple[str, ...]
-    graceful: bool
-    prices: bool
-    origins: tuple[str, ...]
-    run_id: str
-
-
-#: Of platforms that are not in this table (plug-ins) only the match keys are known, if that.
-#: Apify's ids and origins: APIFY_ID_REGEX and META_ORIGINS of @apify/consts 3, and what runs were seen with.
-PLATFORMS = {
-    "apify": PlatformFacts(
-        keys=("actor", "task"),
-        graceful=True,
-        prices=True,
-        origins=(
-            *("DEVELOPMENT", "WEB", "API", "SCHEDULER", "TEST", "WEBHOOK", "ACTOR", "CLI", "STANDBY", "CI", "MCP"),
-            "APIFY_AI",
-        ),
-        run_id="[A-Za-z0-9]{17}",
-    ),
-    "lobstr": PlatformFacts(
-        keys=("squid", "crawler"), graceful=False, prices=False, origins=("user",), run_id="[0-9a-f]{32}"
-    ),
-}
-_OWN_KEYS = {name: facts.keys for name, facts in PLATFORMS.items()}
+from watchdog.text.hints import is_same
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +19,35 @@ class AccountView:
     platform: str
     has_usd_per_credit: bool = False
 
-    @property
-    def has_cost(self) -> bool:
-        """Whether the cost of its runs in USD can be known at all."""
-        facts = PLATFORMS.get(self.platform)
-        return facts is None or facts.prices or self.has_usd_per_credit
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the rules are checked against; None where it is not known.
+    """What the rules are checked against: the platforms there are, and the configured accounts (None: not known)."""
 
-    `match_keys`: the keys that only runs of a platform have, for those that say so; a platform that is not in it may
-    have any key.
-    """
-
-    platforms: Collection[str] | None = None
+    platforms: Platforms
     accounts: Collection[AccountView] | None = None
-    match_keys: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @property
     def own_keys(self) -> Mapping[str, Collection[str]]:
-        """The keys of each platform that says which it has."""
-        return {**_OWN_KEYS, **self.match_keys}
+        """The keys that only runs of each platform have; runs of one that is not installed may have any."""
+        return {name: traits.match_keys for name, traits in self.platforms.items()}
+
+    def has_cost(self, account: AccountView) -> bool:
+        """Whether the cost of its runs in USD can be known at all."""
+        traits = self.platforms.get(account.platform)
+        return traits is None or traits.prices or account.has_usd_per_credit
+
+    def can_be_graceful(self, platform: str) -> bool:
+        """Whether an abort there can be told to save state first."""
+        return Mode.GRACEFUL in self.platforms[platform].modes
+
+    def own_word(self, key: str) -> str:
+        """What a platform calls its credits, for a key of limits that asks for them by that name; "" for any other."""
+        for traits in self.platforms.values():
+            words = traits.credits
+            if words is not None and any(is_same(key, each) for each in words.keys):
+                return f" (they are {words.several} on {traits.title or traits.name})"
+        return ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -92,9 +63,8 @@ class Surroundings:
 
     def platforms_of(self, selector: Selector) -> set[str]:
         """The platforms whose runs it can mean."""
-        known = set(PLATFORMS) if self.platforms is None else set(self.platforms)
         globs = selector.globs.get("platform", ("*",))
-        return {name for name in known if glob_matches(globs, (name,)) and self.has_keys(name, selector)}
+        return {name for name in self.platforms if glob_matches(globs, (name,)) and self.has_keys(name, selector)}
 
     def platforms_meant(self, selector: Selector) -> set[str]:
         """The platforms of the configured accounts whose runs it can mean; of all platforms if of none."""

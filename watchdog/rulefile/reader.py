@@ -11,7 +11,7 @@ from watchdog.domain.meter import METER_OF, Meter, Unit
 from watchdog.domain.override import MANUAL
 from watchdog.domain.rule import Action, Protection, Rule, Selector
 from watchdog.rulefile.doubts import doubtful_limit, doubtful_protection
-from watchdog.rulefile.reach import PLATFORMS, Surroundings
+from watchdog.rulefile.reach import Surroundings
 from watchdog.rulefile.spelling import misspellings
 from watchdog.rulefile.steps import read_after, read_steps
 from watchdog.rulefile.values import (
@@ -34,8 +34,6 @@ from watchdog.text.hints import after_unknown, suggestion
 
 FILE_KEYS = ("rules", "protect", "resurrect")
 RULE_KEYS = ("name", "match", "limits", "after", "steps", "resurrect", "never_exceed", "action")
-#: The keys that our own platforms have; those of plug-ins come with the surroundings.
-MATCH_KEYS = Surroundings().keys
 LIMIT_KEYS = tuple(meter.value for meter in reversed(Meter))
 
 
@@ -143,7 +141,7 @@ class FileReader:
         if node is None or _is_empty(node):
             desk.error(entry or table, f"no limit: write limits with at least one of {', '.join(LIMIT_KEYS)}")
             return {}
-        limits = read_table(node, "limits", LIMIT_KEYS, desk, self._elsewhere("limits"))
+        limits = read_table(node, "limits", LIMIT_KEYS, desk, self._elsewhere("limits"), self._around.own_word)
         return _amounts(limits, desk) if limits else {}
 
     def _name(self, table: Table, desk: Desk) -> str | None:
@@ -174,7 +172,7 @@ class FileReader:
             return
         place = _limit_entry(table, Meter.COST_USD)
         accounts = self._around.accounts_of(selector)
-        blind = sorted(account.name for account in accounts if not account.has_cost)
+        blind = sorted(account.name for account in accounts if not self._around.has_cost(account))
         if not blind or place is None:
             return
         names = f"account{'s' if len(blind) > 1 else ''} {', '.join(blind)}"
@@ -204,7 +202,7 @@ class FileReader:
         platforms = self._around.platforms_of(selector)
         if "account" in selector.globs:
             platforms = self._around.platforms_meant(selector)
-        if platforms and all(name in PLATFORMS and not PLATFORMS[name].graceful for name in platforms):
+        if platforms and not any(map(self._around.can_be_graceful, platforms)):
             names = ", ".join(sorted(platforms))
             desk.warn(place, f"resurrect has no effect: {names} can only abort in one way")
 
@@ -273,9 +271,11 @@ class FileReader:
         sound = True
         for entry in table.entries:
             nodes, texts = _items(entry.value), selector.globs[entry.key]
-            if entry.key == "platform" and glob_matches(texts, self._around.platforms or PLATFORMS):
+            if entry.key == "platform" and glob_matches(texts, tuple(self._around.platforms)):
                 continue
-            for index, found in misspellings(entry.key, texts, meant, alone=not isinstance(entry.value, Listing)):
+            for index, found in misspellings(
+                entry.key, texts, meant, self._around.platforms, alone=not isinstance(entry.value, Listing)
+            ):
                 say = desk.error if found.sure else desk.warn
                 say(nodes[index], f"match.{entry.key} {found.message}")
                 sound = sound and not (found.sure and entry.key == "platform")
@@ -285,7 +285,7 @@ class FileReader:
     def _check_platforms(self, table: Table, selector: Selector, desk: Desk) -> None:
         known = self._around.platforms
         entry = table.get("platform")
-        if known is None or entry is None:
+        if entry is None:
             return
         for node, glob in zip(_items(entry.value), selector.globs.get("platform", ()), strict=False):
             if not glob_matches((glob,), tuple(known)):
@@ -304,8 +304,7 @@ class FileReader:
                 desk.error(key, f"{words}: no run can match both")
                 return
         globs = selector.globs.get("platform")
-        every = {*around.own_keys, *(around.platforms or ())}
-        meant = {name for name in every if globs and glob_matches(globs, (name,))}
+        meant = {name for name in around.platforms if globs and glob_matches(globs, (name,))}
         if meant and not any(around.has_keys(name, selector) for name in meant):
             here = " or ".join(sorted(meant))
             desk.error(first, f"{first.key} is a key of {' and '.join(ours)}, but platform is {here}: no run can match")

@@ -1,23 +1,21 @@
 """Values under `match` that can match nothing, though they look as if they did.
 
-What a key can hold is known: account names are ours, ids and names on Apify are letters, digits and a few marks. Only
-squids and crawlers, and the keys of plug-ins, may be any text. So a value that no run can have is refused, with the
-right spelling; one that is only unlikely is warned about.
-
-Sources: USERNAME, ACTOR_NAME and APIFY_ID_REGEX of @apify/consts 3; ids of lobstr are 32 hexadecimal digits.
+What a key can hold is known: account names are ours, and of ids and names the facts of a platform may say what they
+are made of (`Spelling`). Where they say nothing, it may be any text. So a value that no run can have is refused, with
+the right spelling; one that is only unlikely is warned about.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import translate
 
 from watchdog.domain.glob import fold, glob_matches, is_invisible
 from watchdog.domain.links import is_link, is_platform_link, named_by
-from watchdog.rulefile.reach import PLATFORMS
+from watchdog.domain.platform import Alphabet, Platforms, PlatformTraits, Spelling
 from watchdog.text import shown
 from watchdog.text.hints import suggestion
 
@@ -30,16 +28,7 @@ _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 _SEPARATOR = re.compile(r"\s*[,;|]\s*")
 _HEX_ID = re.compile(r"[0-9A-Fa-f]{32}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_APIFY_ID = re.compile(PLATFORMS["apify"].run_id)
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Alphabet:
-    """The characters that the values of a key are made of: a regular expression for one, and a sentence."""
-
-    one: str
-    words: str
 
 
 _LOOSE = "letters, digits, '-' and '_'"
@@ -49,8 +38,6 @@ _ALPHABETS = {
     "account": Alphabet(r"[A-Za-z0-9._-]", f"an account's name has only {_NAMES}"),
     "run_id": Alphabet(r"[A-Za-z0-9_-]", f"a run's id has only {_LOOSE}"),
     "origin": Alphabet(r"[A-Za-z0-9_-]", f"an origin has only {_LOOSE}"),
-    "actor": Alphabet(r"[A-Za-z0-9._/-]", f"an Actor's name has only {_NAMES}, and a '/' between owner and name"),
-    "task": Alphabet(r"[A-Za-z0-9._-]", f"a task's name has only {_LOOSE}"),
 }
 _ASCII = tuple(map(chr, range(33, 127)))
 #: What makes a text a regular expression, whatever key it stands under: anchors, classes, groups and counts. A name may
@@ -74,19 +61,46 @@ _BEFORE_ACTOR = frozenset({"actors", "acts", "store", "v2"})
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value under `match`: its key, the text as written, the platforms whose runs are meant, and whether it stands
-    alone rather than in a list."""
+    """A value under `match`: its key, the text as written, the platforms whose runs are meant, whether it stands
+    alone rather than in a list, and all platforms there are."""
 
     key: str
     text: str
     platforms: frozenset[str]
     alone: bool = True
+    known: Platforms = field(default_factory=dict)
 
     @property
     def alphabet(self) -> Alphabet | None:
         """What it is made of; None if that may be any text."""
-        is_open = self.key not in ("account", "platform") and not self.platforms <= set(PLATFORMS)
-        return None if is_open else _ALPHABETS.get(self.key)
+        if self.key not in ("account", "platform") and not self.is_spelt:
+            return None
+        own = self.owner.spelling if self.owner is not None else None
+        return _ALPHABETS.get(self.key) or (own.alphabets[self.key] if own is not None else None)
+
+    @property
+    def spellings(self) -> dict[str, Spelling]:
+        """How ids and origins look on each platform, of those that say so."""
+        return {name: traits.spelling for name, traits in self.known.items() if traits.spelling is not None}
+
+    @property
+    def is_spelt(self) -> bool:
+        """Whether every platform that is meant says what its values look like."""
+        return self.platforms <= set(self.spellings)
+
+    @property
+    def owner(self) -> PlatformTraits | None:
+        """The platform that says what the values of this key are made of."""
+        return next(
+            (traits for traits in self.known.values() if traits.spelling and self.key in traits.spelling.alphabets),
+            None,
+        )
+
+    @property
+    def hex_platform(self) -> PlatformTraits | None:
+        """The platform on which this key holds ids of 32 hexadecimal digits."""
+        hexed = (self.known[name] for name, spelling in self.spellings.items() if spelling.hex_ids)
+        return next((traits for traits in hexed if self.key in ("run_id", *traits.match_keys)), None)
 
     @property
     def literal(self) -> str:
@@ -132,10 +146,14 @@ def _first(value: Value) -> Misspelling | None:
 
 def _mended(value: Value, text: str, tries: int = 5) -> str:
     """The text with all its mistakes mended; "" if there is no telling how."""
-    found = _first(Value(value.key, text, value.platforms, alone=False))
+    found = _first(replace(value, text=text, alone=False))
     if found is None or (not found.sure and not found.right):
         return text
     return _mended(value, found.right[0], tries - 1) if len(found.right) == 1 and tries else ""
+
+
+def _title(traits: PlatformTraits) -> str:
+    return traits.title or traits.name
 
 
 def _as_yaml(text: str) -> str:
@@ -157,13 +175,14 @@ def _invisible(value: Value) -> Misspelling | None:
 
 
 def _link(value: Value) -> Misspelling | None:
-    if not (is_platform_link(value.text) or (value.alphabet is not None and is_link(value.text))):
+    there = value.known.values()
+    if not (is_platform_link(value.text, there) or (value.alphabet is not None and is_link(value.text, there))):
         return None
-    named = named_by(value.text)
+    named = named_by(value.text, there)
     if value.key in named:
         return Misspelling(f"{shown(value.text)} is a link", True, (named[value.key],))
     ids = set(re.findall(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", value.text))
-    if not named and len(ids) == 1 and value.key in ("run_id", "squid", "crawler"):
+    if not named and len(ids) == 1 and value.hex_platform is not None:
         return Misspelling(f"{shown(value.text)} is a link", True, tuple(ids))
     others = ", ".join(f"{key}: {text}" for key, text in named.items())
     why = f", and what it names would be {others}" if others else f"; write the id or name, as {value.key} has it"
@@ -220,11 +239,11 @@ def _several(value: Value) -> Misspelling | None:
 
 
 def _api_spelling(value: Value) -> Misspelling | None:
-    if value.key not in ("actor", "task") or value.alphabet is None:
+    text, owner = value.text, value.owner
+    if value.key not in ("actor", "task") or value.alphabet is None or owner is None:
         return None
-    text = value.text
     if value.key == "actor" and "~" in text:
-        return Misspelling(f"{shown(text)} is how Apify's API writes it", True, (text.replace("~", "/"),))
+        return Misspelling(f"{shown(text)} is how {_title(owner)}'s API writes it", True, (text.replace("~", "/"),))
     if value.key == "task" and re.search("[~/]", value.literal):
         return Misspelling(f"{shown(text)}: a task is known by its name alone", True, (re.split("[~/]", text)[-1],))
     return None
@@ -234,7 +253,7 @@ def _regular_expression(value: Value) -> Misspelling | None:
     free, text = value.alphabet is None, value.text
     slashed = _SLASHED.fullmatch(text) if free else None
     # A key of a plug-in may be a path.
-    if slashed and (slashed["flags"] or value.key in ("squid", "crawler")):
+    if slashed and (slashed["flags"] or value.hex_platform is not None):
         return Misspelling(f"{shown(text)} is no regular expression here", False, (f"*{slashed['within']}*",))
     if free and len(text.strip("%")) > 1 and _LIKE.fullmatch(text):
         return Misspelling(f"{shown(text)}: the sign for any text is '*'", False, (text.replace("%", "*"),))
@@ -312,30 +331,32 @@ def _parts_of_actor(value: Value) -> Misspelling | None:
 
 
 def _case_of_id(value: Value) -> Misspelling | None:
-    """lobstr's ids are in lower case, and nothing else is 32 hexadecimal digits."""
-    text = value.text
-    if value.key not in ("run_id", "squid", "crawler") or "lobstr" not in value.platforms:
+    """Ids of 32 hexadecimal digits are in lower case, and nothing else is 32 hexadecimal digits."""
+    text, owner = value.text, value.hex_platform
+    if owner is None or owner.name not in value.platforms:
         return None
-    sure = value.platforms <= set(PLATFORMS)
     if _UUID.fullmatch(text):
-        return Misspelling(f"{shown(text)}: ids of lobstr have no '-'", sure, (text.replace("-", "").lower(),))
+        why = f"{shown(text)}: ids of {_title(owner)} have no '-'"
+        return Misspelling(why, value.is_spelt, (text.replace("-", "").lower(),))
     if _HEX_ID.fullmatch(text) and text != text.lower():
-        return Misspelling(f"{shown(text)}: ids of lobstr are in lower case", sure, (text.lower(),))
+        return Misspelling(f"{shown(text)}: ids of {_title(owner)} are in lower case", value.is_spelt, (text.lower(),))
     return None
 
 
 def _origin(value: Value) -> Misspelling | None:
     if value.key != "origin":
         return None
-    here = [name for name in sorted(value.platforms) if name in PLATFORMS]
-    known = tuple(origin for name in here for origin in PLATFORMS[name].origins)
+    spellings = value.spellings
+    here = {name: spellings[name].origins for name in sorted(value.platforms) if name in spellings}
+    known = tuple(origin for origins in here.values() for origin in origins)
     if glob_matches((value.text,), known):
         return None
     folded = [origin for origin in known if glob_matches((value.text.upper(),), (origin.upper(),))]
     if folded:
         right = (folded[0],) if value.is_exact else (value.text.upper(),)
-        # lobstr's own words are not all known, so only on Apify there is no doubt.
-        return Misspelling(f"{shown(value.text)}: upper and lower case count", value.platforms == {"apify"}, right)
+        # Where a platform may have words that nobody has seen yet there is a doubt.
+        sure = value.is_spelt and bool(here) and all(spellings[name].all_origins for name in here)
+        return Misspelling(f"{shown(value.text)}: upper and lower case count", sure, right)
     hint = suggestion(value.text, known)
     if not hint and (len(here) < len(value.platforms) or not here):
         return None  # a plug-in's words are its own
@@ -343,32 +364,31 @@ def _origin(value: Value) -> Misspelling | None:
     return Misspelling(f"{what}{hint or '; known: ' + _origins_of(here)}", False)
 
 
-def _origins_of(platforms: Sequence[str]) -> str:
+def _origins_of(platforms: Mapping[str, Sequence[str]]) -> str:
     if len(platforms) == 1:
-        return ", ".join(PLATFORMS[platforms[0]].origins)
-    return "; ".join(f"on {name} {', '.join(PLATFORMS[name].origins)}" for name in platforms)
+        return ", ".join(*platforms.values())
+    return "; ".join(f"on {name} {', '.join(origins)}" for name, origins in platforms.items())
 
 
 def _unlikely_id(value: Value) -> Misspelling | None:
-    if value.key != "run_id" or not value.is_exact or not value.platforms <= set(PLATFORMS) or not value.platforms:
+    if value.key != "run_id" or not value.is_exact or not value.is_spelt or not value.platforms:
         return None
-    looks = [PLATFORMS[name].run_id for name in sorted(value.platforms)]
-    if any(re.fullmatch(look, fold(value.text)) for look in looks):
+    looks = {name: value.spellings[name] for name in sorted(value.platforms)}
+    if any(re.fullmatch(look.id, fold(value.text)) for look in looks.values()):
         return None
-    sizes = {"apify": "17 letters and digits on Apify", "lobstr": "32 hexadecimal digits on lobstr"}
-    words = ", ".join(sizes[name] for name in sorted(value.platforms))
+    words = ", ".join(f"{look.id_words} on {_title(value.known[name])}" for name, look in looks.items())
     return Misspelling(f"{shown(value.text)} does not look like the id of a run ({words})", False)
 
 
 def _capitals(value: Value) -> Misspelling | None:
-    text = value.text
-    if value.key not in ("actor", "task") or value.alphabet is None or text == text.lower():
+    text, owner = value.text, value.owner
+    if value.key not in ("actor", "task") or value.alphabet is None or owner is None or text == text.lower():
         return None
     if not value.is_exact and "/" not in text and not re.search("[a-z]-|-[a-z]", text):
         return None  # the beginning of an id, perhaps
-    if _APIFY_ID.fullmatch(text):
+    if owner.spelling is not None and re.fullmatch(owner.spelling.id, text):
         return None
-    why = f"{shown(text)} has capitals, which names on Apify hardly ever have, and case counts"
+    why = f"{shown(text)} has capitals, which names on {_title(owner)} hardly ever have, and case counts"
     return Misspelling(why, False, (text.lower(),))
 
 
@@ -379,9 +399,9 @@ _TRAPS: tuple[Callable[[Value], Misspelling | None], ...] = (
 
 
 def misspellings(
-    key: str, texts: Collection[str], platforms: Collection[str], *, alone: bool
+    key: str, texts: Collection[str], platforms: Collection[str], known: Platforms, *, alone: bool
 ) -> Iterator[tuple[int, Misspelling]]:
-    """Those among the values of one key, each with its index."""
+    """Those among the values of one key, each with its index; `platforms` are meant, of those that are `known`."""
     for index, text in enumerate(texts):
-        if (found := misspelling(Value(key, text, frozenset(platforms), alone))) is not None:
+        if (found := misspelling(Value(key, text, frozenset(platforms), alone, known))) is not None:
             yield index, found

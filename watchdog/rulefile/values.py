@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -46,9 +46,15 @@ class Desk:
 
 
 def read_table(
-    node: Node, what: str, keys: Collection[str], desk: Desk, elsewhere: Mapping[str, str] | None = None
+    node: Node,
+    what: str,
+    keys: Collection[str],
+    desk: Desk,
+    elsewhere: Mapping[str, str] | None = None,
+    note: Callable[[str], str] = lambda key: "",
 ) -> Table | None:
-    """The node as a table that has no other keys than these. `elsewhere`: where keys of another level belong."""
+    """The node as a table that has no other keys than these. `elsewhere`: where keys of another level belong; `note`:
+    what else is to be said of an unknown key."""
     if not isinstance(node, Table):
         desk.error(node, f"{what} must be a table of keys ({', '.join(keys)}), not {describe(node)}")
         return None
@@ -58,7 +64,9 @@ def read_table(
             desk.error(entry, cut[entry.key].cure)
         elif entry.key not in keys:
             place = (elsewhere or {}).get(entry.key)
-            desk.error(entry, f"key {shown(entry.key)} {place}" if place else unknown_key(entry.key, keys))
+            desk.error(
+                entry, f"key {shown(entry.key)} {place}" if place else unknown_key(entry.key, keys) + note(entry.key)
+            )
     return node
 
 

@@ -141,12 +141,12 @@ class Enforcer:
             return False
         decision = replace(decision, snapshot=self._as_of_first(decision.snapshot))
         now = self._clock.now()
-        left_open = self._current.get(decision.snapshot.key)
-        if left_open is not None:
+        if (left_open := self._current.get(decision.snapshot.key)) is not None:
             # Broken off by an internal error: one record, one abort.
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
-        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection)
+        platform = self._platforms[decision.snapshot.account].traits
+        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
         self._start(escalation.begin(abort, now))
         return True
 

@@ -34,6 +34,7 @@ from watchdog.domain.notice import (
     Trouble,
     UsageUnknown,
 )
+from watchdog.domain.platform import Platforms
 from watchdog.domain.run import Snapshot
 from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogError
 
@@ -48,7 +49,9 @@ _REFUSALS_EVERY = timedelta(minutes=1)
 class LogObserver:
     """The Observer that writes lines. Belongs to one event loop; never raises from `notice`."""
 
-    def __init__(self, logger: Any = None) -> None:
+    def __init__(self, logger: Any = None, platforms: Platforms | None = None) -> None:
+        """`platforms` have the words for their figures."""
+        self._platforms = platforms or {}
         self._log = structlog.stdlib.get_logger("budget_watchdog") if logger is None else logger
         self._swept: set[str] = set()
         self._failing: set[str] = set()
@@ -81,7 +84,7 @@ class LogObserver:
                 self._log.warning("limit cannot be judged", **fields, missing=notice.verdict.why_unknown)
             case LimitNear():
                 self._log.info(
-                    "limit near", **_of_run(notice.snapshot), **_of_verdict(notice.verdict), **_of_forecast(notice)
+                    "limit near", **_of_run(notice.snapshot), **_of_verdict(notice.verdict), **self._of_forecast(notice)
                 )
             case LimitBreached():
                 self._tell_breach(notice)
@@ -121,6 +124,16 @@ class LogObserver:
             status=notice.status,
             seconds=_rounded(notice.seconds),
         )
+
+    def _of_forecast(self, notice: LimitNear) -> dict[str, object]:
+        """When the limit is going to be broken, and what the run is headed for; nothing where nothing can be said."""
+        told: dict[str, object] = {}
+        if notice.expected_s is not None:
+            told["expected_in"] = format_duration(notice.expected_s)
+        if notice.projected is not None:
+            platform = self._platforms.get(notice.snapshot.platform)
+            told["projected_final"] = describe(notice.verdict.kind, notice.projected, platform)
+        return told
 
     def _tell_sweep(self, notice: SweepDone) -> None:
         account = notice.account.name
@@ -228,16 +241,6 @@ class LogObserver:
 
 def _of_run(run: Snapshot) -> dict[str, object]:
     return {"platform": run.platform, "account": run.account, "run_id": run.run_id, "source": run.source.label}
-
-
-def _of_forecast(notice: LimitNear) -> dict[str, object]:
-    """When the limit is going to be broken, and what the run is headed for; nothing where nothing can be said."""
-    told: dict[str, object] = {}
-    if notice.expected_s is not None:
-        told["expected_in"] = format_duration(notice.expected_s)
-    if notice.projected is not None:
-        told["projected_final"] = describe(notice.verdict.kind, notice.projected, notice.snapshot.platform)
-    return told
 
 
 def _of_verdict(verdict: Verdict) -> dict[str, object]:

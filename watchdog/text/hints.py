@@ -143,8 +143,12 @@ def closest(word: str, known: Collection[str]) -> str | None:
 def suggestion(word: str, known: Collection[str]) -> str:
     """`, did you mean 'x'?` for a misspelt word, or nothing."""
     likely = _likely(word, known)
-    hint = f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
-    return f"{hint} (they are compute units on Apify)" if hint and "".join(_parts(word)) in _COMPUTE_UNITS else hint
+    return f", did you mean {' or '.join(map(repr, likely))}?" if 0 < len(likely) < 3 else ""
+
+
+def is_same(word: str, other: str) -> bool:
+    """Whether they are one word, however their parts are divided: `maxComputeUnits`, `max_compute_units`."""
+    return "".join(_parts(word[:_MAX_LENGTH])) == "".join(_parts(other))
 
 
 def _likely(word: str, known: Collection[str]) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.ports.clock import Clock
 from watchdog.domain.ports.ledger import (
     AbortFilter,
@@ -21,7 +22,7 @@ from watchdog.domain.ports.ledger import (
     WatchLedger,
 )
 from watchdog.domain.ports.observer import Observer
-from watchdog.domain.ports.platform import Ended, Glimpse, ListsEnds, Owned, Platform, PlatformTraits, Seen, Sweep
+from watchdog.domain.ports.platform import Ended, Glimpse, ListsEnds, Owned, Platform, Seen, Sweep
 
 __all__ = [
     "AbortFilter",

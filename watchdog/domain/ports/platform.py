@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.run import RunState, Snapshot, Source
 
 
@@ -37,26 +38,6 @@ class Sweep:
     pages: int = 1
     glimpses: Mapping[str, Glimpse] = field(default_factory=dict)
     nameless: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformTraits:
-    """What the runtime must know of a platform, times in seconds.
-
-    `modes`: how it can abort. `graceful_window_s`: how long it lets a run live after a graceful abort.
-    `settle_s`: how long after the end its figures may still change. `default_poll_interval_s`: None is `auto`.
-    `sweep_shows_usage`: whether a sweep shows what every run has used at no extra calls; where each run costs a call,
-    the runtime looks at them one by one, each when its time has come. `may_metamorph`: whether a run may
-    become one of another source, which only an inspection shows for sure.
-    """
-
-    name: str
-    modes: frozenset[Mode]
-    graceful_window_s: float
-    settle_s: float
-    default_poll_interval_s: float | None
-    sweep_shows_usage: bool = True
-    may_metamorph: bool = False
 
 
 Seen = Callable[[Sequence[Snapshot]], None]
