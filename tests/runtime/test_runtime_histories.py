@@ -99,7 +99,7 @@ async def test_runs_that_end_count_at_once_and_are_remembered() -> None:
     await histories.load()
     await histories.add(over("a", 4.0), by_itself=True, burns=burning(0.1))
     await histories.add(over("b", 9.0), by_itself=False, burns=burning(0.3))
-    await histories.add(over("c", 6.0), by_itself=True, burns=None)
+    await histories.add(over("c", 6.0), by_itself=True, burns={})
     history = histories.of("maps")
     assert history.runs == 3
     assert history.rates == {COST: (pytest.approx(0.1), pytest.approx(0.3))}
@@ -132,7 +132,7 @@ async def test_memory_keeps_no_more_runs_of_a_source_than_the_ledger() -> None:
     await histories.load()
     for number in range(130):
         run = replace(over(f"r{number:03d}", float(number)), seen_at=NOON + timedelta(seconds=number))
-        await histories.add(run, by_itself=True, burns=None)
+        await histories.add(run, by_itself=True, burns={})
     assert histories.of("maps").runs == 100
     assert histories.of("maps").finals[COST][0] == 30.0, "the oldest go first"
     again = Histories(ledger)
@@ -291,8 +291,7 @@ def test_a_pause_is_read_neither_as_a_burst_nor_as_slowness(
         watched.learn(shown, LIMITS, now_s)
         # The closer its limit, the closer the looks.
         now_s += gap if now_s < end_s - 30 * near else near
-    assert watched.burns is not None
-    burn = watched.burns[CREDITS]
+    burn = watched.rates[CREDITS]
     assert burn.evidence_s > 0
     assert burn.highest <= 2.5, "a credit a second is all it ever used"
     assert burn.mean >= 0.1, "though a pause that begins right after a look lowers the rate of that stretch"
@@ -304,18 +303,17 @@ def test_a_long_pause_seen_from_beginning_to_end_leaves_the_rate_as_it_was() -> 
         state = RunState.PAUSED if 200 <= now_s < 1200 else RunState.RUNNING
         shown = seen(min(now_s, 200) + max(0, now_s - 1200), state)
         watched.learn(shown, LIMITS, now_s)
-    assert watched.burns is not None
-    assert watched.burns[CREDITS].mean == pytest.approx(1.0, rel=0.1)
-    assert watched.burns[CREDITS].highest == pytest.approx(1.0, rel=0.55)
+    assert watched.rates[CREDITS].mean == pytest.approx(1.0, rel=0.1)
+    assert watched.rates[CREDITS].highest == pytest.approx(1.0, rel=0.55)
 
 
 def test_kinds_without_a_limit_and_exact_kinds_are_not_learned() -> None:
     watched = Watched(seen(0.0), 0.0, RunningTime(0.0, True))
     both = Usage(credits=1.0, cost_usd=1.0, duration_s=1.0)
     watched.learn(replace(seen(0.0), usage=both), LIMITS, 0.0)
-    assert set(watched.burns or {}) == {CREDITS}
+    assert set(watched.rates) == {CREDITS}
     exact = Watched(
         seen(0.0), 0.0, RunningTime(0.0, True), inspected=replace(seen(0.0), burn_cap_per_s={CREDITS: 0.001})
     )
     exact.learn(seen(1.0), LIMITS, 0.0)
-    assert not exact.burns
+    assert not exact.rates

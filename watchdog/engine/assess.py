@@ -93,12 +93,12 @@ class Case:
 
 class Calm(msgspec.Struct, gc=False):
     """Until when, and up to which figures, a run needs no judging: so far is it from every limit. `changes` are those
-    of the rules that this was found under; `ceilings` name the fields of `Usage`."""
+    of the rules that this was found under; `ceilings` those of the meters of `limits.lowest`, in that order."""
 
     until_s: float
     changes: int
     limits: LimitsOfSource
-    ceilings: tuple[tuple[str, float], ...] = ()
+    ceilings: tuple[float, ...] = ()
 
     @staticmethod
     def for_ever(limits: LimitsOfSource, changes: int) -> Calm:
@@ -111,22 +111,15 @@ class Calm(msgspec.Struct, gc=False):
             return False
         if now.state is not before.state or now.source is not before.source:
             return False
-        for name, ceiling in self.ceilings:
-            figure = _at_most(now, name)
+        for of, ceiling in zip(self.limits.shown, self.ceilings, strict=True):
+            figure = of(now)
             # A figure that is missing all at once is news too.
             if figure is None:
-                if _at_most(before, name) is not None:
+                if of(before) is not None:
                     return False
             elif figure >= ceiling:
                 return False
         return True
-
-
-def _at_most(seen: Snapshot, name: str) -> float | None:
-    figure: float | None = getattr(seen.most, name)
-    if figure is None:
-        figure = getattr(seen.usage, name)
-    return figure
 
 
 class Plan(NamedTuple):
@@ -159,6 +152,8 @@ class Assessment:
 def suspect(case: Case) -> Assessment:
     """What a sweep makes of a run: the most that it can have used, against what is to be done next."""
     run = case.run
+    if (far_off := _far_off(case)) is not None:
+        return far_off
     used = run.most_used(case.now_s)
     goals = goals_of(case, used, run.answered())
     if calls_for_look(case, goals, used):
@@ -168,6 +163,37 @@ def suspect(case: Case) -> Assessment:
     if run.decision is None and run.swept.state in _GOING_ON:
         calm = calm_of(case.limits, goals, used, plan.wait_s, case.now_s, case.terms.changes)
     return Assessment(used, goals, plan=plan, calm=calm)
+
+
+def _far_off(case: Case) -> Assessment | None:
+    """The same, of a run that lists show to be so far from all of its limits that nothing needs to be worked out: at
+    the fastest rate that is plausible, none is reached before the longest time to the next look. None: it is not."""
+    run, terms, limits, now_s = case.run, case.terms, case.limits, case.now_s
+    swept = run.swept
+    if run.inspected is not None or run.decision is not None or run.vain_looks or run.ticket or not limits.simple:
+        return None
+    if not terms.sweep_shows_usage or limits.unsure or swept.state not in _GOING_ON or terms.gap_s < terms.interval_s:
+        return None
+    horizon_s = max(HORIZON_MIN_S, 2 * terms.interval_s)
+    lapsed_s = now_s - run.swept_at
+    elapsed_s = max(swept.most.duration_s or swept.usage.duration_s or 0.0, run.running.proven_at(now_s))
+    ceilings = []
+    for (meter, goal), shown in zip(limits.lowest, limits.shown, strict=True):
+        figure = shown(swept)
+        if figure is None:
+            return None
+        rate = meter.entry.rate_per_s
+        if rate is not None:
+            figure, share = max(figure + rate * lapsed_s, rate * elapsed_s), 1.0
+        else:
+            rate, share = run.fastest_plausible(meter, figure, elapsed_s, case.history, now_s), case.haste.share
+        near = WARNING_RATIO * goal
+        if rate is None or figure >= near or share * (goal - figure) < rate * horizon_s:
+            return None
+        ceilings.append(min(near, figure + CALM_SHARE * (goal - figure)))
+    plan = Plan(horizon_s, now_s + horizon_s, now_s + horizon_s, NEVER, by_sweep=True, due_at=None)
+    calm = Calm(now_s + CALM_S, terms.changes, limits, tuple(ceilings))
+    return Assessment(swept.usage, limits.goals, plan=plan, calm=calm)
 
 
 def judged(case: Case, seen: Snapshot, ruling: Ruling) -> Assessment:
@@ -203,7 +229,7 @@ def goals_of(case: Case, used: Usage, settled: Mapping[tuple[str, Meter], float]
     its goal what it waits for."""
     limits = case.limits
     if not settled and limits.simple:
-        return dict(limits.lowest)
+        return limits.goals
     lowest: dict[Meter, float] = {}
     for each in limits.thresholds:
         if not each.sure or each.step.at <= settled.get((each.rule.name, each.meter), -1.0):
@@ -324,9 +350,9 @@ def calm_of(
     if limits.unsure or not limits.simple:
         return None
     ceilings = []
-    for meter, goal in goals.items():
-        figure = used.of(meter)
+    for meter, lowest in limits.lowest:
+        figure, goal = used.of(meter), goals.get(meter, lowest)
         if figure is None or figure >= WARNING_RATIO * goal:
             return None
-        ceilings.append((meter.entry.field, min(WARNING_RATIO * goal, figure + CALM_SHARE * (goal - figure))))
+        ceilings.append(min(WARNING_RATIO * goal, figure + CALM_SHARE * (goal - figure)))
     return Calm(now_s + min(CALM_S, wait_s / 2), changes, limits, tuple(ceilings))

@@ -7,8 +7,9 @@ that is not known gives the verdict `unknown`, which is never a reason to abort 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
 
 from watchdog.domain.decision import Verdict, VerdictKind
 from watchdog.domain.limit import Do, Limit, Step
@@ -49,18 +50,38 @@ class Threshold:
         return self.limit.owner.never_exceed and self.step.do.stops
 
 
+def _shown_of(meter: Meter) -> Callable[[Snapshot], float | None]:
+    field = meter.entry.field
+    proven = attrgetter(f"usage.{field}")
+    if meter.is_learned:
+        return proven
+    at_most = attrgetter(f"most.{field}")
+
+    def longest(seen: Snapshot) -> float | None:
+        figure: float | None = at_most(seen)
+        return proven(seen) if figure is None else figure
+
+    return longest
+
+
+#: Reads what a list shows of a meter: the most that it may be, where that grows by itself.
+SHOWN = {meter: _shown_of(meter) for meter in Meter}
+
+
 @dataclass(frozen=True, slots=True)
 class LimitsOfSource:
     """Every threshold for the runs of one source, and the lowest sure one of each meter for a quick look. `simple`:
     each takes effect just at its figure, whatever else the run has used. `unsure` are those of which it is not known
-    whether they apply, and `unsure_meters` their meters. `fields` are those of `Usage` that any is about."""
+    whether they apply, and `unsure_meters` their meters. `shown` reads what lists show of the meters of `lowest`;
+    `goals` is the latter as a mapping."""
 
     thresholds: tuple[Threshold, ...]
     lowest: tuple[tuple[Meter, float], ...]
     unsure: tuple[Threshold, ...]
     simple: bool = True
     unsure_meters: frozenset[Meter] = frozenset()
-    fields: tuple[str, ...] = ()
+    shown: tuple[Callable[[Snapshot], float | None], ...] = ()
+    goals: Mapping[Meter, float] = field(default_factory=dict)
 
     @staticmethod
     def of(thresholds: Iterable[Threshold]) -> LimitsOfSource:
@@ -72,14 +93,14 @@ class LimitsOfSource:
                 lowest[each.meter] = min(each.figure, lowest.get(each.meter, each.figure))
         unsure = tuple(each for each in kept if not each.sure)
         simple = not any(each.is_careful or each.rule.after for each in kept)
-        meters = dict.fromkeys(each.meter for each in kept)
         return LimitsOfSource(
             kept,
             tuple(lowest.items()),
             unsure,
             simple,
             frozenset(each.meter for each in unsure),
-            tuple(meter.entry.field for meter in meters),
+            tuple(SHOWN[meter] for meter in lowest),
+            lowest,
         )
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+import msgspec
+
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import LEARNED, Meter, Usage
 from watchdog.domain.run import RunState, Snapshot, replace
@@ -88,8 +90,7 @@ def _most(used: float | None, rate_per_s: float, age_s: float) -> float | None:
 # Rates
 
 
-@dataclass(slots=True)
-class Refresh:
+class Refresh(msgspec.Struct, gc=False):
     """How often a platform renews a figure, as far as the looks can tell. All times in seconds.
 
     A change happened after the last look that showed the old figure (`early_s`) and not after the first that showed
@@ -160,8 +161,7 @@ class Anchor(NamedTuple):
         return (used - self.used) / (at_s - self.at_s)
 
 
-@dataclass(slots=True)
-class Burn:
+class Burn(msgspec.Struct, gc=False):
     """How fast one figure of one run grows, learned look by look. Rates are per second of the monotonic clock.
 
     A rate is measured from one change of the figure to another at least `WINDOW_S` later, never from a look to a look:
@@ -361,12 +361,8 @@ def outlook(kind: Meter, limit: float, used: Usage, burn: Burn | None, history: 
     much as rates vary at first.
     """
     figure = used.of(kind) or 0.0
-    known = burn is not None and burn.evidence_s > 0
-    average = average_rate(figure, used.duration_s)
-    mean = burn.mean if burn is not None and known else average
-    own = burn.fast if burn is not None and known else None if mean is None else mean * (1 + 2 * FIRST_DEVIATION)
-    theirs = history.fast(kind)
-    fast = max((rate for rate in (own, theirs) if rate is not None), default=None)
+    mean = burn.mean if burn is not None and burn.evidence_s > 0 else average_rate(figure, used.duration_s)
+    fast = plausible_rate(burn, figure, used.duration_s, history.fast(kind))
     if burn is None:
         return Outlook(limit, limit - figure, fast, mean)
     still_s = max(0.0, burn.seen_s - burn.since_s)
@@ -375,6 +371,20 @@ def outlook(kind: Meter, limit: float, used: Usage, burn: Burn | None, history: 
         return Outlook(limit, limit - figure, fast, mean, still_s=still_s)
     age_s = max(0.0, now_s - burn.refresh.late_s)
     return Outlook(limit, limit - figure, fast, mean, False, still_s, age_s, due_s - now_s, burn.refresh.period_s)
+
+
+def plausible_rate(burn: Burn | None, used: float, duration_s: float | None, theirs: float | None) -> float | None:
+    """The fastest rate per second that is plausible of a figure that stands at `used` after so many seconds: its own,
+    until that is known twice its average, or the highest of earlier runs of its source (`theirs`). None: nobody
+    knows."""
+    if burn is not None and burn.evidence_s > 0:
+        own: float | None = burn.fast
+    else:
+        average = average_rate(used, duration_s)
+        own = None if average is None else average * (1 + 2 * FIRST_DEVIATION)
+    if own is None or theirs is None:
+        return theirs if own is None else own
+    return max(own, theirs)
 
 
 def average_rate(used: float | None, duration_s: float | None) -> float | None:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Decision, Response, Verdict
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import LEARNED, Meter, Usage
 from watchdog.domain.run import NO_PROGRESS, Progress, RunState, Snapshot, Source, joined, replace
 from watchdog.engine.evaluate import LimitsOfSource
-from watchdog.engine.forecast import Burn, Outlook, SourceHistory, exact_outlook, outlook, upper_bound
+from watchdog.engine.forecast import Burn, Outlook, SourceHistory, exact_outlook, outlook, plausible_rate, upper_bound
 from watchdog.engine.running import RunningTime, proven
 
 NEVER = float("inf")
+_PLACES = {meter: number for number, meter in enumerate(LEARNED)}
+_NO_BURNS = (None,) * len(LEARNED)
 
 #: What has been told of a run: the rule, the meter, what of it, and at which step.
 Told = tuple[str, Meter, str, float]
@@ -24,12 +26,12 @@ class Remembered:
 
     `swept` and `inspected` are the newest looks of either kind, `glimpsed_at` when a list last named it as running
     without showing more; `since`: the first look of all. `sources` are all that it has been of, if more than one.
-    `burns`: how fast its figures grow. `over`: it was seen to have ended; `missing`: so many lists in a row lacked it.
-    `aborting_since`: somebody has been stopping it since. `decision` and `verdicts` are those of the last inspection.
-    `unknown_until`, `unknown_looks`: when figures that are lacking are asked for again, and how often they were in
-    vain; `vain_looks`: looks in a row that a breach was expected of. `breach_at`: the earliest plausible one.
-    `by_sweep`: the next sweeps show all that is asked of it. `due_at`: its next look, if it has one; `not_before`: no
-    look earlier.
+    `burns`: how fast its learned meters grow, in the order of `LEARNED`. `over`: it was seen to have ended; `missing`:
+    so many lists in a row lacked it. `aborting_since`: somebody has been stopping it since. `decision` and `verdicts`
+    are those of the last inspection. `unknown_until`, `unknown_looks`: when figures that are lacking are asked for
+    again, and how often they were in vain; `vain_looks`: looks in a row that a breach was expected of. `breach_at`: the
+    earliest plausible one. `by_sweep`: the next sweeps show all that is asked of it. `due_at`: its next look, if it has
+    one; `not_before`: no look earlier.
     """
 
     swept: Snapshot
@@ -40,7 +42,7 @@ class Remembered:
     glimpsed_at: float = -NEVER
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
-    burns: dict[Meter, Burn] | None = None
+    burns: tuple[Burn | None, ...] = ()
     paused: bool = False
     over: bool = False
     missing: int = 0
@@ -144,8 +146,7 @@ class Remembered:
         # A figure that was unreadable once is no resurrection.
         if before is not None and after is not None and before != after:
             self.told = None
-            for burn in (self.burns or {}).values():
-                burn.interrupt()
+            self._interrupt_burns()
         self.running.inspect(seen, now_s, unbroken=now_s - self.sighted_at <= gap_s)
         return proven(seen, self.running)
 
@@ -167,13 +168,13 @@ class Remembered:
             figure = seen.usage.of(meter)
             if figure is None or not meter.is_learned or meter in exact:
                 continue
-            if self.burns is None:
-                self.burns = {}
-            burn = self.burns.get(meter)
-            if burn is None:
-                self.burns[meter] = Burn.at(figure, at_s)
-            else:
+            burn = self.burn(meter)
+            if burn is not None:
                 burn.look(figure, at_s)
+            else:
+                burns = list(self.burns or _NO_BURNS)
+                burns[_PLACES[meter]] = Burn.at(figure, at_s)
+                self.burns = tuple(burns)
 
     def _note_pause(self, state: RunState) -> None:
         """While a run is paused it uses nothing, which says nothing about how fast it goes on. When it went on is not
@@ -182,8 +183,21 @@ class Remembered:
             self.paused = True
         elif self.paused:
             self.paused = False
-            for burn in (self.burns or {}).values():
+            self._interrupt_burns()
+
+    def _interrupt_burns(self) -> None:
+        for burn in self.burns:
+            if burn is not None:
                 burn.interrupt()
+
+    def burn(self, meter: Meter) -> Burn | None:
+        """How fast this meter of it grows, as far as that has been learned."""
+        return self.burns[_PLACES[meter]] if self.burns and meter in _PLACES else None
+
+    @property
+    def rates(self) -> dict[Meter, Burn]:
+        """What has been learned, by meter."""
+        return {meter: burn for meter, burn in zip(LEARNED, self.burns, strict=False) if burn is not None}
 
     # What follows from them
 
@@ -196,8 +210,8 @@ class Remembered:
             if used is None:
                 continue
             seconds = latest.usage.duration_s or latest.most.duration_s or 0.0
-            seen = self.burns[meter].mean if self.burns and meter in self.burns else 0.0
-            return weight * max(used / max(seconds, 1.0), seen)
+            burn = self.burn(meter)
+            return weight * max(used / max(seconds, 1.0), 0.0 if burn is None else burn.mean)
         return 0.0
 
     def answered(self) -> dict[tuple[str, Meter], float]:
@@ -233,7 +247,8 @@ class Remembered:
             figure = used.of(meter)
             rate = self._fastest(meter)
             if rate is None:
-                rate = self.burns[meter].fast if self.burns and meter in self.burns else 0.0
+                burn = self.burn(meter)
+                rate = 0.0 if burn is None else burn.fast
             return None if figure is None else figure + rate * age_s
 
         return Usage.by(grown), age_s
@@ -244,6 +259,17 @@ class Remembered:
             return meter.entry.rate_per_s
         return None if self.inspected is None else self.inspected.burn_cap_per_s.get(meter)
 
+    def fastest_plausible(
+        self, meter: Meter, used: float, seconds: float, history: SourceHistory, now_s: float
+    ) -> float | None:
+        """The rate per second that `outlook` takes to be the fastest that is plausible; None where the meter is renewed
+        periodically, or little can be said."""
+        burn = self.burn(meter)
+        if burn is not None and burn.refresh is not None and burn.refresh.is_periodic:
+            return None
+        fast = plausible_rate(burn, used, seconds, history.fast(meter))
+        return 0.0 if fast is None and not used else fast
+
     def outlook(self, meter: Meter, figure: float, used: Usage, history: SourceHistory, now_s: float) -> Outlook | None:
         """How far it is from this figure, and how fast it gets there; None if nothing can be said, or the run must go
         on first."""
@@ -252,8 +278,7 @@ class Remembered:
             return None
         if (rate := self._fastest(meter)) is not None:
             return None if self.state is RunState.PAUSED else exact_outlook(figure, now, rate)
-        burn = self.burns.get(meter) if self.burns else None
-        return outlook(meter, figure, used, burn, history, now_s)
+        return outlook(meter, figure, used, self.burn(meter), history, now_s)
 
 
 def answered(decision: Decision | None) -> dict[tuple[str, Meter], float]:

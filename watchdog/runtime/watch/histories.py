@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import Meter
 from watchdog.domain.ports import HistoryLedger
@@ -46,9 +48,9 @@ class Histories:
             self._take(source_id, found.get(source_id, []))
         return set(found)
 
-    async def add(self, run: Snapshot, *, by_itself: bool, burns: dict[Meter, Burn] | None) -> None:
+    async def add(self, run: Snapshot, *, by_itself: bool, burns: Mapping[Meter, Burn]) -> None:
         """Remember a run that is over. One whose rates nobody could measure still says what it used in the end."""
-        rates = {kind: burn.highest for kind, burn in (burns or {}).items() if burn.highest > 0}
+        rates = {kind: burn.highest for kind, burn in burns.items() if burn.highest > 0}
         record = BurnRecord(
             account=run.account,
             run_id=run.run_id,

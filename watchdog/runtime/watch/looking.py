@@ -245,7 +245,7 @@ class Looking:
     async def _book_end(self, watched: Watched, seen: Snapshot) -> None:
         """Remember what a run that is over, but not by an abort of ours, has used; the latest figures count."""
         await self._enforcer.books.correct(seen)
-        await self._account.histories.add(seen, by_itself=seen.state in _NATURAL_ENDS, burns=watched.burns)
+        await self._account.histories.add(seen, by_itself=seen.state in _NATURAL_ENDS, burns=watched.rates)
 
     def _note_end(self, watched: Watched) -> None:
         """It was seen to be over."""
@@ -270,7 +270,7 @@ class Looking:
         elif abort.is_complete:
             await self._ended(watched, seen, inspected=False)
         else:
-            self._stopped[abort.id] = watched.burns or {}
+            self._stopped[abort.id] = watched.rates
             self._note_end(watched)
 
     async def abort_settled(self, abort: Abort) -> None:

@@ -74,7 +74,7 @@ def _near(case: Case, seen: Snapshot, verdict: Verdict) -> LimitNear:
     """With the forecast: when it will be broken, and what the run would use until its own end."""
     run, meter = case.run, verdict.kind
     outlook = run.outlook(meter, verdict.threshold, seen.usage, case.history, case.now_s)
-    burn = run.burns.get(meter) if run.burns else None
+    burn = run.burn(meter)
     return LimitNear(
         seen,
         verdict,
