@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -12,25 +12,31 @@ from watchdog.domain.platform import Links, PlatformTraits
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
-def is_link(text: str, platforms: Iterable[PlatformTraits]) -> bool:
+def is_link(text: str, platforms: Collection[PlatformTraits]) -> bool:
     """Whether it is an address of a page, of whatever site, or without `https://` one at these platforms."""
     return _SCHEME.match(text) is not None or is_platform_link(text, platforms)
 
 
-def is_platform_link(text: str, platforms: Iterable[PlatformTraits]) -> bool:
+def is_platform_link(text: str, platforms: Collection[PlatformTraits]) -> bool:
     """Whether it is an address at one of these platforms, with or without `https://`."""
     return _links_of(text, platforms) is not None
 
 
-def named_by(link: str, platforms: Iterable[PlatformTraits]) -> Mapping[str, str]:
-    """The ids and names in a link to one of these platforms, by match key; none for any other text."""
+def named_by(link: str, platforms: Collection[PlatformTraits]) -> Mapping[str, str]:
+    """The ids and names in a link to one of these platforms, by match key; none for any other text. An id may look like
+    that of any of them: whether it is one is for others to say."""
     links = _links_of(link, platforms)
     if links is None:
         return {}
     parts = urlsplit(link if _SCHEME.match(link) else f"https://{link}")
     # Old addresses have the page in the fragment.
     steps = [unquote(step) for step in f"{parts.path}/{parts.fragment}".split("/") if step]
-    found = dict(_ids(links, [*pairwise(steps), *parse_qsl(parts.query)]))
+    looks = [traits.links.id for traits in platforms if traits.links is not None]
+    found = {
+        links.before[before]: step.replace("~", "/")
+        for before, step in [*pairwise(steps), *parse_qsl(parts.query)]
+        if before in links.before and any(re.fullmatch(look, step) for look in looks)
+    }
     if links.name_key and parts.netloc.lower() in (links.domain, f"www.{links.domain}") and len(steps) >= 2:
         found.setdefault(links.name_key, "/".join(steps[:2]))
     return found
@@ -42,13 +48,7 @@ def run_pages(platforms: Iterable[PlatformTraits], run_id: str) -> list[str]:
     return [each.run.format(run_id=run_id) for each in links if each is not None and each.run]
 
 
-def _ids(links: Links, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    for before, step in pairs:
-        if before in links.before and re.fullmatch(links.id, step):
-            yield links.before[before], step.replace("~", "/")
-
-
-def _links_of(text: str, platforms: Iterable[PlatformTraits]) -> Links | None:
+def _links_of(text: str, platforms: Collection[PlatformTraits]) -> Links | None:
     host = _SCHEME.sub("", text, count=1).partition("/")[0]
     if "/" not in text:
         return None
