@@ -37,7 +37,8 @@ log_format: json
 """
 _RULES = """\
 rules:
-  - {name: far away, limits: {max_cost_usd: 10000, max_duration: 90d}}
+  - {name: far away, match: {platform: apify}, limits: {max_cost_usd: 10000, max_duration: 90d}}
+  - {name: just as far, match: {platform: lobstr}, limits: {max_credits: 1000000, max_duration: 90d}}
 """
 
 
@@ -83,6 +84,8 @@ class Home:
 
     def __init__(self, build: Build, url: str) -> None:
         self._build = build
+        # As an installation does; else a daemon that may write no compiled files would compile everything each time.
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(build.tree / "watchdog")], check=True)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._port = _free_port()
         text = _CONFIGURATION.format(url=url, folder=self._folder, port=self._port)

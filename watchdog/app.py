@@ -29,7 +29,7 @@ from watchdog.ledger.memory import MemoryLedger
 from watchdog.ledger.opening import OpenLedger, is_writable, open_exclusively, path_of
 from watchdog.ledger.rescue import reserve_room, take_in_rescues, write_rescue
 from watchdog.ledger.resilient import ResilientLedger
-from watchdog.net import Net, Token
+from watchdog.net import Net, Token, read_ahead
 from watchdog.platforms.registry import AccountOptions, PlatformSpec, known_platforms
 from watchdog.redaction import Redactor
 from watchdog.rulefile import AccountView, LoadedRules, RuleFiles, load_rules, parse_rules, read_rule_files
@@ -415,6 +415,8 @@ async def opened(
     `role` is DAEMON for the process that takes orders. Raises LedgerError if another process has the ledger or it
     cannot be used.
     """
+    # Beside the ledger, whose modules take longer than the certificates.
+    asyncio.get_running_loop().run_in_executor(None, read_ahead, environ)
     ledger, warning = _open_ledger(settings, environ, role)
     app = build(
         settings,

@@ -20,6 +20,7 @@ from watchdog.net.error_body import OwnError, says_anything
 from watchdog.net.lenient import UNREADABLE
 from watchdog.net.session import IN_FLIGHT_MAX, Answer, Call, Net, Session, path_segment
 from watchdog.net.token import Token
+from watchdog.net.trust import read_ahead
 
 __all__ = [
     "BACKOFF_MAX_S",
@@ -40,5 +41,6 @@ __all__ = [
     "Session",
     "Token",
     "path_segment",
+    "read_ahead",
     "says_anything",
 ]
