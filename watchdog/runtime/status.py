@@ -66,7 +66,7 @@ class StatusReader:
             decision=watched.decision,
             exemption=self._exemption(run),
             next_look_s=watch.agenda.in_s(run.run_id),
-            breach_s=max(0.0, watched.breach_at - now_s),
+            breach_s=max(0.0, watched.plan.breach_at - now_s),
             is_over=watched.over,
             failures=watched.failures,
         )
