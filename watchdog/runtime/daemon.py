@@ -249,6 +249,9 @@ class Daemon:
             watch.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._enforcer.close(close_s)
+        # What stops have cost in the end makes history, also of those that were proven just now.
+        for watch in self._watches:
+            await watch.take_outcomes()
 
     def _heart_of(self, systemd: Systemd) -> Heartbeat:
         return Heartbeat(systemd, self._vitals.status, self.stuck)

@@ -356,7 +356,8 @@ class Enforcer:
         return escalation.looked(pursuit, seen, now, pace)
 
     def _proven(self, seen: Snapshot) -> Snapshot:
-        return self._memories[seen.account].prove(seen)
+        memory = self._memories.get(seen.account)
+        return seen if memory is None else memory.prove(seen)
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""

@@ -6,6 +6,7 @@ Only a look can lead to an abort: the run is seen afresh, and judged once by wha
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from functools import partial
 
 from watchdog.domain.decision import Abort, VerdictKind
@@ -191,14 +192,14 @@ class Looking:
             await self._account.rulebook.refresh(self._account.ledger, now)
             case = self._account.case(watched, now_s, run=snapshot)
         assessment = judged(case, snapshot, self._account.rulebook.ruling(now))
-        self._act(watched, snapshot, case, assessment)
+        self._act(watched, snapshot, case, assessment, now)
 
-    def _act(self, watched: Watched, seen: Snapshot, case: Case, assessment: Assessment) -> None:
+    def _act(self, watched: Watched, seen: Snapshot, case: Case, assessment: Assessment, now: datetime) -> None:
         """What follows from one look, with one `now`."""
         decision, now_s = assessment.decision, case.now_s
         watched.verdicts, watched.decision = assessment.verdicts, decision
         self.telling.of_verdicts(case, seen, assessment.verdicts)
-        detected_at, suspected = watched.suspected_at or self._clock.now(), watched.suspected
+        detected_at, suspected = watched.suspected_at or now, watched.suspected
         watched.suspected_at, watched.suspected = None, None
         self._note_unknown(watched, seen, now_s)
         if decision is not None:
