@@ -17,10 +17,10 @@ from watchdog.errors import PlatformError
 class RunStatus:
     """A run that is watched.
 
-    `run` is the look that `verdicts` are about; `decision` what was decided on it last; `exemption` what would keep it
-    from being aborted now, with a note. In `next_look_s` seconds it is looked at (None: sweeps are looks enough), and
-    in `breach_s` it may plausibly break a limit (inf: nothing says so). `is_over`: it was seen to have ended.
-    `failures`: looks in a row that failed.
+    `run` is the look that `verdicts` are about, one for each limit; `decision` what was decided on it last; `exemption`
+    what would keep it from being aborted now, with a note. In `next_look_s` seconds it is looked at (None: sweeps are
+    looks enough), and in `breach_s` it may plausibly break a limit (inf: nothing says so). `is_over`: it was seen to
+    have ended. `failures`: looks in a row that failed.
     """
 
     run: Snapshot

@@ -10,6 +10,7 @@ from watchdog.domain.ports import Clock
 from watchdog.domain.rule import Matched
 from watchdog.domain.run import Snapshot
 from watchdog.domain.status import AccountStatus, RunStatus, Status
+from watchdog.engine.decide import one_a_limit
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.memory import Watched
 from watchdog.runtime.rulebook import Rulebook
@@ -62,7 +63,7 @@ class StatusReader:
         now_s = self._clock.monotonic()
         return RunStatus(
             run=run,
-            verdicts=watched.verdicts or tuple(self._rulebook.evaluator.verdicts(run)),
+            verdicts=one_a_limit(watched.verdicts or self._rulebook.evaluator.verdicts(run)),
             decision=watched.decision,
             exemption=self._exemption(run),
             next_look_s=watch.agenda.in_s(run.run_id),
