@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
-from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, EnforceLedger, ListsEnds, Observer, Platform
 from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.engine import escalation
-from watchdog.engine.escalation import Do, Pace, Pursuit
+from watchdog.engine.ends import is_behind, last_seen, may_wait_for_list, not_listed
 from watchdog.engine.forecast import Latency
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
+from watchdog.engine.opening import open_abort, open_by_hand
+from watchdog.engine.pursuit import Do, Pace, Pursuit
+from watchdog.engine.settling import give_up_settling, is_out_of_tries, lacks_figures
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
 from watchdog.runtime.clock import SteadyTime
@@ -28,8 +30,6 @@ from watchdog.runtime.memory import Memory
 from watchdog.runtime.outcomes import Outcome, Outcomes
 from watchdog.runtime.rulebook import Rulebook
 
-#: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
-SETTLE_TRIES = 5
 #: After a failed abort of a run still over its limit, wait this long before the next; doubled each time.
 COOL_DOWN_S = 60.0
 COOL_DOWN_MAX_S = 900.0
@@ -146,7 +146,7 @@ class Enforcer:
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
         platform = self._platforms[decision.snapshot.account].traits
-        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
+        abort = open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
         self._start(escalation.begin(abort, now))
         return True
 
@@ -157,7 +157,7 @@ class Enforcer:
             self._asked_for.update(going_on)
             return None
         now = self._clock.now()
-        abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
+        abort = open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
         self._start(escalation.begin(abort, now))
         return abort.id
 
@@ -314,7 +314,7 @@ class Enforcer:
                 return escalation.not_found(pursuit, self._now(pursuit), pace)
             self._trouble(pursuit.abort, error)
             return self._look_in_vain(pursuit, pace, error)
-        if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
+        if settling and not seen.state.is_active and lacks_figures(pursuit.abort, seen):
             return self._look_in_vain(pursuit, pace)
         grounds, in_question = STAND, escalation.is_in_question(pursuit, seen)
         try:
@@ -337,21 +337,21 @@ class Enforcer:
         """Where many runs are being stopped, let a list of ended runs show this one; None: it takes a look of its
         own."""
         abort, ends = pursuit.abort, self._ends.get(pursuit.abort.account)
-        last = escalation.last_seen(pursuit)
+        last = last_seen(pursuit)
         if ends is None or last is None:
             return None
         if abort.mode is Mode.GRACEFUL and self._rulebook.evaluator.stops_at_once:
             return None  # a look of its own shows whether a step is reached that makes it an immediate one
-        if not ends.help or not escalation.may_wait_for_list(pursuit, self._now(pursuit), pace):
+        if not ends.help or not may_wait_for_list(pursuit, self._now(pursuit), pace):
             return None
         found = await ends.of(last)
         now = self._now(pursuit)
         if found is None:
-            may_wait = abort.state.is_open and escalation.may_wait_for_list(pursuit, now, pace)
-            return escalation.not_listed(pursuit, now, pace) if may_wait else None
+            may_wait = abort.state.is_open and may_wait_for_list(pursuit, now, pace)
+            return not_listed(pursuit, now, pace) if may_wait else None
         seen = self._proven(found.snapshot)
-        proven = found.exact and not escalation.is_behind(abort, seen)
-        if not abort.state.is_open and (not proven or _lacks(seen.usage, abort.before.usage)):
+        proven = found.exact and not is_behind(abort, seen)
+        if not abort.state.is_open and (not proven or lacks_figures(abort, seen)):
             return None
         return escalation.looked(pursuit, seen, now, pace)
 
@@ -361,8 +361,7 @@ class Enforcer:
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
         failed = escalation.look_failed(pursuit, self._now(pursuit), pace, error)
-        settling = not pursuit.abort.state.is_open
-        return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+        return give_up_settling(failed) if is_out_of_tries(failed) else failed
 
     async def _grounds_of(self, abort: Abort, seen: Snapshot) -> Grounds:
         """Whether by this look alone the rules, and people, still want it stopped: figures may have been wrong, rules
@@ -435,8 +434,3 @@ class Enforcer:
         failures = self._cooling[key].failures + 1 if key in self._cooling else 1
         seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
         self._cooling[key] = _CoolDown(failures, self._clock.monotonic() + seconds)
-
-
-def _lacks(now: Usage, before: Usage) -> bool:
-    """Whether a figure is missing that was known before."""
-    return any(now.of(kind) is None and before.of(kind) is not None for kind in Meter)
