@@ -33,7 +33,7 @@ LIBRARIES = (
     "msgspec",
     "prometheus_client",
     "pydantic_settings",
-    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite",
     "starlette.applications",
     "structlog",
     "uvicorn",
