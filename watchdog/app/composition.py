@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from watchdog.app.accounts import adapter, address, interval_s, requests_per_minute
+from watchdog.app.accounts import adapter, info_of, interval_s, place_of, requests_per_minute
 from watchdog.app.health import DaemonHealth
 from watchdog.app.renewal import Renewal
 from watchdog.app.rules import read_draft, read_rules
@@ -146,15 +146,9 @@ def build(
     memories = {name: Memory(clock) for name in platforms}
     rulebook = Rulebook(loaded.rules, settings.dry_run, clock.monotonic)
     enforcer = Enforcer(platforms, memories, rulebook, ledger, observer, clock)
-    infos = {
-        name: AccountInfo(each.traits.name, name, each.traits.modes, specs[each.traits.name].traits.match_keys or None)
-        for name, each in platforms.items()
-    }
+    infos = {name: info_of(name, each, specs) for name, each in platforms.items()}
     accounts = tuple(infos.values())
-    places = {
-        account.name: (account.platform, address(account, specs[account.platform]).rstrip("/"))
-        for account in settings.accounts
-    }
+    places = {account.name: place_of(account, specs[account.platform]) for account in settings.accounts}
     turn = asyncio.Lock()
     watches = [
         Watch(
