@@ -168,7 +168,7 @@ def build(
         )
         for account in settings.accounts
     ]
-    status = StatusReader(watches, enforcer, rulebook, clock)
+    status = StatusReader(watches, enforcer, rulebook, net, clock)
     renewal = Renewal(settings, tokens)
     return App(
         settings=settings,

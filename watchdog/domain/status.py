@@ -40,6 +40,14 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RateUse:
+    """How much of a rate budget is used: requests of the last minute, and how many a minute may have at present."""
+
+    used: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccountStatus:
     """An account. `swept_s` seconds ago it was last swept (None: never), every `interval_s`; `error`: why the last
     sweep failed. `active`: runs that are not seen to be over; `looks_waiting`: looks that are due and wait for their
@@ -52,6 +60,7 @@ class AccountStatus:
     error: PlatformError | None
     active: int
     looks_waiting: int
+    rate: RateUse | None = None
 
     @property
     def name(self) -> str:

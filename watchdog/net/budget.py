@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from watchdog.domain.ports import Clock
+from watchdog.domain.status import RateUse
 from watchdog.net.family import PAUSE_MAX_S, Departure, Family, Quota
 from watchdog.net.window import TICK_S, Priority, Window, shares
 
@@ -198,3 +199,10 @@ class RateBudget:
     def in_window(self) -> int:
         """Requests that count at present."""
         return self._window.used(self._clock.monotonic())
+
+    @property
+    def use(self) -> RateUse:
+        """How much of it is used by all families together, and what the most limited one may send."""
+        now = self._clock.monotonic()
+        allowed = min((each.per_minute(now) for each in self._families.values()), default=self._limit)
+        return RateUse(self._window.used(now), allowed)

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from watchdog import __version__
 from watchdog.domain.notice import RequestDone, Trouble
 from watchdog.domain.ports import Clock, Observer
+from watchdog.domain.status import RateUse
 from watchdog.errors import (
     BadAnswer,
     ConfigurationError,
@@ -81,6 +82,7 @@ class Net:
         self.observer = observer
         self.redactor = redactor or Redactor()
         self.client = Client(self.redactor, bounds)
+        self._budgets: dict[str, RateBudget] = {}
 
     def session(
         self,
@@ -94,9 +96,14 @@ class Net:
     ) -> Session:
         """A way to one account: its address, its token (sent as `Authorization: SCHEME TOKEN`), its rate budget, and
         how to tell the platform's own errors from those of something in between."""
-        budget = RateBudget(self.clock, requests_per_minute)
+        budget = self._budgets[account] = RateBudget(self.clock, requests_per_minute)
         token = token if isinstance(token, Token) else Token(token)
         return Session(self, account, base_url, scheme, token, budget, is_own_error)
+
+    def rate_of(self, account: str) -> RateUse | None:
+        """How much of its rate budget this account has used; None if it has no session."""
+        budget = self._budgets.get(account)
+        return None if budget is None else budget.use
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from watchdog.domain.decision import Response
-from watchdog.domain.ports import Clock
+from watchdog.domain.ports import Clock, Rates
 from watchdog.domain.rule import Matched
 from watchdog.domain.run import Snapshot
 from watchdog.domain.status import AccountStatus, RunStatus, Status
@@ -20,8 +20,11 @@ from watchdog.runtime.watch import Watch
 class StatusReader:
     """Makes the status of a moment, on demand."""
 
-    def __init__(self, watches: Sequence[Watch], enforcer: Enforcer, rulebook: Rulebook, clock: Clock) -> None:
+    def __init__(
+        self, watches: Sequence[Watch], enforcer: Enforcer, rulebook: Rulebook, rates: Rates, clock: Clock
+    ) -> None:
         self._watches = watches
+        self._rates = rates
         self._enforcer = enforcer
         self._rulebook = rulebook
         self._clock = clock
@@ -44,6 +47,7 @@ class StatusReader:
                 error=watch.last_error,
                 active=sum(not watched.over for watched in watch.memory.runs.values()),
                 looks_waiting=watch.looks_waiting,
+                rate=self._rates.rate_of(watch.info.name),
             )
             for watch in self._watches
         )
