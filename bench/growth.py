@@ -132,12 +132,12 @@ class Account:
         await self._sweep()
 
     async def _sweep(self) -> Sample:
-        watch = Stopwatch()
+        stopwatch = Stopwatch()
         (watch,) = self._app.watches
         await watch.sweep()
         if watch.last_error is not None:
             raise watch.last_error
-        return watch.stop()
+        return stopwatch.stop()
 
 
 def _time_figures(samples: dict[int, list[Sample]], size: Size) -> list[Figure]:

@@ -17,6 +17,8 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -54,14 +56,44 @@ class Turns:
             self.longest_ms, last = max(self.longest_ms, (now - last) * 1e3), now
 
 
+# --- what older builds keep elsewhere, or call otherwise -----------------------------------------------------------
+
+
+def _meters() -> dict[str, Any]:
+    """What limits are on, by their keys in rule files."""
+    try:
+        from watchdog.domain import meter
+
+        return {str(each): each for each in meter.Meter}
+    except ImportError:
+        from watchdog.domain import run
+
+        return {str(each): each for each in run.LimitKind}  # type: ignore[attr-defined]  # of an older build
+
+
+def _usage() -> Any:
+    try:
+        from watchdog.domain import meter
+
+        return meter.Usage
+    except ImportError:
+        from watchdog.domain import run
+
+        return run.Usage  # type: ignore[attr-defined]  # of an older build
+
+
+def _settings() -> Any:
+    """The module of `Settings` and `AccountSettings`."""
+    return import_module("watchdog.config.models" if find_spec("watchdog.config") else "watchdog.settings")
+
+
 # --- rules x runs ----------------------------------------------------------------------------------------------------
 
 
 async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, float]:
     """Sweeps of so many runs under so many rules, without a network: the first, and warm ones."""
+    from bench import memory_platform
     from bench.fleet import FleetSpec, make_actors, make_runs
-    from bench.memory_platform import MemoryPlatform, watch_over
-    from watchdog.domain.meter import Meter
     from watchdog.domain.rule import Rule, RuleSet, Selector
     from watchdog.telemetry.metrics import Metrics
 
@@ -72,12 +104,13 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
             return {"run_id": (fleet[number].id if number % 2 and number < runs else f"x{number:016d}",)}
         return {"actor": (actors[number].label if number < len(actors) else f"acme/thing-{number}",)}
 
-    limits = {Meter.COST_USD: 40.0}
+    limits = {_meters()["max_cost_usd"]: 40.0}
     book = RuleSet(
         (Rule("all", Selector({}), limits), *(Rule(f"r{n}", Selector(match(n)), limits) for n in range(count)))
     )
-    platform = MemoryPlatform(fleet)
-    watch, _ = watch_over(platform, book, Metrics())
+    platform = memory_platform.MemoryPlatform(fleet)
+    over = getattr(memory_platform, "watch_over", None) or memory_platform.poller_over  # type: ignore[attr-defined]  # older
+    watch, _ = over(platform, book, Metrics())
     gc.collect()
     gc.freeze()
     began = time.perf_counter()
@@ -100,12 +133,11 @@ async def rules(kind: str, count: int, runs: int, sweeps: int) -> dict[str, floa
 async def metrics(accounts: int, count: int) -> dict[str, float]:
     """Rules on every account: loading them, what they take, and a scrape after sweeps that changed every figure."""
     from watchdog.domain.decision import Mode
-    from watchdog.domain.meter import Meter
     from watchdog.domain.notice import AccountInfo, RulesLoaded, SweepDone
     from watchdog.domain.rule import Rule, RuleSet, Selector
     from watchdog.telemetry.metrics import Metrics
 
-    kind, now = Meter.COST_USD, datetime.now(UTC)
+    kind, now = _meters()["max_cost_usd"], datetime.now(UTC)
     book = tuple(Rule(f"rule-{n}", Selector({"actor": (f"owner-{n}/*",)}), {kind: 5.0}) for n in range(count))
     infos = tuple(AccountInfo("apify", f"account-{n}", frozenset(Mode)) for n in range(accounts))
     page = Metrics()
@@ -136,9 +168,9 @@ async def metrics(accounts: int, count: int) -> dict[str, float]:
 def _abort(now: datetime) -> Any:
     """A record as an abort on Apify leaves it."""
     from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
-    from watchdog.domain.meter import Meter, Usage
     from watchdog.domain.run import PlatformCap, RunState, Snapshot, Source
 
+    meters, usage = _meters(), _usage()
     names = ("compass/crawler-google-places", "crawler-google-places", "nwua9Gu5YrADL7ZDj")
     seen = Snapshot(
         account="apify-main",
@@ -147,16 +179,16 @@ def _abort(now: datetime) -> Any:
         source=Source("|".join(names), names[0], {"actor": names, "task": ()}, id=f"{names[2]}/"),
         state=RunState.RUNNING,
         status="RUNNING",
-        usage=Usage(1.25, 5.01, 4500.0),
+        usage=usage(1.25, 5.01, 4500.0),
         seen_at=now,
         inspected=True,
         origin="SCHEDULER",
         started_at=now - timedelta(hours=2),
         resurrect_count=0,
         cap=PlatformCap(86400.0, 20.0),
-        burn_cap_per_s={Meter.CREDITS: 1 / 3600},
+        burn_cap_per_s={meters["max_credits"]: 1 / 3600},
     )
-    final = {"state": RunState.ABORTED, "status": "ABORTED", "usage": Usage(1.26, 5.02, 4505.0), "finished_at": now}
+    final = {"state": RunState.ABORTED, "status": "ABORTED", "usage": usage(1.26, 5.02, 4505.0), "finished_at": now}
     states = (AbortState.INTENDED, AbortState.REQUESTED, AbortState.CONFIRMED)
     return Abort(
         id="ABORTIDABORTIDABORTIDABORTIDABOR",
@@ -165,7 +197,7 @@ def _abort(now: datetime) -> Any:
         run_id=seen.run_id,
         source=names[0],
         rule="maps-cap",
-        limit=Meter.COST_USD,
+        limit=meters["max_cost_usd"],
         limit_value=5.0,
         used_at_detection=5.01,
         detected_at=now,
@@ -180,7 +212,7 @@ def _abort(now: datetime) -> Any:
         stopped_at=now,
         final=_changed(seen, **final),
         settled=True,
-        saving=Saving(Basis.CAP, Usage(24.0, 96.0), 22.75, 14.98, "burn rate 0.001 USD/s until the charge cap of $20"),
+        saving=Saving(Basis.CAP, usage(24.0, 96.0), 22.75, 14.98, "burn rate 0.001 USD/s until the charge cap of $20"),
         used_at_request=5.01,
         reason="rule 'maps-cap': $5.01 of $5.00 allowed",
     )
@@ -238,15 +270,16 @@ async def start(path: str) -> dict[str, float]:
     from pydantic import SecretStr
 
     from watchdog.app import opened
-    from watchdog.config.models import AccountSettings, Settings
+
+    models = _settings()
 
     with tempfile.TemporaryDirectory() as folder:
         rule_file = Path(folder) / "rules.yaml"
         rule_file.write_text("rules: [{name: maps-cap, limits: {max_cost_usd: 5}}]\n", encoding="utf-8")
-        account = AccountSettings(
+        account = models.AccountSettings(
             name="apify-main", platform="apify", token=SecretStr("t"), base_url="http://127.0.0.1:9"
         )
-        settings = Settings(accounts=(account,), rules=rule_file, ledger=f"sqlite:///{path}")
+        settings = models.Settings(accounts=(account,), rules=rule_file, ledger=f"sqlite:///{path}")
         before, began = memory_mb(), time.perf_counter()
         async with opened(settings) as app:
             app.announce()
@@ -288,7 +321,8 @@ async def breaches(url: str, token: str, count: int, patience_s: float, requests
     from pydantic import SecretStr
 
     from watchdog.app import opened
-    from watchdog.config.models import AccountSettings, Settings
+
+    models = _settings()
     from watchdog.domain.decision import AbortState
     from watchdog.domain.notice import AbortChanged
 
@@ -302,7 +336,7 @@ async def breaches(url: str, token: str, count: int, patience_s: float, requests
     with tempfile.TemporaryDirectory() as folder:
         rule_file = Path(folder) / "rules.yaml"
         rule_file.write_text("rules: [{name: cap, limits: {max_cost_usd: 5}}]\n", encoding="utf-8")
-        account = AccountSettings(
+        account = models.AccountSettings(
             name="apify-main",
             platform="apify",
             token=SecretStr(token),
@@ -311,7 +345,7 @@ async def breaches(url: str, token: str, count: int, patience_s: float, requests
             write_reason=False,
         )
         ledger = f"sqlite:///{Path(folder) / 'ledger.db'}"
-        settings = Settings(accounts=(account,), rules=rule_file, ledger=ledger)
+        settings = models.Settings(accounts=(account,), rules=rule_file, ledger=ledger)
         began = time.monotonic()
         async with opened(settings, observers=[Watch()]) as app:
             app.announce()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -25,7 +26,8 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Lines written, and bytes put together, at one turn of the event loop: one or two milliseconds.
 _LINES_AT_A_TIME = 500
-_BYTES_AT_A_TIME = 64 * 1024
+#: A page is made for so long at each turn of the event loop, in seconds.
+TURN_S = 0.002
 
 Labels = tuple[str, ...]
 #: A Fraction where the sum must not depend on the order of adding: a counter that comes back a rounding error lower
@@ -294,17 +296,30 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
     return page.whole()
 
 
-async def render_gently(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+class Breath:
+    """Lets the event loop turn while something long is made: not after each part, since each turn may be as long as
+    others need, but once so much time has gone by."""
+
+    def __init__(self) -> None:
+        self._since_s = time.perf_counter()
+
+    async def take(self) -> None:
+        """A part is done."""
+        if time.perf_counter() - self._since_s >= TURN_S:
+            await asyncio.sleep(0)
+            self._since_s = time.perf_counter()
+
+
+async def render_gently(registry: CollectorRegistry, accept: str, breath: Breath | None = None) -> tuple[bytes, str]:
     """The same, a part at each turn of the event loop: aborts do not wait for a page of many megabytes."""
-    page = _Page(wants_openmetrics(accept))
+    page, breath = _Page(wants_openmetrics(accept)), breath or Breath()
     for metric in registry.collect():
         if isinstance(metric, _Prepared):
             for _ in range(metric.family.changed // _LINES_AT_A_TIME):
                 metric.family.freshen(_LINES_AT_A_TIME)
-                await asyncio.sleep(0)
-        if page.add(metric) > _BYTES_AT_A_TIME:
-            await asyncio.sleep(0)
-    await asyncio.sleep(0)
+                await breath.take()
+        page.add(metric)
+        await breath.take()
     return page.whole()
 
 

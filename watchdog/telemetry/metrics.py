@@ -8,7 +8,6 @@ after a restart at the very value it had.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,7 +51,7 @@ from watchdog.engine.coverage import Entry, Section
 from watchdog.errors import WatchdogError
 from watchdog.telemetry import catalogue
 from watchdog.telemetry.catalogue import Born, Metric
-from watchdog.telemetry.exposition import Gauge, Labels, render, render_gently
+from watchdog.telemetry.exposition import Breath, Gauge, Labels, render, render_gently
 from watchdog.telemetry.families import Families
 from watchdog.telemetry.series import of_abort, of_account, reaches
 
@@ -162,9 +161,10 @@ class Metrics:
     async def rendered(self, accept: str = "") -> tuple[bytes, str]:
         """The same, without holding up whoever else is busy meanwhile."""
         self._count_lines_lost()
+        breath = Breath()
         for _ in self._showing_ratios():
-            await asyncio.sleep(0)
-        return await render_gently(self.registry, accept)
+            await breath.take()
+        return await render_gently(self.registry, accept, breath)
 
     def _count_lines_lost(self) -> None:
         lost = self._ask_lines_lost()
