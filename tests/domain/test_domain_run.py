@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import IN_ORDER, Meter, Usage
 from watchdog.domain.run import ACTIVE_STATES, RunState
 
 
@@ -13,6 +13,7 @@ def test_a_run_is_active_as_long_as_it_can_still_spend() -> None:
 
 
 def test_usage_by_kind_of_limit_tells_unknown_from_zero() -> None:
-    used = Usage(credits=1.0, cost_usd=2.0, duration_s=3.0)
-    assert [used.of(kind) for kind in Meter] == [1.0, 3.0, 2.0]
-    assert [Usage(credits=0.0).of(kind) for kind in Meter] == [0.0, None, None]
+    used = Usage.by(lambda meter: 1.0 + IN_ORDER.index(meter))
+    assert [used.of(meter) for meter in IN_ORDER] == [*used.figures.values()] == [*map(float, range(1, len(Meter) + 1))]
+    assert Usage(1.0, 2.0, 3.0, 4.0) == Usage(credits=1.0, cost_usd=2.0, duration_s=3.0, results=4.0)
+    assert {meter: Usage(credits=0.0).of(meter) for meter in Meter} == {**dict.fromkeys(Meter), Meter.CREDITS: 0.0}

@@ -87,7 +87,7 @@ def response(rules: RuleSet | Rule, seen: Snapshot, **options: Any) -> Response:
     ],
 )
 def test_limits_are_inclusive(kind: Meter, used: float | None, limit: float, verdict: VerdictKind) -> None:
-    field = {CREDITS: "credits", COST: "cost_usd", DURATION: "duration_s"}[kind]
+    field = kind.entry.field
     seen = run(usage=replace(Usage(credits=1e9, cost_usd=1e9, duration_s=1e9), **{field: used}))
     only = rule(limits={kind: limit})
     assert [each.verdict for each in Evaluator(RuleSet((only,))).verdicts(seen)] == [verdict]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
-from watchdog.domain.meter import LEARNED, Meter, Usage
+from watchdog.domain.meter import IN_ORDER, LEARNED, Meter, Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
 from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
@@ -418,6 +418,23 @@ async def test_burn_rates_come_back_exactly_oldest_first(store: Ledger, make: An
     assert await store.burns({"actor:b"}) == {"actor:b": [elsewhere]}
     assert await store.burns(["actor:c"]) == await store.burns([]) == {}
     assert await store.burns(["actor:b", "actor:b"]) == {"actor:b": [elsewhere]}
+
+
+async def test_every_meter_comes_back_with_a_column_or_without(store: Ledger, make: Any) -> None:
+    """Those without any are kept together: a further meter needs no migration."""
+    rates = {meter: 0.25 * (place + 1) for place, meter in enumerate(LEARNED)}
+    every = Usage.by(lambda meter: 1.5 + 2.0 * IN_ORDER.index(meter))
+    records = [make.burn(f"r{place}", place, rates={meter: 0.5}) for place, meter in enumerate(LEARNED)]
+    records.append(make.burn("every", 98, rates=rates, final=every))
+    records += [
+        make.burn(meter.value, 99, rates={}, final=Usage.by(lambda each, only=meter: 7.25 if each is only else None))
+        for meter in sorted(Meter)
+    ]
+    for record in records:
+        await store.add_burn(record)
+    await store.save_runs([make.run("going on", usage=every)])
+    assert await store.burns(["actor:a"]) == {"actor:a": records}
+    assert await store.finished_usages("actor:a") == [record.final for record in records]
 
 
 async def test_the_end_of_a_run_elsewhere_on_earth_is_the_same_moment(store: Ledger, make: Any) -> None:

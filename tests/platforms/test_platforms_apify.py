@@ -18,6 +18,7 @@ from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
@@ -588,6 +589,88 @@ async def test_the_answer_to_an_abort_does_not_wait_for_a_count_of_results(
     shelf.handler = lambda asked: reply(body)
     assert (await connect("apify", shelf.url).abort("run000001", Mode.IMMEDIATE)).usage.cost_usd is None
     assert not shelf.paths("/v2/datasets")
+
+
+# --- results -------------------------------------------------------------------------------------------------------
+
+
+def charging(**events: dict[str, Any]) -> dict[str, Any]:
+    named = {event.replace("_", "-"): {"eventPriceUsd": 0.01} | details for event, details in events.items()}
+    return {"pricingModel": "PAY_PER_EVENT", "pricingPerEvent": {"actorChargeEvents": named}}
+
+
+@pytest.mark.parametrize(
+    ("pricing", "charged", "results"),
+    [
+        # what Apify itself charges for every item of the dataset
+        (charging(apify_default_dataset_item={}, page={"isPrimaryEvent": True}), {"apify-default-dataset-item": 7}, 7),
+        (charging(apify_default_dataset_item={}), {"apify-actor-start": 1}, 250),
+        # the only event that can come more than once
+        (charging(apify_actor_start={}, result={}), {"apify-actor-start": 2, "result": 7}, 7),
+        (charging(actor_start={}, init={}, login={"isOneTimeEvent": True}, result={}), {"init": 1, "result": 0}, 0),
+        # of several the primary one, where it says so
+        (charging(place={"isPrimaryEvent": True}, review={}), {"place": 7, "review": 70}, 7),
+        (charging(place={}, review={}), {"place": 7, "review": 70}, 250),
+        (charging(place={"isPrimaryEvent": True}, review={"isPrimaryEvent": True}), {"place": 7}, 250),
+        # not paid by results, or nothing to be read
+        (charging(apify_actor_start={}), {"apify-actor-start": 1}, 250),
+        (charging(result={}), {"result": "many"}, 250),
+        (charging(result={}), None, 250),
+        ({"pricingModel": "PAY_PER_EVENT"}, {"result": 7}, 250),
+        ({"pricingModel": "FREE"}, {"result": 7}, 250),
+        (None, None, 250),
+    ],
+)
+async def test_results(shelf: Any, connect: Any, reply: Any, pricing: Any, charged: Any, results: int) -> None:
+    """Charged events where the Actor is paid by them, else the items of the default dataset (250): one call more."""
+    details = {"pricingInfo": pricing, "chargedEventCounts": charged, "defaultDatasetId": "data1"}
+
+    def serve(asked: Any) -> Any:
+        if "/datasets/" in asked.path:
+            return reply({"data": {"id": "data1", "itemCount": 250, "cleanItemCount": 240}})
+        return reply({"data": run(1, **details)})
+
+    shelf.handler = serve
+    platform = connect("apify", shelf.url)
+    assert (await platform.inspect("run000001", meters=(Meter.RESULTS,))).usage.results == results
+    assert len(shelf.paths("/v2/datasets")) == (results == 250)
+    bare = await platform.inspect("run000001")
+    assert bare.usage.results == (None if results == 250 else results)
+
+
+@pytest.mark.parametrize("usd", [None, 0, 0.9])
+@pytest.mark.parametrize("meters", [(), (Meter.RESULTS,)])
+async def test_results_are_counted_once_a_look(shelf: Any, connect: Any, reply: Any, usd: Any, meters: Any) -> None:
+    """Whatever asks for them: the price of each, a limit on them, or both."""
+    details = {"usageTotalUsd": usd, "pricingInfo": ITEMS, "defaultDatasetId": "data1"}
+
+    def serve(asked: Any) -> Any:
+        body = {"id": "data1", "itemCount": 250} if "/datasets/" in asked.path else run(1, **details)
+        return reply({"data": body})
+
+    shelf.handler = serve
+    seen = await connect("apify", shelf.url).inspect("run000001", meters=meters)
+    assert seen.usage.cost_usd == pytest.approx(usd or 1.0)
+    counted = not usd or bool(meters)
+    assert seen.usage.results == (250 if counted else None)
+    assert len(shelf.paths("/v2/datasets")) == counted
+
+
+@pytest.mark.parametrize("dataset", ["gone", "odd", "hangs", None])
+async def test_results_that_cannot_be_read_cost_no_look(shelf: Any, connect: Any, reply: Any, dataset: Any) -> None:
+    """They are unknown, never 0, and other limits do not wait for them."""
+    answers = {"gone": reply({"error": {"type": "record-not-found", "message": "not found"}}, 404)}
+    answers |= {"odd": reply({"data": {"itemCount": "many"}}), "hangs": None}
+
+    def serve(asked: Any) -> Any:
+        if "/datasets/" in asked.path:
+            return answers[asked.path.rpartition("/")[2]]
+        return reply({"data": run(1, usageTotalUsd=1.5, defaultDatasetId=dataset)})
+
+    shelf.handler = serve
+    platform = connect("apify", shelf.url, build=lambda session: Apify(session, count_patience_s=0.2))
+    seen = await platform.inspect("run000001", urgent=True, meters=(Meter.RESULTS,))
+    assert (seen.usage.results, seen.usage.cost_usd) == (None, 1.5)
 
 
 # --- requests as documented --------------------------------------------------------------------------------------

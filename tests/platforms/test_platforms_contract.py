@@ -15,7 +15,7 @@ import pytest
 
 from watchdog.domain.decision import Mode
 from watchdog.domain.meter import Meter
-from watchdog.domain.ports import Platform
+from watchdog.domain.ports import Platform, look
 from watchdog.domain.run import RunState, Snapshot
 from watchdog.errors import (
     BadAnswer,
@@ -51,6 +51,7 @@ def facts(snapshot: Snapshot) -> dict[str, Any]:
         "credits": snapshot.usage.credits,
         "cost_usd": snapshot.usage.cost_usd,
         "duration_s": snapshot.usage.duration_s,
+        "results": snapshot.usage.results,
         "most_duration_s": snapshot.most.duration_s,
         "cost_basis": snapshot.cost_basis,
         "origin": snapshot.origin,
@@ -120,7 +121,7 @@ async def test_ways_of_serving(bench: Bench, connect: Any, clock: Any, way: str,
     bench.platform = connect(bench.name, url, usd_per_credit=bench.expected["usd_per_credit"])
     assert_swept(bench, list((await bench.platform.sweep()).snapshots), clock)
     run_id, expected = next(iter(bench.expected["inspect"].items()))
-    assert_like(await bench.platform.inspect(run_id, progress=True), expected)
+    assert_like(await look(bench.platform, run_id, Meter, progress=True), expected)
 
 
 async def test_what_is_no_strict_json_costs_only_itself(bench: Bench, clock: Any, flaw: str) -> None:
@@ -130,7 +131,7 @@ async def test_what_is_no_strict_json_costs_only_itself(bench: Bench, clock: Any
     assert_swept(bench, list(sweep.snapshots), clock)
     assert sweep.sure
     for run_id, expected in bench.expected["inspect"].items():
-        assert_like(await bench.platform.inspect(run_id, progress=True), expected)
+        assert_like(await look(bench.platform, run_id, Meter, progress=True), expected)
     assert await bench.platform.check()
     for case in bench.expected["abort"]:
         if case.get("error") == "Gone":
@@ -144,13 +145,37 @@ async def test_inspect(bench: Bench, urgent: bool, after_a_sweep: bool) -> None:
     if after_a_sweep:
         await bench.platform.sweep()
     for run_id, expected in bench.expected["inspect"].items():
-        snapshot = await bench.platform.inspect(run_id, urgent=urgent, progress=True)
+        snapshot = await look(bench.platform, run_id, Meter, urgent=urgent, progress=True)
         if not after_a_sweep and "squid" in snapshot.source.facets:
             expected = {key: value for key, value in expected.items() if key != "facets"}
         assert_like(snapshot, expected)
         assert snapshot.inspected
         assert snapshot.run_id == run_id
         assert all(when is None or when.utcoffset() is not None for when in (snapshot.started_at, snapshot.finished_at))
+
+
+async def test_a_figure_that_costs_a_call_is_only_read_where_it_is_asked_for(bench: Bench) -> None:
+    """And never alters what else a look shows."""
+    await bench.platform.sweep()  # which looks names up
+    extra = bench.platform.traits.extra_meters
+    for run_id in bench.expected["inspect"]:
+        before = len(bench.shelf.asked)
+        bare = await look(bench.platform, run_id, ())
+        calls = len(bench.shelf.asked) - before
+        full = await look(bench.platform, run_id, Meter)
+        assert len(bench.shelf.asked) - before <= 2 * calls + len(extra)
+        for meter in Meter:
+            shown = None if meter in extra else full.usage.of(meter)
+            assert bare.usage.of(meter) == shown, (run_id, meter)
+
+
+async def test_every_platform_of_ours_says_which_meters_it_shows(bench: Bench) -> None:
+    traits = bench.platform.traits
+    assert traits.meters is not None
+    assert {*traits.extra_meters} <= {*traits.meters} <= {meter.value for meter in Meter}
+    seen = [await look(bench.platform, run_id, Meter) for run_id in bench.expected["inspect"]]
+    shown = {meter.value for meter in Meter if any(each.usage.of(meter) is not None for each in seen)}
+    assert shown == {*traits.meters}
 
 
 async def test_equal_source_keys_have_equal_facets(bench: Bench) -> None:
@@ -269,6 +294,8 @@ async def test_the_life_of_a_run(live: Live) -> None:
     assert seen.usage.credits == pytest.approx(truth.credits, rel=0.01)
     if live.name == "apify":
         assert seen.usage.cost_usd == pytest.approx(1.0, rel=0.01)
+    counted = (await look(live.platform, live.run.id, Meter)).usage.results
+    assert counted == pytest.approx({"apify": 300, "lobstr": 500}[live.name], abs=1)
     await live.platform.abort(live.run.id, Mode.IMMEDIATE)
     live.sim_clock.advance(60)
     assert (await live.platform.inspect(live.run.id)).state is RunState.ABORTED

@@ -228,7 +228,8 @@ class World:
         """True usage of a run at a moment, by the names of the limits."""
         usage = run.usage(at)
         usd = usage.cost_usd if run.platform == "apify" else usage.credits * USD_PER_CREDIT
-        return {"max_credits": usage.credits, "max_cost_usd": usd, "max_duration": usage.duration_s}
+        figures = {"max_credits": usage.credits, "max_cost_usd": usd, "max_duration": usage.duration_s}
+        return {**figures, "max_results": usage.results}
 
     # The promises
 

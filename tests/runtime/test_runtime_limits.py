@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import AbortState, Mode, Response
+from watchdog.domain.meter import Meter
 from watchdog.domain.notice import LimitBreached, PollFailed, SweepDone, UsageUnknown
+from watchdog.simulated import PayPerEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -335,3 +337,76 @@ async def test_an_older_run_behind_a_pending_one_is_seen(world: Any) -> None:
         assert not brief.is_active()
         assert second.used_at_request < 40
         assert len(await w.aborts()) == 2
+
+
+RESULTS = """
+rules:
+  - {name: enough, match: {platform: apify, actor: "acme/counted-*"}, limits: {max_results: 50}}
+  - {name: paid, match: {platform: apify, actor: "acme/paid-*"}, limits: {max_results: 50}}
+  - {name: rows, match: {platform: lobstr}, limits: {max_results: 50}}
+  - {name: other, match: {platform: apify, actor: "acme/other"}, limits: {max_cost_usd: 100}}
+"""
+
+
+async def test_a_run_that_brings_more_results_than_wanted_is_stopped_on_each_platform(world: Any) -> None:
+    async with world(RESULTS) as w:
+        events = PayPerEvent(events={"apify-actor-start": 0.001, "result": 0.0001})
+        over, within = [], []
+        for many, runs in ((3600, over), (20, within)):
+            runs += [
+                w.apify.start_run(w.apify.add_actor("acme", f"counted-{many}"), results_per_hour=many),
+                w.apify.start_run(w.apify.add_actor("acme", f"paid-{many}"), results_per_hour=many, pricing=events),
+                w.lobstr.start_run(w.lobstr.add_squid(f"rows {many}"), results_total=many, ends_after=3600),
+            ]
+        other = w.apify.start_run(w.apify.add_actor("acme", "other"), results_per_hour=9000)
+        await w.start()
+        booked = await w.until_booked(*over)
+        assert [(abort.rule, abort.limit) for abort in booked] == [
+            ("enough", Meter.RESULTS),
+            ("paid", Meter.RESULTS),
+            ("rows", Meter.RESULTS),
+        ]
+        for run, abort in zip(over, booked, strict=True):
+            assert run.truth().aborted_by_api
+            assert abort.state is AbortState.CONFIRMED
+            assert abort.used_at_request is not None
+            assert abort.used_at_request >= 50
+            assert abort.final is not None
+            assert abort.final.usage.results is not None
+            assert abort.final.usage.results >= abort.used_at_request
+            assert "results" in abort.reason
+            assert abort.saving is not None
+            assert "results" not in abort.saving.note, "they are not booked"
+        assert not any(run.truth().abort_requests for run in (*within, other))
+        counted = {request.path for request in w.sim.requests if request.endpoint == "dataset"}
+        datasets = {run.short.default_dataset_id for run in (over[0], within[0])}
+        assert counted == {f"/v2/datasets/{each}" for each in datasets}, "only where nothing else tells"
+        assert {notice.breach.verdict.kind for notice in w.told(LimitBreached)} == {Meter.RESULTS}
+
+
+async def test_results_that_cannot_be_counted_are_unknown_and_stop_nothing(world: Any) -> None:
+    """Nor do they keep another limit from stopping the run."""
+    text = "rules: [{name: enough, limits: {max_results: 50}}, {name: dear, limits: {max_cost_usd: 1}}]"
+    async with world(text) as w:
+        w.fault("status", "dataset", status=404)
+        uncounted = w.apify.start_run(w.apify.add_actor(), usd_per_hour=0.1, results_per_hour=36_000)
+        dear = w.apify.start_run(w.apify.add_actor(), usd_per_hour=60, results_per_hour=1)
+        await w.start()
+        [abort] = await w.until_booked(dear)
+        assert (abort.rule, abort.state) == ("dear", AbortState.CONFIRMED)
+        await w.until(lambda: w.counted("usage_unknown_runs", account="apify", limit="max_results") >= 1, "the metric")
+        assert w.told(UsageUnknown, uncounted)
+        assert not uncounted.abort_requests
+
+
+async def test_a_limit_that_counts_only_from_some_results_on(world: Any) -> None:
+    text = "rules: [{name: dear, limits: {max_cost_usd: 0.1}, after: {results: 100}}]"
+    async with world(text) as w:
+        young = w.apify.start_run(w.apify.add_actor(), usd_per_hour=36, results_per_hour=1)
+        old = w.apify.start_run(w.apify.add_actor(), usd_per_hour=36, results_per_hour=7200)
+        await w.start()
+        [abort] = await w.until_booked(old)
+        assert abort.before.usage.results is not None
+        assert abort.before.usage.results >= 100
+        assert young.usage().cost_usd > 0.1
+        assert not young.abort_requests

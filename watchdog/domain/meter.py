@@ -55,6 +55,8 @@ class Meter(StrEnum):
         meter.entry = entry
         return meter
 
+    #: What it has brought: rows, items, whatever the platform counts as its results.
+    RESULTS = "max_results", _Entry("results", "results", Unit.NUMBER, "result", "results", lowest=1.0)
     #: What the platform itself meters: lobstr credits, Apify compute units.
     CREDITS = (
         "max_credits",
@@ -88,12 +90,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     same as zero.
 
     credits: what the platform itself meters (lobstr credits, Apify compute units); cost_usd: US dollars;
-    duration_s: seconds actually spent running, stopped and paused time left out.
+    duration_s: seconds actually spent running, stopped and paused time left out; results: what it has brought so far.
     """
 
     credits: float | None = None
     cost_usd: float | None = None
     duration_s: float | None = None
+    results: float | None = None
 
     def of(self, meter: Meter) -> float | None:
         """The figure of this meter."""

@@ -7,6 +7,7 @@ modules beside this one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter
 from watchdog.domain.ports import Ended, Seen, Sweep
 from watchdog.domain.run import Snapshot
 from watchdog.errors import BadAnswer, PlatformError
@@ -22,7 +24,7 @@ from watchdog.platforms.apify_ends import ended_runs
 from watchdog.platforms.apify_facts import TRAITS
 from watchdog.platforms.apify_list import RunList, read_all
 from watchdog.platforms.apify_names import ApifyNames
-from watchdog.platforms.apify_pricing import Cost, cost, priced_dataset
+from watchdog.platforms.apify_pricing import charged_results, cost, priced_dataset
 from watchdog.platforms.apify_snapshots import ApifySnapshots
 from watchdog.platforms.apify_wire import (
     DatasetAnswer,
@@ -42,6 +44,8 @@ BASE_URL = "https://api.apify.com"
 AUTH_SCHEME = "Bearer"
 #: Far inside the documented 60 requests/s per resource and 250,000/min per user, and enough to inspect thousands.
 REQUESTS_PER_MINUTE = 6000
+#: Results are waited for no longer than this once the run itself is read, in seconds of the wall clock.
+COUNT_PATIENCE_S = 5.0
 
 
 def is_own_error(body: Mapping[str, Any]) -> bool:
@@ -51,16 +55,22 @@ def is_own_error(body: Mapping[str, Any]) -> bool:
 
 
 class Apify:
-    """One Apify account; a `Platform`. Nothing waits longer than `names_patience_s` for names of Actors and tasks, in
-    seconds of the wall clock."""
+    """One Apify account; a `Platform`. Nothing waits longer than `names_patience_s` for names of Actors and tasks, nor
+    than `count_patience_s` for results that only a limit on them asks for, in seconds of the wall clock."""
 
     traits = TRAITS
 
     def __init__(
-        self, session: Session, *, write_reason: bool = True, names_patience_s: float = NAMES_PATIENCE_S
+        self,
+        session: Session,
+        *,
+        write_reason: bool = True,
+        names_patience_s: float = NAMES_PATIENCE_S,
+        count_patience_s: float = COUNT_PATIENCE_S,
     ) -> None:
         self._session = session
         self._write_reason = write_reason
+        self._count_patience_s = count_patience_s
         self._names = ApifyNames(session, names_patience_s)
         self._snapshots = ApifySnapshots(session, self._names)
         self._list = RunList(session)
@@ -91,10 +101,13 @@ class Apify:
     async def _looked(self, run_id: str) -> Snapshot:
         return await self.inspect(run_id, urgent=True)
 
-    async def inspect(self, run_id: str, *, urgent: bool = False, progress: bool = False) -> Snapshot:
-        """The run with its stats and options, in one call."""
+    async def inspect(
+        self, run_id: str, *, urgent: bool = False, progress: bool = False, meters: Collection[Meter] = ()
+    ) -> Snapshot:
+        """The run with its stats and options, in one call; its results are counted, too, where they are among the
+        `meters`, or what it costs goes by them."""
         call = Call("GET", _run_path(run_id), endpoint="run", family="run", priority=_priority(urgent))
-        return await self._read_run(call, run_id)
+        return await self._read_run(call, run_id, counts=Meter.RESULTS in meters)
 
     async def abort(self, run_id: str, mode: Mode) -> Snapshot:
         """Ask for the stop. 200 is no proof: the snapshot says what became of it."""
@@ -112,7 +125,7 @@ class Apify:
         )
         return await self._read_run(call, run_id)
 
-    async def _read_run(self, call: Call, run_id: str) -> Snapshot:
+    async def _read_run(self, call: Call, run_id: str, *, counts: bool = False) -> Snapshot:
         answered, answer = await self._session.get(call, RunAnswer)
         run = answered.data
         if run.id != run_id:
@@ -124,18 +137,28 @@ class Apify:
         pairs = pairs_of(run)
         urgent = call.priority is Priority.URGENT and all(map(self._names.knows, pairs))
         await self._names.resolve(pairs, wait=call.priority is not Priority.ABORT and not urgent)
-        return self._snapshots.inspected(run, answer.received_at, await self._cost(run, call.priority))
+        charged = charged_results(run)
+        items = await self._items(run, call.priority, counts=counts and charged is None)
+        results = items if charged is None else charged
+        return self._snapshots.inspected(run, answer.received_at, cost(run, items), results)
 
-    async def _cost(self, run: Run, priority: Priority) -> Cost:
-        """What the run has cost. Where the price is one for each result, they are counted: one call more, which the
-        answer to an abort does not wait for."""
-        items, dataset = None, priced_dataset(run)
-        if dataset is not None and priority is not Priority.ABORT:
-            items = await self._count_items(dataset, priority)
-        return cost(run, items)
+    async def _items(self, run: Run, priority: Priority, *, counts: bool) -> int | None:
+        """How many items the default dataset has, where the price is one for each, or they are to be counted: one call
+        more, which the answer to an abort does not wait for. A mere count holds up a look, which other limits may be
+        waiting for, for a few seconds at most."""
+        dataset = priced_dataset(run)
+        patience_s = self._count_patience_s if dataset is None else None
+        dataset = dataset or (text(run.default_dataset_id) if counts else None)
+        if dataset is None or priority is Priority.ABORT:
+            return None
+        try:
+            async with asyncio.timeout(patience_s):
+                return await self._count_items(dataset, priority)
+        except TimeoutError:
+            return None
 
     async def _count_items(self, dataset_id: str, priority: Priority) -> int | None:
-        """How many results a dataset has; None if that cannot be read, so that their cost is not known."""
+        """How many results a dataset has; None if that cannot be read, so that they, and their cost, are not known."""
         call = Call(
             "GET", f"/v2/datasets/{path_segment(dataset_id)}", endpoint="dataset", family="dataset", priority=priority
         )

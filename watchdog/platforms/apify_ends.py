@@ -1,9 +1,9 @@
 """What Apify's list of ended runs proves of a run that was looked at in detail shortly before.
 
 The list shows status, `finishedAt` and `usageTotalUsd` of a thousand runs at one call, but neither running time nor
-compute units. Both follow where the run was never stopped: it has run for at least what the last look showed, and for
-no more than the time from `startedAt` (its creation) to `finishedAt`. Where these two are apart (it waited for a
-worker, or the stats lag behind), only its detail tells.
+compute units nor results. The first two follow where the run was never stopped: it has run for at least what the last
+look showed, and for no more than the time from `startedAt` (its creation) to `finishedAt`. Where these two are apart
+(it waited for a worker, or the stats lag behind), or results were counted, only its detail tells.
 
 Costs of the list can be behind those of the detail. One that is lower than what was seen before is no figure at all;
 and since one that is higher may still be too low, a list is compared with the detail of one of its runs.
@@ -83,12 +83,12 @@ def as_ended(
     credits_used = _credits(last, duration_s)
     cost_usd = usd if _knows_cost(last, usd) else None
     known = cost_usd is not None and duration_s is not None and (credits_used is None) is (last.usage.credits is None)
-    if known:
+    if known and last.usage.results is None:
         usage, most = Usage(credits_used, cost_usd, duration_s), NOTHING_KNOWN
     else:
         usage, most = replace(last.usage, cost_usd=last.usage.cost_usd if cost_usd is None else cost_usd), last.most
     seen = replace(last, state=state, status=status, usage=usage, most=most, seen_at=received, finished_at=finished_at)
-    return Ended(seen, exact=known)
+    return Ended(seen, exact=known and last.usage.results is None)
 
 
 def _duration_s(last: Snapshot, finished_at: datetime | None) -> float | None:

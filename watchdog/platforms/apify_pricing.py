@@ -1,4 +1,4 @@
-"""What an Apify run costs, where Apify's own total is not there.
+"""What an Apify run costs, where Apify's own total is not there; and how many results it was charged for.
 
 Facts used (Apify's OpenAPI description, Run): `usageTotalUsd` is what is paid for the run, but it is missing in lists
 for users of pay-per-event Actors, missing everywhere for pay-per-result ones, and lags some seconds behind charged
@@ -6,11 +6,14 @@ events. `chargedEventCounts` x `pricingInfo.pricingPerEvent.actorChargeEvents.*.
 `pricingInfo.pricePerUnitUsd` x the items of the default dataset is what the results cost. Prices may depend on the
 user's plan (`eventTieredPricingUsd`, `tieredPricing`), which a run does not show: then the lowest is what it has cost
 at least and the highest what at most. Of a run whose user also pays for the platform, events are only a part.
+Apify itself charges `apify-default-dataset-item` for every item of the default dataset and `apify-actor-start` at every
+start; `isPrimaryEvent` marks the event that an Actor is mainly paid by, `isOneTimeEvent` one that comes once a run.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,6 +65,31 @@ def cost(run: PricedRun, items: int | None) -> Cost:
         # The total of a run that has cost nothing so far.
         return Cost(total, CostBasis.PLATFORM)
     return derived
+
+
+def charged_results(run: PricedRun) -> int | None:
+    """How many results a run was charged for, where the Actor is paid by them: items of the default dataset, else its
+    primary event, else the only event that can come more than once. None: it is not, or which events are results is not
+    known."""
+    pricing, charged = part(run.pricing_info), part(run.charged_event_counts)
+    prices = part(part(pricing.get("pricingPerEvent")).get("actorChargeEvents"))
+    if pricing.get("pricingModel") != "PAY_PER_EVENT":
+        return None
+    if _ITEM_EVENT in prices:
+        return count(charged.get(_ITEM_EVENT))
+    repeated = {
+        event: part(details)
+        for event, details in prices.items()
+        if part(details).get("isOneTimeEvent") is not True and not _STARTS.search(event)
+    }
+    primary = [event for event, details in repeated.items() if details.get("isPrimaryEvent") is True]
+    events = primary or list(repeated)
+    return count(charged.get(events[0])) if len(events) == 1 else None
+
+
+_ITEM_EVENT = "apify-default-dataset-item"
+#: Events of starts, by their names, whatever is said of them: they come again with every resurrection.
+_STARTS = re.compile(r"(?i)(^|[-_ ])(start|started|init)($|[-_ ])")
 
 
 def _by_events(pricing: Mapping[str, object], charged: Mapping[str, object]) -> Cost:

@@ -67,15 +67,15 @@ class ApifySnapshots:
             )
         return snapshots
 
-    def inspected(self, run: Run, received: datetime, paid: Cost) -> Snapshot:
-        """A run in detail, whose names have been resolved before."""
+    def inspected(self, run: Run, received: datetime, paid: Cost, results: int | None) -> Snapshot:
+        """A run in detail, whose names have been resolved before; what it costs, and its results."""
         stats, options = part(run.stats), part(run.options)
         memory = figure(options.get("memoryMbytes"))
         rate = memory * _GIGABYTE_HOURS_PER_MB_SECOND if memory else None
         resurrections = count(stats.get("resurrectCount"))
         credits_used, duration_s = _metered(run, stats, rate, resurrections)
         return replace(
-            self._snapshot(run, received, Usage(credits_used, paid.usd, duration_s)),
+            self._snapshot(run, received, Usage(credits_used, paid.usd, duration_s, results)),
             inspected=True,
             resurrect_count=resurrections,
             cap=PlatformCap(figure(options.get("timeoutSecs")) or None, figure(options.get("maxTotalChargeUsd"))),

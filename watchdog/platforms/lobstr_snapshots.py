@@ -2,7 +2,7 @@
 
 Facts used: `duration` is a number of seconds in lists and abort answers and a text in the detail, and nowhere the time
 elapsed; times are naive (UTC) in some answers. `credit_used` and `duration` are different things, however alike the
-documentation's examples look.
+documentation's examples look. `total_results` of a run is how many it has collected so far.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class LobstrSnapshots:
             source=source_of(squid),
             state=state,
             status=run.status,
-            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=least_s),
+            usage=Usage(credits=credits_used, cost_usd=cost, duration_s=least_s, results=figure(run.total_results)),
             seen_at=received,
             inspected=False,
             origin=text(run.origin),

@@ -221,4 +221,5 @@ class ApifyRun(SimRun):
         return None if self.cost is None else self.cost(work.ran_s)
 
     def _usage(self, ran_s: float, gb_seconds: float, starts: int) -> Usage:
-        return Usage(credits=gb_seconds / 3600, cost_usd=self._cost_usd(self._work(ran_s, starts)), duration_s=ran_s)
+        work = self._work(ran_s, starts)
+        return Usage(gb_seconds / 3600, self._cost_usd(work), ran_s, work.results)

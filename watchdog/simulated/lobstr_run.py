@@ -98,9 +98,12 @@ class LobstrRun(SimRun):
 
     def results_at(self, now_s: float) -> int:
         """Results collected so far."""
+        return self._results(self.life.ran_s(now_s))
+
+    def _results(self, ran_s: float) -> int:
         # The small addition keeps a run that has just reached its end from missing the last result by
         # rounding.
-        collected = int(self.life.ran_s(now_s) * self.habits.results_per_s + 1e-6)
+        collected = int(ran_s * self.habits.results_per_s + 1e-6)
         total = self.habits.results_total
         return collected if total is None else min(collected, total)
 
@@ -158,7 +161,7 @@ class LobstrRun(SimRun):
     def _usage(self, ran_s: float, emails: int) -> Usage:
         verification = self.habits.verification
         verified = emails * verification.credits_per_email if verification else 0.0
-        return Usage(credits=self.habits.credits_of(ran_s) + verified, cost_usd=None, duration_s=ran_s)
+        return Usage(self.habits.credits_of(ran_s) + verified, None, ran_s, self._results(ran_s))
 
 
 def plan(

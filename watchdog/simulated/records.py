@@ -14,12 +14,13 @@ class Usage(msgspec.Struct, frozen=True):
     """True usage of a run (not the possibly stale figures that the API shows).
 
     `credits`: lobstr credits, or Apify compute units. `cost_usd`: None where the platform does not say
-    (lobstr). `duration_s`: seconds spent running, without pauses and stopped time.
+    (lobstr). `duration_s`: seconds spent running, without pauses and stopped time. `results`: what it has brought.
     """
 
     credits: float
     cost_usd: float | None
     duration_s: float
+    results: int
 
 
 class RunTruth(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ def _meaning(words: str, sentence: str) -> _Meaning:
 
 _RESULTS = _meaning(
     "result results item items row rows record records dataset page pages leads contacts emails phones reviews places",
-    "would count results, and there is no such limit yet: limits are on cost, credits and duration",
+    "would count results, and that is max_results, under limits of a rule",
 )
 #: Who limits these counts what a run brings, and sends nothing.
 _COUNTED = frozenset({"email", "emails", "mail", "mails", "sms"})
@@ -90,7 +90,7 @@ _MEANINGS = (
     _RESULTS,
     _meaning(
         "memory mem mbytes mb gb ram cpu disk",
-        "would be about the size of a run, and there is no such limit: limits are on cost, credits and duration",
+        "would be about the size of a run, and there is no such limit: limits are on what a run uses and brings",
     ),
     _meaning(
         "timeout timeouts deadline",
