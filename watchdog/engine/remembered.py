@@ -222,7 +222,7 @@ class Remembered:
 
     def spending(self) -> float:
         """How much it burns, to tell which of many is stopped first: US dollars a second, on average or at the rate
-        seen of late; where dollars are not known, credits a second, after all that are."""
+        seen of late; where dollars are not known, credits a second, after all that are. Other meters are no money."""
         latest = self.newest
         for meter, weight in ((Meter.COST_USD, 1.0), (Meter.CREDITS, 1e-9)):
             used = latest.usage.of(meter)
