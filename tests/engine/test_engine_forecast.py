@@ -431,8 +431,7 @@ def burned(rate: float | None, final: float | None, duration_s: float | None = 1
         run_id="r",
         source_id="s",
         ended_at=NOON + timedelta(hours=1),
-        credits_per_s=None,
-        usd_per_s=rate,
+        rates={} if rate is None else {Meter.COST_USD: rate},
         final=Usage(cost_usd=final, duration_s=duration_s),
         ended_by_itself=True,
     )
@@ -465,7 +464,7 @@ _RECORDS = st.lists(
 @given(records=_RECORDS, used=st.floats(0, 1e6))
 def test_a_history_says_nothing_that_it_does_not_know(records: list[BurnRecord], used: float) -> None:
     history = SourceHistory.of(records)
-    rates = [record.usd_per_s for record in records if record.usd_per_s is not None]
+    rates = [record.rates[Meter.COST_USD] for record in records if record.rates]
     fast = history.fast(COST)
     assert (fast is None) is (not rates)
     assert fast is None or (math.isfinite(fast) and fast >= 0)

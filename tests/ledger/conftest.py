@@ -56,7 +56,7 @@ class Making:
     def finished(self, run_id: str, ended_s: float, cost_usd: float, **changes: Any) -> BurnRecord:
         """One that ended by itself, of which no rate is known."""
         final = Usage(credits=None, cost_usd=cost_usd, duration_s=60.0)
-        return self.burn(run_id, ended_s, **({"credits_per_s": None, "final": final} | changes))
+        return self.burn(run_id, ended_s, **({"rates": {}, "final": final} | changes))
 
     def burn(self, run_id: str = "run", ended_s: float = 0.0, **changes: Any) -> BurnRecord:
         values: dict[str, Any] = {
@@ -64,8 +64,7 @@ class Making:
             "run_id": run_id,
             "source_id": "actor:a",
             "ended_at": self.at(ended_s),
-            "credits_per_s": 0.5,
-            "usd_per_s": None,
+            "rates": {Meter.CREDITS: 0.5},
             "final": Usage(30.0, 1.5, 60.0),
             "ended_by_itself": True,
         }

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchdog.domain.decision import Abort, AbortState, Basis, Mode, Saving, Transition
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import LEARNED, Meter, Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter, Ledger
 from watchdog.domain.run import PlatformCap, Progress, RunState, Snapshot, Source, replace
@@ -403,9 +403,11 @@ async def test_last_known_usage_of_a_great_many_runs(store: Ledger, make: Any) -
 
 
 async def test_burn_rates_come_back_exactly_oldest_first(store: Ledger, make: Any) -> None:
-    unknown = make.burn("u", 15.25, credits_per_s=None, final=Usage(), ended_by_itself=False)
-    new = make.burn("n", 20, usd_per_s=0.001, account="other", final=Usage(1.0, None, 0.0))
-    old = make.burn("o", 10.000001, credits_per_s=0.0, usd_per_s=3e-9)
+    unknown = make.burn("u", 15.25, rates={}, final=Usage(), ended_by_itself=False)
+    new = make.burn(
+        "n", 20, rates={Meter.CREDITS: 0.5, Meter.COST_USD: 0.001}, account="other", final=Usage(1.0, None, 0.0)
+    )
+    old = make.burn("o", 10.000001, rates={Meter.CREDITS: 0.0, Meter.COST_USD: 3e-9})
     elsewhere = make.burn("e", 5, source_id="actor:b")
     for record in (new, elsewhere, unknown, old):
         await store.add_burn(record)
@@ -428,8 +430,8 @@ async def test_the_end_of_a_run_elsewhere_on_earth_is_the_same_moment(store: Led
 
 async def test_a_run_has_one_burn_rate_the_latest(store: Ledger, make: Any) -> None:
     """One that was resurrected ends a second time; and the same id may be a run of another account."""
-    await store.add_burn(make.burn("r", 10, credits_per_s=1.0, ended_by_itself=False))
-    again = make.burn("r", 30, credits_per_s=2.0, usd_per_s=0.1, final=Usage(9.0, 9.0, 9.0))
+    await store.add_burn(make.burn("r", 10, rates={Meter.CREDITS: 1.0}, ended_by_itself=False))
+    again = make.burn("r", 30, rates={Meter.CREDITS: 2.0, Meter.COST_USD: 0.1}, final=Usage(9.0, 9.0, 9.0))
     other = make.burn("r", 20, account="other")
     await store.add_burn(other)
     await store.add_burn(again)
@@ -459,9 +461,10 @@ async def test_burn_rates_of_a_thousand_sources_at_once(store: Ledger, make: Any
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf"), -1.0, -1e-12, 10**400])
 async def test_a_figure_that_cannot_be_is_unknown(store: Ledger, make: Any, odd: float) -> None:
-    await store.add_burn(make.burn("o", 0, credits_per_s=odd, usd_per_s=odd, final=Usage(odd, odd, odd)))
-    await store.add_burn(make.burn("p", 1, usd_per_s=odd))
-    expected = [make.burn("o", 0, credits_per_s=None, usd_per_s=None, final=Usage()), make.burn("p", 1, usd_per_s=None)]
+    every = dict.fromkeys(LEARNED, odd)
+    await store.add_burn(make.burn("o", 0, rates=every, final=Usage.by(lambda _: odd)))
+    await store.add_burn(make.burn("p", 1, rates={Meter.CREDITS: 0.5, Meter.COST_USD: odd}))
+    expected = [make.burn("o", 0, rates={}, final=Usage()), make.burn("p", 1)]
     assert await store.burns(["actor:a"]) == {"actor:a": expected}
 
 

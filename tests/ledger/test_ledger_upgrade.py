@@ -51,6 +51,9 @@ def old(tmp_path: Path) -> Path:
 def expected() -> dict[str, Any]:
     """What the code of yesterday read from it."""
     found: dict[str, Any] = json.loads(WRITTEN.with_suffix(".json").read_text(encoding="utf-8"))
+    for record in (record for records in found["burns"].values() for record in records):
+        rates = {"max_credits": record.pop("credits_per_s"), "max_cost_usd": record.pop("usd_per_s")}
+        record["rates"] = {meter: rate for meter, rate in rates.items() if rate is not None}
     return found
 
 
@@ -68,10 +71,16 @@ def as_known(found: Any, expected: Any) -> Any:
     return found
 
 
+def as_usages_known(found: list[Any]) -> list[Any]:
+    """Usages without meters that yesterday did not know of yet."""
+    return [{name: usage[name] for name in ("credits", "cost_usd", "duration_s")} for usage in found]
+
+
 async def test_everything_is_read_as_yesterday_read_it(old: Path, expected: dict[str, Any]) -> None:
     histories = {name: {source: expected[name][source] for source in SOURCES} for name in ("finished", "burns")}
     known = expected.pop("known runs")
     before = rows_in(old, *KEPT[:-1])
+    before["runs"] = [(*row, None) for row in before["runs"]]  # no figures but those that have a column
     for _ in range(2):  # at the first start, and at the next
         opened = open_exclusively(old, DAEMON)
         found = await everything_in(opened.store, SOURCES, ACCOUNTS, T0)
@@ -100,8 +109,11 @@ async def test_where_two_rows_do_not_agree_the_later_end_counts(old: Path, expec
     store = open_sqlite(old)
     found = await everything_in(store, (alone, killed, aborted, natural), ACCOUNTS, T0)
     await store.close()
+    found["finished"] = {source: as_usages_known(usages) for source, usages in found["finished"].items()}
+    for record in (record for records in found["burns"].values() for record in records):
+        (record["final"],) = as_usages_known([record["final"]])
     assert found["finished"][alone] == expected["finished"][alone], "no rate was ever written"
-    assert [record["credits_per_s"] for record in found["burns"][alone]] == [None]
+    assert [record["rates"] for record in found["burns"][alone]] == [{}]
     assert found["burns"][killed] == expected["burns"][killed]
     assert found["finished"][killed] == [expected["burns"][killed][0]["final"]], "what its other row should have said"
     assert found["finished"][aborted] == [], "it went on after its end, and was aborted"
@@ -110,8 +122,7 @@ async def test_where_two_rows_do_not_agree_the_later_end_counts(old: Path, expec
     (record,) = found["burns"][natural]
     assert record["final"] == expected["finished"][natural][0]
     assert record["ended_by_itself"]
-    rates = ("credits_per_s", "usd_per_s")
-    assert [record[rate] for rate in rates] == [expected["burns"][natural][0][rate] for rate in rates]
+    assert record["rates"] == expected["burns"][natural][0]["rates"]
 
 
 async def test_a_figure_below_zero_is_none(old: Path) -> None:
@@ -124,6 +135,23 @@ async def test_a_figure_below_zero_is_none(old: Path) -> None:
     await store.close()
     assert usages
     assert {(usage.credits, usage.cost_usd) for usage in usages} == {(None, None)}
+
+
+async def test_figures_of_a_meter_that_this_version_does_not_know_are_passed_over(old: Path) -> None:
+    """A later version has no migration for a further meter."""
+    store = open_sqlite(old)
+    before = await store.burns(SOURCES), await store.finished_usages("actor:a")
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("UPDATE ended_runs SET others = ?", ('{"pages": 7.5, "pages_per_s": 0.25}',))
+        connection.commit()
+    assert (await store.burns(SOURCES), await store.finished_usages("actor:a")) == before
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("UPDATE ended_runs SET others = 'pages'")
+        connection.commit()
+    for read in (store.burns(SOURCES), store.finished_usages("actor:a")):
+        with pytest.raises(LedgerError, match="cannot be read"):
+            await read
+    await store.close()
 
 
 def test_killed_at_any_step_it_is_still_that_of_yesterday(old: Path) -> None:

@@ -182,7 +182,7 @@ async def test_ended_runs_reach_the_ledger_once_and_a_restart_knows_them(world: 
         for record in records:
             assert record.ended_by_itself
             assert record.final.credits == pytest.approx(8.0, abs=0.1)
-            assert record.credits_per_s is None or record.credits_per_s == pytest.approx(0.1, rel=0.7)
+            assert record.rates.get(Meter.CREDITS, 0.1) == pytest.approx(0.1, rel=0.7)
         await w.stop()
         await w.forget()
         slow = {"credits_per_hour": 36, "ends_after": None, "results_total": None}
@@ -221,12 +221,25 @@ async def test_the_rates_of_an_aborted_run_are_remembered_but_not_its_end(world:
         assert ledger.added == {run.id: 1, natural.id: 1}
         by_id = {record.run_id: record for record in ledger.records}
         assert by_id[run.id].ended_by_itself is False
-        assert by_id[run.id].usd_per_s == pytest.approx(0.01, rel=0.6)
+        assert by_id[run.id].rates[Meter.COST_USD] == pytest.approx(0.01, rel=0.6)
         assert by_id[run.id].final.cost_usd == pytest.approx(run.truth().usage.cost_usd, abs=1e-6), "settled"
         assert by_id[natural.id].ended_by_itself is True
-        assert by_id[natural.id].usd_per_s == pytest.approx(0.005, rel=0.6)
+        assert by_id[natural.id].rates[Meter.COST_USD] == pytest.approx(0.005, rel=0.6)
         (usage,) = await ledger.finished_usages(by_id[natural.id].source_id)
         assert usage.cost_usd == pytest.approx(0.3, abs=0.02)
+
+
+async def test_what_is_proven_at_the_very_end_is_remembered_too(world: Any) -> None:
+    """The daemon is told to stop while the figures of a stop still settle."""
+    async with world(RULES) as w:
+        w.ledger = ledger = SpyLedger()
+        run = w.apify.start_run(usd_per_hour=36)
+        await w.start()
+        await w.until(lambda: run.truth().aborted_by_api, "the stop")
+        await w.stop()
+        records = [record for record in ledger.records if record.run_id == run.id]
+        settled = [abort for abort in await w.aborts() if abort.settled]
+        assert len(records) == len(settled), "as soon as its figures have settled"
 
 
 async def test_a_ledger_that_fails_costs_nothing_but_the_forecast(world: Any) -> None:

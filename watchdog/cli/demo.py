@@ -26,7 +26,7 @@ from watchdog.cli.tables import Cell, Name, Records, Whole, console, counted
 from watchdog.config.models import AccountSettings, Settings
 from watchdog.domain.decision import Abort, AbortState, Mode, Response, describe, describe_use
 from watchdog.domain.duration import format_duration
-from watchdog.domain.meter import Meter
+from watchdog.domain.meter import BOOKED, Meter
 from watchdog.domain.notice import (
     AbortChanged,
     AbortTrouble,
@@ -348,7 +348,7 @@ def _differs(abort: Abort, truth: RunTruth) -> str:
     final = abort.final.usage if abort.final else None
     if final is None:
         return "the books have no final figures"
-    pairs = ((final.cost_usd, truth.usage.cost_usd), (final.credits, truth.usage.credits))
+    pairs = ((final.of(meter), getattr(truth.usage, meter.entry.field)) for meter in reversed(BOOKED))
     off = [f"{ours} in the books, {theirs} on the platform" for ours, theirs in pairs if _apart(ours, theirs)]
     return "; ".join(off)
 

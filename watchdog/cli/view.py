@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,10 +23,11 @@ from watchdog.domain.decision import (
     VerdictKind,
     describe_use,
 )
-from watchdog.domain.rule import Action
+from watchdog.domain.meter import BOOKED
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.status import RunStatus, Status
 from watchdog.engine.coverage import Entry
+from watchdog.engine.decide import one_a_limit
 from watchdog.platforms.known import traits_of
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.text import escaped
@@ -163,7 +164,7 @@ def _newest(snapshot: Snapshot, abort: Abort | None) -> Snapshot:
 
 
 def _row_of_abort(abort: Abort, rulebook: Rulebook) -> Row:
-    return Row(abort.final or abort.before, tuple(rulebook.evaluator.verdicts(abort.before)), abort, ())
+    return Row(abort.final or abort.before, one_a_limit(rulebook.evaluator.verdicts(abort.before)), abort, ())
 
 
 def _closeness(row: Row) -> float:
@@ -257,7 +258,7 @@ class Limits:
 
 def _urgency(verdict: Verdict) -> tuple[int, bool, float]:
     """Of several broken limits the first is one that the run is stopped for."""
-    return _WORST.index(verdict.verdict), verdict.rule.action is Action.NOTIFY, -(verdict.ratio or 0.0)
+    return _WORST.index(verdict.verdict), not verdict.step.do.stops, -(verdict.ratio or 0.0)
 
 
 def closing(found: Sequence[Row], *, dry_run: bool) -> str:
@@ -315,7 +316,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
         "origin": run.origin,
         "status": run.status,
         "state": run.state.value,
-        "usage": {"credits": run.usage.credits, "cost_usd": run.usage.cost_usd, "duration_s": run.usage.duration_s},
+        "usage": run.usage.figures,
         "limits": [
             {
                 "rule": verdict.rule.name,
@@ -323,6 +324,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
                 "used": verdict.used,
                 "allowed": verdict.limit,
                 "verdict": verdict.verdict.value,
+                **({"step": str(verdict.step)} if verdict.rule.steps else {}),
             }
             for verdict in row.verdicts
         ],
@@ -348,6 +350,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "limit": abort.limit_label,
         "allowed": abort.limit_value if has_limit else None,
         "used": abort.used_at_detection if has_limit else None,
+        "step_at": abort.step_at if has_limit else None,
         "mode": abort.mode.value,
         "outcome": abort.state.value,
         "used_at_request": abort.used_at_request,
@@ -356,29 +359,15 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "requests": abort.requests,
         "effective_requests": abort.effective_requests,
         "void_requests": abort.void_requests,
-        "final": None if final is None else _figures(final.credits, final.cost_usd, final.duration_s),
+        "final": None if final is None else final.figures,
         "reason": abort.reason,
-        "saved_credits": saving.credits if saving else None,
-        "saved_usd": saving.usd if saving else None,
-        "booked_credits": _booked(saving.booked_credits, saving.credits) if saving else None,
-        "booked_usd": _booked(saving.booked_usd, saving.usd) if saving else None,
+        **{f"saved_{meter.entry.booked}": saving.of(meter) if saving else None for meter in BOOKED},
+        **{f"booked_{meter.entry.booked}": saving.at_first(meter) if saving else None for meter in BOOKED},
         "basis": saving.basis.value if saving and saving.basis else None,
         "basis_note": saving.note if saving else None,
-        "projected_credits": saving.projected.credits if saving else None,
-        "projected_usd": saving.projected.cost_usd if saving else None,
+        **{f"projected_{meter.entry.booked}": saving.projected.of(meter) if saving else None for meter in BOOKED},
         "history": [{"state": step.state.value, "at": _iso(step.at), "note": step.note} for step in abort.history],
     }
-
-
-def _booked(at_first: float | None, stands: float | None) -> float | None:
-    """What was booked before anything was taken back."""
-    return stands if at_first is None else at_first
-
-
-def _figures(
-    credits_used: float | None, cost_usd: float | None, duration_s: float | None
-) -> Mapping[str, float | None]:
-    return {"credits": credits_used, "cost_usd": cost_usd, "duration_s": duration_s}
 
 
 def _iso(at: datetime | None) -> str | None:

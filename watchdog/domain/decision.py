@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from watchdog.domain.duration import format_duration
 from watchdog.domain.limit import ABORT_AT_ONCE, Do, Step
-from watchdog.domain.meter import NOTHING_KNOWN, Meter, Unit, Usage
+from watchdog.domain.meter import BOOKED, NOTHING_KNOWN, Meter, Unit, Usage
 from watchdog.domain.platform import Mode, PlatformTraits
 from watchdog.domain.rule import Action, Rule
 from watchdog.domain.run import RunKey, Snapshot, replace
@@ -159,7 +159,17 @@ class Saving:
     @property
     def amounts(self) -> Mapping[str, float | None]:
         """What stands, by what it is counted in."""
-        return {"credits": self.credits, "usd": self.usd}
+        return {meter.entry.booked: self.of(meter) for meter in BOOKED}
+
+    def of(self, meter: Meter) -> float | None:
+        """What stands of a booked meter."""
+        amount: float | None = getattr(self, meter.entry.booked)
+        return amount
+
+    def at_first(self, meter: Meter) -> float | None:
+        """What was booked of it before anything was taken back."""
+        amount: float | None = getattr(self, f"booked_{meter.entry.booked}")
+        return self.of(meter) if amount is None else amount
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from watchdog.domain.meter import Usage
-from watchdog.domain.run import RunKey
+from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.run import RunKey, replace
 
 
 @dataclass(frozen=True, slots=True)
 class BurnRecord:
     """How fast a run that is over used up what it used.
 
-    `credits_per_s` and `usd_per_s` are the highest rates seen on it, per second of running; None: never seen two looks
-    to tell it from. `final` is its last known usage, `ended_at` its end (UTC). `source_id` is that of its source
-    (`Source.id`). `ended_by_itself` is False for one that an abort stopped: its rates are as good as any, but its final
-    usage says nothing about how much such a run takes to its end.
+    `rates` are the highest seen on it of its meters, per second of running; of one that is not in it there never were
+    two looks to tell it from. `final` is its last known usage, `ended_at` its end (UTC). `source_id` is that of its
+    source (`Source.id`). `ended_by_itself` is False for one that an abort stopped: its rates are as good as any, but
+    its final usage says nothing about how much such a run takes to its end.
     """
 
     account: str
     run_id: str
     source_id: str
     ended_at: datetime
-    credits_per_s: float | None
-    usd_per_s: float | None
+    rates: Mapping[Meter, float]
     final: Usage
     ended_by_itself: bool
 
@@ -33,6 +33,12 @@ class BurnRecord:
     def key(self) -> RunKey:
         """Identity of the run across platforms and accounts."""
         return (self.account, self.run_id)
+
+    @property
+    def as_kept(self) -> BurnRecord:
+        """The same without figures that cannot be."""
+        rates = {meter: rate for meter, each in self.rates.items() if (rate := plausible(each)) is not None}
+        return replace(self, rates=rates, final=Usage.by(lambda meter: plausible(self.final.of(meter))))
 
 
 def plausible(figure: float | None) -> float | None:

@@ -27,8 +27,9 @@ class _Entry:
 
     word: what it counts, in messages. field: its field of `Usage`. unit: in what it counts; one, several: what a number
     of it is called. rate_per_s: how fast it grows while the run is running, where that never varies; None: it has to be
-    learned. booked: whether what aborts save of it is booked. lowest: hardly any run ends below this figure, so that a
-    lower limit on every run of an account is doubtful. may_be_zero: whether a limit of 0 says something.
+    learned. booked: the name by which is booked what aborts save of it (fields of `Saving` and `AbortSums`, columns,
+    metrics); "": it is not. lowest: hardly any run ends below this figure, so that a lower limit on every run of an
+    account is doubtful. may_be_zero: whether a limit of 0 says something.
     """
 
     word: str
@@ -37,7 +38,7 @@ class _Entry:
     one: str = ""
     several: str = ""
     rate_per_s: float | None = None
-    booked: bool = False
+    booked: str = ""
     lowest: float = 0.0
     may_be_zero: bool = True
 
@@ -55,13 +56,16 @@ class Meter(StrEnum):
         return meter
 
     #: What the platform itself meters: lobstr credits, Apify compute units.
-    CREDITS = "max_credits", _Entry("credits", "credits", Unit.NUMBER, "credit", "credits", booked=True, lowest=0.1)
+    CREDITS = (
+        "max_credits",
+        _Entry("credits", "credits", Unit.NUMBER, "credit", "credits", booked="credits", lowest=0.1),
+    )
     #: Time actually spent running; stopped and paused time left out.
     DURATION = (
         "max_duration",
         _Entry("duration", "duration_s", Unit.SECONDS, rate_per_s=1.0, lowest=60.0, may_be_zero=False),
     )
-    COST_USD = "max_cost_usd", _Entry("cost_usd", "cost_usd", Unit.USD, booked=True, lowest=0.05)
+    COST_USD = "max_cost_usd", _Entry("cost_usd", "cost_usd", Unit.USD, booked="usd", lowest=0.05)
 
     # Equality is that of the text; so may its hash be, which is C and not Python: these are keys in every sweep.
     __hash__ = str.__hash__
@@ -96,10 +100,17 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         figure: float | None = getattr(self, meter.entry.field)
         return figure
 
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Every figure by the name of its field, in their order."""
+        return msgspec.structs.asdict(self)
+
     @classmethod
     def by(cls, figure: Callable[[Meter], float | None]) -> Usage:
         """Each figure as this tells it."""
         return cls(**{meter.entry.field: figure(meter) for meter in Meter})
 
 
+#: The meters in the order of the fields of `Usage`, for what is too often done to name these.
+IN_ORDER = tuple(sorted(Meter, key=lambda meter: Usage.__struct_fields__.index(meter.entry.field)))
 NOTHING_KNOWN = Usage()

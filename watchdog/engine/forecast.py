@@ -20,10 +20,11 @@ from statistics import median
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from watchdog.domain.history import BurnRecord
-from watchdog.domain.meter import LEARNED, Meter, Usage
-from watchdog.domain.run import RunState, Snapshot, replace
+from watchdog.domain.meter import IN_ORDER, LEARNED, Meter, Usage
+from watchdog.domain.run import RunState, Snapshot
 
 #: Rates are measured over at least so many seconds: a single step of a counter is no rate.
 WINDOW_S = 10.0
@@ -33,7 +34,7 @@ MEMORY_S = 300.0
 FIRST_DEVIATION = 0.5
 #: So many times do not show yet how much they differ.
 FEW_TIMES = 5
-#: No run is faster than this, in dollars or credits a second: what is, would not fit into a float when squared.
+#: No run is faster than this, of any meter a second: what is, would not fit into a float when squared.
 RATE_MAX = 1e100
 #: A figure lower than before counts as one that really went back once the higher one is so many seconds old; until then
 #: it is an older view of the same figure (a list that lags behind the detail).
@@ -47,44 +48,53 @@ def upper_bound(swept: Snapshot, inspected: Snapshot | None, age_s: float, swept
     """The most that a run can have used by now: a suspicion, never a proof.
 
     `swept` is the newest snapshot of a sweep and `swept_age_s` its age in seconds, `inspected` the last inspection and
-    `age_s` the seconds since then. Running time grows by a second a second from whichever look says less, unless the
-    run is paused. Of credits and dollars, the sweep's count as they are, though never for less than an inspection
-    showed; those that the sweep lacks are the inspection's, grown by the fastest they can grow, where there is such a
-    bound; where there is none, only another inspection tells, which the forecast plans. A figure that no look has shown
-    stays None.
+    `age_s` the seconds since then. Running time (a meter whose growth never varies) grows by a second a second from
+    whichever look says less, unless the run is paused. Of the others, the sweep's count as they are, though never for
+    less than an inspection showed; those that the sweep lacks are the inspection's, grown by the fastest they can grow,
+    where there is such a bound; where there is none, only another inspection tells, which the forecast plans. A figure
+    that no look has shown stays None.
     """
-    rate = 0.0 if swept.state is RunState.PAUSED else 1.0
-    duration = _most(_longest(swept), rate, swept_age_s)
-    if inspected is None:
-        return replace(swept.usage, duration_s=duration)
-    if inspected.state in _RUNS_ON:
-        since = _most(_longest(inspected), 1.0, age_s)
-        duration = since if duration is None else min(duration, duration if since is None else since)
-    return Usage(
-        credits=_metered(Meter.CREDITS, swept, inspected, age_s),
-        cost_usd=_metered(Meter.COST_USD, swept, inspected, age_s),
-        duration_s=duration,
-    )
+    # For every run of every sweep: figures by their place, and no call that can be spared.
+    figures = list(astuple(swept.usage))
+    proven = None if inspected is None else astuple(inspected.usage)
+    for place, meter, rate in _BY_PLACE:
+        if rate is not None:
+            figures[place] = _timed(place, rate, swept, swept_age_s, inspected, age_s)
+        elif inspected is not None and proven is not None and (known := proven[place]) is not None:
+            shown = figures[place]
+            if shown is None:
+                figures[place] = known + inspected.burn_cap_per_s.get(meter, 0.0) * age_s
+            elif known > shown:
+                figures[place] = known
+    return Usage(*figures)
 
 
+#: Each meter with its place among the fields of `Usage`, and how fast it grows where that never varies.
+_BY_PLACE = tuple((place, meter, meter.entry.rate_per_s) for place, meter in enumerate(IN_ORDER))
 #: After an inspection in one of these states, running time can be counted on from it.
 _RUNS_ON = (RunState.RUNNING, RunState.PENDING, RunState.TIMING_OUT)
 
 
-def _longest(seen: Snapshot) -> float | None:
-    """The most that it can have run for when it was seen."""
-    return seen.usage.duration_s if seen.most.duration_s is None else seen.most.duration_s
+def _timed(
+    place: int, rate_per_s: float, swept: Snapshot, swept_age_s: float, inspected: Snapshot | None, age_s: float
+) -> float | None:
+    """The most of a meter that grows with running time."""
+    most = _longest(place, swept)
+    if most is not None and swept.state is not RunState.PAUSED:
+        most += rate_per_s * swept_age_s
+    if inspected is None or inspected.state not in _RUNS_ON:
+        return most
+    since = _longest(place, inspected)
+    if since is None:
+        return most
+    since += rate_per_s * age_s
+    return since if most is None else min(most, since)
 
 
-def _metered(kind: Meter, swept: Snapshot, inspected: Snapshot, age_s: float) -> float | None:
-    shown, proven = swept.usage.of(kind), inspected.usage.of(kind)
-    if shown is None:
-        return _most(proven, inspected.burn_cap_per_s.get(kind, 0.0), age_s)
-    return shown if proven is None else max(shown, proven)
-
-
-def _most(used: float | None, rate_per_s: float, age_s: float) -> float | None:
-    return None if used is None else used + rate_per_s * age_s
+def _longest(place: int, seen: Snapshot) -> float | None:
+    """The most that it can have been when the run was seen."""
+    figure: float | None = astuple(seen.most)[place]
+    return astuple(seen.usage)[place] if figure is None else figure
 
 
 # Rates
@@ -279,7 +289,7 @@ class SourceHistory:
     def of(records: Iterable[BurnRecord]) -> SourceHistory:
         """From the ledger's records."""
         kept = list(records)
-        rates = {kind: [_rate(record, kind) for record in kept] for kind in LEARNED}
+        rates = {kind: [record.rates.get(kind) for record in kept] for kind in LEARNED}
         natural = [record.final for record in kept if record.ended_by_itself]
         finals = {kind: [final.of(kind) for final in natural] for kind in Meter}
         return SourceHistory(_known(rates), _known(finals), len(kept))
@@ -297,10 +307,6 @@ class SourceHistory:
 
 
 NO_HISTORY = SourceHistory()
-
-
-def _rate(record: BurnRecord, kind: Meter) -> float | None:
-    return record.credits_per_s if kind is Meter.CREDITS else record.usd_per_s
 
 
 def _known(figures: Mapping[Meter, list[float | None]]) -> dict[Meter, tuple[float, ...]]:

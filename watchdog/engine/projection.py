@@ -16,11 +16,11 @@ they ever so few, and knows the rate of now.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from watchdog.domain.decision import Basis
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import BOOKED, Meter, Unit, Usage
 from watchdog.domain.run import Snapshot
 from watchdog.engine.forecast import Burn, SourceHistory, average_rate
 
@@ -80,31 +80,38 @@ def _by_progress(before: Snapshot) -> _Projection:
     share = share_done(before)
     if share is None:
         return _NO_PROJECTION
-    used = before.usage
-    projected = Usage(
-        credits=None if used.credits is None else used.credits / share,
-        cost_usd=None if used.cost_usd is None else used.cost_usd / share,
-    )
-    return projected, f"share done {share:.6g} at {_figures(used)}"
+    projected = _booked(before.usage, lambda _, used: used / share)
+    return projected, f"share done {share:.6g} at {_figures(before.usage)}"
+
+
+def _booked(used: Usage, at_end: Callable[[Meter, float], float | None]) -> Usage:
+    """What each known figure that is booked would have been at the end, as this tells it."""
+
+    def of(meter: Meter) -> float | None:
+        figure = used.of(meter) if meter in BOOKED else None
+        return None if figure is None else at_end(meter, figure)
+
+    return Usage.by(of)
 
 
 def _figures(used: Usage) -> str:
-    known = [f"{used.credits:.6g} credits"] if used.credits is not None else []
-    known += [f"${used.cost_usd:.6g}"] if used.cost_usd is not None else []
-    return ", ".join(known)
+    return ", ".join(exactly(meter, figure) for meter in BOOKED if (figure := used.of(meter)) is not None)
+
+
+def exactly(meter: Meter, figure: float) -> str:
+    """A figure as notes have it, to be reckoned with by hand: `12.3456 credits`, `$0.0012`."""
+    return f"${figure:.6g}" if meter.entry.unit is Unit.USD else f"{figure:.6g} {meter.entry.several}"
 
 
 def _by_history(used: Usage, history: Sequence[Usage]) -> _Projection:
-    def typical(kind: Meter) -> float | None:
-        figures = [figure for past in history if (figure := past.of(kind)) is not None]
+    def typical(meter: Meter, now: float) -> float | None:
+        figures = [figure for past in history if (figure := past.of(meter)) is not None]
         if len(figures) < HISTORY_MIN:
             return None
         middle = median(figures)
-        now = used.of(kind)
-        return middle if now is not None and now < middle else None
+        return middle if now < middle else None
 
-    projected = Usage(credits=typical(Meter.CREDITS), cost_usd=typical(Meter.COST_USD))
-    return projected, f"median of {len(history)} earlier runs"
+    return _booked(used, typical), f"median of {len(history)} earlier runs"
 
 
 def _by_cap(before: Snapshot, final: Snapshot) -> _Projection:
@@ -115,21 +122,19 @@ def _by_cap(before: Snapshot, final: Snapshot) -> _Projection:
     if seconds_left is None:
         return _NO_PROJECTION
 
-    def at_cap(used: float | None) -> float | None:
-        if used is None:
-            return None
+    def at_cap(_: Meter, used: float) -> float | None:
         projected = used + used * (seconds_left / duration)
         return projected if math.isfinite(projected) else None
 
-    projected = Usage(credits=at_cap(final.usage.credits), cost_usd=at_cap(final.usage.cost_usd))
     return (
-        projected,
+        _booked(final.usage, at_cap),
         f"{_figures(final.usage)} in {duration:.6g} s, {seconds_left:.6g} s before the platform's own stop",
     )
 
 
 def _seconds_to_cap(before: Snapshot, used: Usage, duration_s: float) -> float | None:
-    """Running seconds until the platform would have stopped the run, at its burn rate so far; None: it would not."""
+    """Running seconds until the platform would have stopped the run, at its burn rate so far; None: it would not. The
+    stops that platforms have are of running time and of US dollars."""
     to_timeout_s = _seconds_to_timeout(before, duration_s)
     left = [] if to_timeout_s is None else [to_timeout_s]
     cap = before.cap

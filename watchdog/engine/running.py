@@ -13,7 +13,7 @@ import math
 
 import msgspec
 
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import Meter
 from watchdog.domain.run import RunState, Snapshot, replace
 
 
@@ -137,7 +137,7 @@ def proven(seen: Snapshot, running: RunningTime) -> Snapshot:
         most_credits = running.rate_per_s * longest_s if seen.resurrect_count == 0 else math.inf
     return replace(
         seen,
-        usage=Usage(credits_used, usage.cost_usd, duration_s),
-        most=Usage(most_credits, most.cost_usd, most.duration_s),
+        usage=replace(usage, credits=credits_used, duration_s=duration_s),
+        most=replace(most, credits=most_credits),
         seen_running_s=running.seen_s,
     )

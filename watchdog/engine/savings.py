@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from watchdog.domain.decision import Saving
-from watchdog.domain.meter import Meter, Usage
+from watchdog.domain.meter import BOOKED, Meter, Unit, Usage
 from watchdog.domain.run import Snapshot, replace
-from watchdog.engine.projection import projections
+from watchdog.engine.projection import exactly, projections
 
 
 def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -> Saving:
@@ -23,14 +23,9 @@ def estimate(before: Snapshot, final: Snapshot, history: Sequence[Usage] = ()) -
     of the source used that ended by themselves.
     """
     for basis, projected, note in projections(before, final, history):
-        if projected.credits is not None or projected.cost_usd is not None:
-            return Saving(
-                basis,
-                projected,
-                credits=_saved(projected.credits, final.usage.credits),
-                usd=_saved(projected.cost_usd, final.usage.cost_usd),
-                note=note,
-            )
+        if any(projected.of(meter) is not None for meter in BOOKED):
+            saved = {meter.entry.booked: _saved(projected.of(meter), final.usage.of(meter)) for meter in BOOKED}
+            return Saving(basis, projected, note=note, **saved)
     return Saving()
 
 
@@ -44,12 +39,9 @@ def settle(latest: Saving, used: Usage, earlier: Sequence[Saving]) -> tuple[Savi
     takes the place of a bound. Where the projection or the use is not known, nothing changes.
     """
     kept = list(earlier)
-    for kind in _BOOKED:
+    for kind in BOOKED:
         latest, kept = _settle_figure(kind, latest, used.of(kind), kept)
     return latest, tuple(kept)
-
-
-_BOOKED = (Meter.CREDITS, Meter.COST_USD)
 
 
 def _settle_figure(
@@ -59,16 +51,16 @@ def _settle_figure(
     most = _saved(next((figure for figure in figures if figure is not None), None), used)
     if most is None:
         return latest, earlier
-    own = _amount(latest, kind)
+    own = latest.of(kind)
     if own is not None:
         counts = [saving for saving in earlier if not _is_bound(saving) or _is_bound(latest)]
-        booked = sum(_amount(saving, kind) or 0.0 for saving in counts)
+        booked = sum(saving.of(kind) or 0.0 for saving in counts)
         latest = _with_amount(latest, kind, max(0.0, min(own, most - booked)), booked)
-    left = max(0.0, most - (_amount(latest, kind) or 0.0))
+    left = max(0.0, most - (latest.of(kind) or 0.0))
     kept: dict[int, Saving] = {}
     # What stands firmest is served first.
     for index in sorted(range(len(earlier)), key=lambda index: (_is_bound(earlier[index]), index)):
-        saving, amount = earlier[index], _amount(earlier[index], kind)
+        saving, amount = earlier[index], earlier[index].of(kind)
         kept[index] = saving if amount is None or amount <= left else _cut(saving, kind, left)
         left = max(0.0, left - (amount or 0.0))
     return latest, [kept[index] for index in range(len(earlier))]
@@ -78,27 +70,18 @@ def _is_bound(saving: Saving) -> bool:
     return saving.basis is not None and saving.basis.is_bound
 
 
-def _amount(saving: Saving, kind: Meter) -> float | None:
-    return saving.credits if kind is Meter.CREDITS else saving.usd
-
-
 def _with_amount(saving: Saving, kind: Meter, amount: float, booked: float) -> Saving:
     """With this saved, where so much is booked on earlier aborts of the run already."""
     if not booked:
         return saving
-    if kind is Meter.CREDITS:
-        note = f"{saving.note}; {booked:.6g} credits are booked on earlier aborts of this run"
-        return replace(saving, credits=amount, note=note)
-    return replace(saving, usd=amount, note=f"{saving.note}; ${booked:.6g} is booked on earlier aborts of this run")
+    verb = "is" if kind.entry.unit is Unit.USD else "are"
+    note = f"{saving.note}; {exactly(kind, booked)} {verb} booked on earlier aborts of this run"
+    return replace(saving, note=note, **{kind.entry.booked: amount})
 
 
 def _cut(saving: Saving, kind: Meter, left: float) -> Saving:
     """With no more than this left of what was booked."""
-    if kind is Meter.CREDITS:
-        booked = saving.credits if saving.booked_credits is None else saving.booked_credits
-        return replace(saving, credits=left, booked_credits=booked)
-    booked = saving.usd if saving.booked_usd is None else saving.booked_usd
-    return replace(saving, usd=left, booked_usd=booked)
+    return replace(saving, **{kind.entry.booked: left, f"booked_{kind.entry.booked}": saving.at_first(kind)})
 
 
 def _saved(projected: float | None, used: float | None) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 
 from watchdog.domain.decision import Abort
-from watchdog.domain.history import BurnRecord, plausible
+from watchdog.domain.history import BurnRecord
 from watchdog.domain.meter import Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.ports import AbortFilter
@@ -120,7 +120,7 @@ class MemoryLedger:
 
     async def add_burn(self, record: BurnRecord) -> None:
         """Remember what a run that is over used, and how fast."""
-        record = _with_plausible_figures(record)
+        record = record.as_kept
         self._ended.add(record)
         if record.ended_by_itself:
             self._ended_by_itself.add(record)
@@ -209,17 +209,6 @@ class MemoryLedger:
 
     async def close(self) -> None:
         """Nothing to do."""
-
-
-def _with_plausible_figures(record: BurnRecord) -> BurnRecord:
-    """As it would come back from a database."""
-    final = record.final
-    return replace(
-        record,
-        credits_per_s=plausible(record.credits_per_s),
-        usd_per_s=plausible(record.usd_per_s),
-        final=Usage(plausible(final.credits), plausible(final.cost_usd), plausible(final.duration_s)),
-    )
 
 
 def _over_before(override: Override, before: datetime) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,8 @@ import msgspec
 import sqlalchemy as sa
 
 from watchdog.domain.decision import Abort, Mode
-from watchdog.domain.history import BurnRecord, plausible
-from watchdog.domain.meter import Usage
+from watchdog.domain.history import BurnRecord
+from watchdog.domain.meter import BOOKED, IN_ORDER, LEARNED, Meter, Usage
 from watchdog.domain.override import Order, Override, OverrideKind
 from watchdog.domain.run import Snapshot, replace
 from watchdog.ledger import schema
@@ -60,6 +60,45 @@ def storable(value: Any) -> Any:
     return value
 
 
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+#: Columns that are not called like the meter's field with `_per_s`.
+_RATE_COLUMNS = {Meter.COST_USD: "usd_per_s"}
+_RATES = {meter: _RATE_COLUMNS.get(meter, f"{meter.entry.field}_per_s") for meter in LEARNED}
+#: Figures that a table has no column for are JSON in its column `others`: a further meter needs none.
+_FIELDS = tuple(meter.entry.field for meter in IN_ORDER)
+_OTHERS_OF_RUNS = tuple(name for name in _FIELDS if name not in schema.runs.c)
+_OTHERS_OF_ENDED = tuple(name for name in (*_FIELDS, *_RATES.values()) if name not in schema.ended_runs.c)
+_OTHERS = msgspec.json.Decoder(dict[str, float])
+
+
+def _spread(figures: Row, others: Iterable[str]) -> Row:
+    """The columns for these figures by their names, of which `others` have none."""
+    apart = {name: figure for name in others if (figure := figures.pop(name)) is not None and math.isfinite(figure)}
+    figures["others"] = msgspec.json.encode(apart).decode() if apart else None
+    return figures
+
+
+def _gathered(row: sa.RowMapping) -> Row:
+    """The same back by their names."""
+    figures: Row = {**row}
+    if (others := figures.pop("others")) is not None:
+        figures |= _OTHERS.decode(others)
+    return figures
+
+
+def used_of(row: sa.RowMapping) -> Usage:
+    """What a run has used, from `USED_COLUMNS`."""
+    return _usage(_gathered(row))
+
+
+def _usage(figures: Row) -> Usage:
+    return Usage(*map(figures.get, _FIELDS))
+
+
+#: The columns that `used_of` reads of runs that are over.
+USED_COLUMNS = tuple(column for column in schema.ended_runs.c if column.name in (*_FIELDS, "others"))
+
 # --- aborts ----------------------------------------------------------------------------------------------------------
 
 
@@ -85,13 +124,9 @@ def abort_row(abort: Abort) -> Row:
         "requests": abort.requests,
         "reason": abort.reason,
         "stopped_at": text_or_none(abort.stopped_at),
-        "final_credits": final.credits,
-        "final_cost_usd": final.cost_usd,
-        "final_duration_s": final.duration_s,
-        "projected_credits": saving.projected.credits if saving else None,
-        "projected_cost_usd": saving.projected.cost_usd if saving else None,
-        "saved_credits": saving.credits if saving else None,
-        "saved_usd": saving.usd if saving else None,
+        **_drawn("final", final),
+        **_drawn("projected", saving.projected if saving else Usage()),
+        **{f"saved_{meter.entry.booked}": saving.of(meter) if saving else None for meter in BOOKED},
         "basis": saving.basis.value if saving and saving.basis else None,
         "basis_note": saving.note if saving else None,
         "complete": abort.is_complete,
@@ -101,6 +136,11 @@ def abort_row(abort: Abort) -> Row:
         if (value := row[name]) is not None:
             row[name] = value[:length]
     return row
+
+
+def _drawn(what: str, usage: Usage) -> Row:
+    """The columns there are for these figures; the record has them all."""
+    return {name: figure for field, figure in usage.figures.items() if (name := f"{what}_{field}") in schema.aborts.c}
 
 
 #: What the columns of text have room for, where the database minds (PostgreSQL); the record has the whole.
@@ -166,9 +206,7 @@ def run_row(run: Snapshot) -> Row:
         "source_id": run.source.id,
         "source": run.source.label,
         "state": run.state.value,
-        "credits": run.usage.credits,
-        "cost_usd": run.usage.cost_usd,
-        "duration_s": run.usage.duration_s,
+        **_spread(run.usage.figures, _OTHERS_OF_RUNS),
         "seen_running_s": run.seen_running_s,
         "started_at": text_or_none(run.started_at),
         "seen_at": as_text(run.seen_at),
@@ -177,26 +215,30 @@ def run_row(run: Snapshot) -> Row:
 
 def burn_row(record: BurnRecord) -> Row:
     """What a run that is over used, and how fast; figures that cannot be are unknown."""
+    record = record.as_kept
+    rates = {name: record.rates.get(meter) for meter, name in _RATES.items()}
     return {
         "account": record.account,
         "run_id": record.run_id,
         "source_id": record.source_id,
         "ended_at": as_text(record.ended_at),
-        "credits_per_s": plausible(record.credits_per_s),
-        "usd_per_s": plausible(record.usd_per_s),
-        "credits": plausible(record.final.credits),
-        "cost_usd": plausible(record.final.cost_usd),
-        "duration_s": plausible(record.final.duration_s),
         "ended_by_itself": record.ended_by_itself,
+        **_spread(record.final.figures | rates, _OTHERS_OF_ENDED),
     }
 
 
-def burn_of(row: Sequence[Any]) -> BurnRecord:
-    """The same from its row, whose columns come in the order of the table."""
-    account, run_id, source_id, ended_at, credits_per_s, usd_per_s, used, cost_usd, duration_s, ended_by_itself = row
-    final = Usage(used, cost_usd, duration_s)
-    at = datetime.fromisoformat(ended_at)
-    return BurnRecord(account, run_id, source_id, at, credits_per_s, usd_per_s, final, ended_by_itself)
+def burn_of(row: sa.RowMapping) -> BurnRecord:
+    """The same from its row."""
+    figures = _gathered(row)
+    return BurnRecord(
+        account=row["account"],
+        run_id=row["run_id"],
+        source_id=row["source_id"],
+        ended_at=datetime.fromisoformat(row["ended_at"]),
+        rates={meter: rate for meter, name in _RATES.items() if (rate := figures.get(name)) is not None},
+        final=_usage(figures),
+        ended_by_itself=row["ended_by_itself"],
+    )
 
 
 # --- overrides and orders --------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The tables. Times are UTC in ISO 8601 text, so that the file can be read with any tool; they sort as text.
 
 `aborts.record` is the whole record as JSON; the other columns are drawn from it at each save, for queries and for
-people who check a figure by hand.
+people who check a figure by hand. `others` is JSON: figures of meters, and `..._per_s`, their rates, that a table has
+no column for.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ runs = Table(
     Column("seen_running_s", Float),
     Column("started_at", String(32)),
     Column("seen_at", String(32), nullable=False),
+    Column("others", Text),
     Index("ix_runs_seen_at", "seen_at"),
 )
 
@@ -119,6 +121,7 @@ ended_runs = Table(
     Column("cost_usd", Float),
     Column("duration_s", Float),
     Column("ended_by_itself", Boolean, nullable=False),
+    Column("others", Text),
     Index("ix_ended_runs_source_id", "source_id", "ended_at"),
     Index("ix_ended_runs_ended_at", "ended_at"),
 )

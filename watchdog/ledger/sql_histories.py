@@ -14,7 +14,7 @@ from watchdog.domain.meter import Usage
 from watchdog.ledger import schema
 from watchdog.ledger.database import Slice, upsert
 from watchdog.ledger.records import HISTORY_MAX
-from watchdog.ledger.rows import burn_of, burn_row, storable
+from watchdog.ledger.rows import USED_COLUMNS, burn_of, burn_row, storable, used_of
 
 #: Sources asked for in one query: few enough bound variables for any database, and few enough rows that a record of an
 #: abort does not wait long for the thread.
@@ -43,17 +43,17 @@ class SqlHistories(Slice):
         """What the latest runs of this source used that ended by themselves, oldest first."""
         table = schema.ended_runs.c
         query = (
-            sa.select(table.credits, table.cost_usd, table.duration_s)
+            sa.select(*USED_COLUMNS)
             .where(table.source_id == storable(source_id), table.ended_by_itself)
             .order_by(table.ended_at.desc(), table.account.desc(), table.run_id.desc())
             .limit(HISTORY_MAX)
         )
-        rows = await self._database.read(lambda connection: connection.execute(query).all())
-        return [Usage(*row) for row in reversed(rows)]
+        rows = await self._database.read(lambda connection: connection.execute(query).mappings().all())
+        return self._database.legible("what a run used", lambda: [used_of(row) for row in reversed(rows)])
 
     def _burns(self, connection: sa.Connection, source_ids: Sequence[str]) -> dict[str, list[BurnRecord]]:
         stored = {source_id: storable(source_id) for source_id in source_ids}
-        rows = connection.execute(_burns_of([*stored.values()])).all()
+        rows = connection.execute(_burns_of([*stored.values()])).mappings().all()
         of_source = defaultdict(list)
         for record in self._database.legible("a burn rate", lambda: [burn_of(row) for row in rows]):
             of_source[record.source_id].append(record)

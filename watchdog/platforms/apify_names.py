@@ -15,10 +15,9 @@ import msgspec
 from watchdog.domain.run import Source
 from watchdog.errors import Gone, PlatformError
 from watchdog.net import Call, Session, path_segment
+from watchdog.platforms.apify_wire import Pair
 from watchdog.platforms.names import PATIENCE_S, NameCache
 
-#: The ids of an Actor and a task.
-Pair = tuple[str | None, str | None]
 #: So much of the rate budget goes into looking at names again: some 5 %.
 _REFRESH_PER_S = 5.0
 _DENIED = (

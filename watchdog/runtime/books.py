@@ -83,4 +83,4 @@ def _most(seen: list[Snapshot]) -> Usage:
         # The last one counts; one that is not known is not made up for by an older one.
         return None if figures[0] is None else max(figure for figure in figures if figure is not None)
 
-    return Usage(credits=of(Meter.CREDITS), cost_usd=of(Meter.COST_USD), duration_s=of(Meter.DURATION))
+    return Usage.by(of)

@@ -56,8 +56,7 @@ class Histories:
             run_id=run.run_id,
             source_id=run.source.id,
             ended_at=run.finished_at or run.seen_at,
-            credits_per_s=rates.get(Meter.CREDITS),
-            usd_per_s=rates.get(Meter.COST_USD),
+            rates=rates,
             final=run.usage,
             ended_by_itself=by_itself,
         )

@@ -59,7 +59,7 @@ class Sweeping:
         self._number = 0
         self._listed = 0
         self._tally = Tally()
-        self._terms = account.terms()
+        self._terms = account.terms(0.0)
         self._seen_before: Mapping[str, float] | None = None
 
     async def sweep(self) -> None:
@@ -156,7 +156,7 @@ class Sweeping:
         """Runs of a sweep, as soon as they are read: a breach does not wait for the rest of the list."""
         now, now_s = self._clock.now(), self._clock.monotonic()
         seen_at, at_s, calm_runs = now, now_s, []
-        terms = self._terms = self._account.terms()
+        terms = self._terms = self._account.terms(now_s)
         known, number, gap_s = self._memory.runs.get, self._number, self._memory.gap_s
         for snapshot in snapshots:
             if snapshot.seen_at is not seen_at:
@@ -319,7 +319,8 @@ class Sweeping:
     async def _carry_on(self) -> None:
         """No list to be had: judge each known run by what it can have used since it was last seen, and look at those
         that may be over a limit, and at a few that were not seen for long. The detail call may work all the same."""
-        now_s, terms = self._clock.monotonic(), self._account.terms()
+        now_s = self._clock.monotonic()
+        terms = self._account.terms(now_s)
         looks = ENDED_LOOKS_MAX - len(self._looking.looks) - self._looking.looks.waiting
         for number, watched in enumerate(self._memory):
             calm = watched.calm

@@ -3,6 +3,9 @@
 Both were written at the end of a run, one after the other, with the same figures. Where only one of them was, or the
 two do not say the same, the later end counts, as it does whenever a run ends more than once. The larger table stays and
 gets another name, so that the disk need not have room for a copy.
+
+Both tables of figures get a column for those of meters that have none of their own, so that a further meter needs no
+migration.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ depends_on = None
 
 _FIGURES = ("credits", "cost_usd", "duration_s")
 _INDEXES = {"source_id": ["source_id", "ended_at"], "ended_at": ["ended_at"]}
+_WITH_OTHERS = ("runs", "ended_runs")
 _finished = sa.table(
     "finished_runs", *map(sa.column, ("account", "run_id", "source_id", "state", *_FIGURES, "finished_at"))
 )
@@ -31,6 +35,8 @@ def upgrade() -> None:
     _take_later_ends()
     _take_ends_without_rates()
     op.drop_table("finished_runs")
+    for table in _WITH_OTHERS:
+        op.add_column(table, sa.Column("others", sa.Text()))
 
 
 def _rename(old: str, new: str) -> None:
@@ -67,6 +73,8 @@ def _as_ended() -> dict[str, sa.ColumnElement[object]]:
 
 
 def downgrade() -> None:
+    for table in _WITH_OTHERS:
+        op.drop_column(table, "others")
     op.create_table(
         "finished_runs",
         sa.Column("account", sa.String(64), primary_key=True),
