@@ -32,10 +32,10 @@ tests: $(VENV)/.dev ## pytest with branch coverage; warnings are errors
 clients: $(VENV)/.dev ## Install the platforms' official clients that tests/clients talks with (Node too)
 	$(BIN)/python tests/clients/conftest.py
 
-bench: $(VENV)/.bench ## Measure everything (under 5 min); bench/out/full.json
+bench: $(VENV)/.bench ## Measure everything (some 20 min); bench/out/full.json
 	$(BIN)/python -m bench
 
-bench-quick: $(VENV)/.bench ## Measure in small (under 1 min); bench/out/quick.json
+bench-quick: $(VENV)/.bench ## Measure in small (some minutes); bench/out/quick.json
 	$(BIN)/python -m bench --quick
 
 format: $(VENV)/.dev ## Format the code

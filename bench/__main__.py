@@ -85,7 +85,7 @@ def _console() -> Console:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds, under a minute")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer rounds")
     parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="GROUP", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures (default: bench/out/)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="draw the plots that go with the figures")

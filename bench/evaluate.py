@@ -18,7 +18,7 @@ from bench.server import PAGE_MAX, Fleet
 from watchdog.domain.notice import Notice
 from watchdog.domain.run import Snapshot
 from watchdog.engine.evaluate import Evaluator
-from watchdog.platforms import apify
+from watchdog.platforms.apify_wire import PageAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _pages(spec: FleetSpec) -> list[bytes]:
 
 def _decode(bodies: Sequence[bytes]) -> None:
     """As the adapter does it: a page into its structs."""
-    decoder = msgspec.json.Decoder(apify._PageAnswer)
+    decoder = msgspec.json.Decoder(PageAnswer)
     for body in bodies:
         decoder.decode(body)
 

@@ -33,7 +33,7 @@ LIBRARIES = (
     "msgspec",
     "prometheus_client",
     "pydantic_settings",
-    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite",
     "starlette.applications",
     "structlog",
     "uvicorn",
@@ -44,16 +44,17 @@ LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is measured. `rounds` of warm cycles, `cold_rounds` of cold ones; `starts` of a daemon, each left to
-    rest for `rest_s`; `memories` processes that watch `watched` runs; `takings` of a warm sweep, each the median of
-    `taking_rounds`; `scrapings` of the page for so many seconds with sweeps, and as many without."""
+    """How much is measured. `rounds` of warm cycles, `slow_rounds` of those that take many looks (cold, compute units);
+    `starts` of a daemon, each left to rest for `rest_s`; `memories` processes that watch `watched` runs; `takings` of a
+    warm sweep, each the median of `taking_rounds`; `scrapings` of the page for so many seconds with sweeps, and as many
+    without."""
 
     warm: CycleSize = field(default_factory=CycleSize)
     units: CycleSize = field(default_factory=lambda: CycleSize(runs=3_000, crossing=30))
-    rounds: int = 9
-    cold_rounds: int = 7
+    rounds: int = 7
+    slow_rounds: int = 5
     starts: int = 9
-    rest_s: float = 5.0
+    rest_s: float = 3.0
     watched: int = 100_000
     memories: int = 3
     takings: int = 5
@@ -66,7 +67,7 @@ FULL = Size()
 QUICK = Size(
     units=CycleSize(runs=1_000, crossing=10),
     rounds=3,
-    cold_rounds=2,
+    slow_rounds=2,
     starts=3,
     rest_s=2.0,
     watched=30_000,
@@ -103,12 +104,12 @@ def _cycles(measured: Sequence[Build], size: Size) -> Iterator[Figure]:
         Contenders(server, size.warm, units=False, old=old, without=without) as contenders,
     ):
         warm = _race(server, contenders, size.warm, size.rounds)
-        cold = _race(server, contenders, size.warm, size.cold_rounds, cold=True)
+        cold = _race(server, contenders, size.warm, size.slow_rounds, cold=True)
     with (
         Server(fleet(size.units)) as server,
         Contenders(server, size.units, units=True, old=old, without=(NAIVE,)) as contenders,
     ):
-        units = _race(server, contenders, size.units, size.rounds)
+        units = _race(server, contenders, size.units, size.slow_rounds)
     yield from _warm(warm, f"cycle of {size.warm.runs:,} runs, warm")
     yield from _warm(units, f"cycle of {size.units.runs:,} runs, warm, compute units limited")
     what = f"cycle of {size.warm.runs:,} runs, cold"

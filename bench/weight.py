@@ -37,7 +37,8 @@ log_format: json
 """
 _RULES = """\
 rules:
-  - {name: far away, limits: {max_cost_usd: 10000, max_duration: 90d}}
+  - {name: far away, match: {platform: apify}, limits: {max_cost_usd: 10000, max_duration: 90d}}
+  - {name: just as far, match: {platform: lobstr}, limits: {max_credits: 1000000, max_duration: 90d}}
 """
 
 
@@ -83,6 +84,8 @@ class Home:
 
     def __init__(self, build: Build, url: str) -> None:
         self._build = build
+        # As an installation does; else a daemon that may write no compiled files would compile everything each time.
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(build.tree / "watchdog")], check=True)
         self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
         self._port = _free_port()
         text = _CONFIGURATION.format(url=url, folder=self._folder, port=self._port)
@@ -132,8 +135,9 @@ class Home:
 
 
 def imported_mb(modules: Sequence[str]) -> float:
-    """Resident megabytes of a process that does nothing but import these."""
-    code = "".join(f"import {module}\n" for module in modules) + "print(open('/proc/self/status').read())"
+    """Resident megabytes of a process that does nothing but import these, without the tables of rich."""
+    imports = "".join(f"import {module}\n" for module in modules)
+    code = f"import sys\nsys.modules.update(rich=None, pygments=None)\n{imports}print(open('/proc/self/status').read())"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True)
     return _megabytes(done.stdout, "VmRSS")
 

@@ -44,15 +44,15 @@ async def test_matches_are_shown_from_the_start_and_renewed(tmp_path: Path) -> N
             start = shown(RULE, rule="all")
             assert start == shown(RULE, rule="lost") == shown(EXCEPTION, section="protect", place="r.yaml:6")
             await app.watches[0].sweep()
-            await app.cover()
+            await app.matches.look()
             assert shown(RULE, rule="all") > start
             assert shown(EXCEPTION, section="protect", place="r.yaml:6") > start
             assert shown(RULE, rule="lost") == start
-            assert [entry.name for entry in app.coverage.unmatched] == ["lost"]
+            assert [entry.name for entry in app.matches.coverage.unmatched] == ["lost"]
             file.write_text(RULES.replace("lost, match: {actor: nobody/maps}", "found"))
             app.rulebook.replace(load_rules(file, platforms=OURS).rules)
-            await app.cover()
+            await app.matches.look()
             assert shown(RULE, rule="lost") is None
-            assert app.coverage.unmatched == []
+            assert app.matches.coverage.unmatched == []
         finally:
             await app.net.aclose()

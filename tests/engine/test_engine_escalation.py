@@ -29,14 +29,13 @@ from watchdog.engine.escalation import (
     GONE_MAX,
     GONE_S,
     REFUSALS_MAX,
-    SETTLING_LOOK_MAX_S,
     UNKNOWN_MAX_S,
-    Do,
-    Pace,
-    Pursuit,
 )
 from watchdog.engine.evaluate import Evaluator
 from watchdog.engine.grounds import ASKED_FOR, STAND, STAND_AT_ONCE, Ground, Grounds, grounds_of
+from watchdog.engine.opening import open_abort, open_by_hand
+from watchdog.engine.pursuit import Do, Pace, Pursuit, Step
+from watchdog.engine.settling import SETTLING_LOOK_MAX_S, give_up_settling
 from watchdog.errors import CredentialsRefused, Gone, PlatformError, RateLimited, Refused, ServerFault, Unreachable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,7 +70,7 @@ def judged(abort: Abort, seen: Snapshot) -> Grounds:
 def opened(mode: Mode = Mode.IMMEDIATE, before: Snapshot = SEEN) -> Abort:
     verdict = Verdict(RULE, Meter.COST_USD, 5.0, 6.0, VerdictKind.BREACH)
     breach = Breach(verdict, Response.ABORT)
-    return escalation.open_abort(Decision(before, (breach,), breach, mode), "a1", NOON, NOON)
+    return open_abort(Decision(before, (breach,), breach, mode), "a1", NOON, NOON)
 
 
 # The model of a platform. Times are seconds since noon.
@@ -611,7 +610,7 @@ def test_an_answer_that_claims_the_stop_is_no_proof() -> None:
     over = replace(SEEN, state=RunState.ABORTED)
     claimed = escalation.answered(pursuit, over, NOON, PACE)
     assert claimed.abort.state is AbortState.REQUESTED
-    assert escalation.next_step(claimed, NOON, PACE) == escalation.Step(Do.LOOK, NOON)
+    assert escalation.next_step(claimed, NOON, PACE) == Step(Do.LOOK, NOON)
     assert escalation.looked(claimed, SEEN, NOON, PACE).abort.state is AbortState.REQUESTED
     assert escalation.looked(claimed, over, NOON, PACE).abort.state is AbortState.CONFIRMED
 
@@ -767,7 +766,7 @@ def test_final_figures_end_the_wait_and_so_does_a_run_that_goes_on() -> None:
 def test_figures_that_cannot_be_had_or_a_run_that_is_gone_still_complete_the_record() -> None:
     over = replace(SEEN, state=RunState.ABORTED)
     closed = escalation.looked(asked(), over, NOON, PACE)
-    assert escalation.give_up_settling(closed).abort.is_complete
+    assert give_up_settling(closed).abort.is_complete
     gone = closed
     for _ in range(GONE_MAX):
         assert not gone.abort.is_complete
@@ -778,7 +777,7 @@ def test_figures_that_cannot_be_had_or_a_run_that_is_gone_still_complete_the_rec
 
 def test_the_newest_look_takes_a_decision_back_unless_the_run_is_being_stopped() -> None:
     aborting = replace(SEEN, state=RunState.ABORTING)
-    by_hand = escalation.begin(escalation.open_by_hand(SEEN, Mode.IMMEDIATE, "", "a2", NOON), NOON)
+    by_hand = escalation.begin(open_by_hand(SEEN, Mode.IMMEDIATE, "", "a2", NOON), NOON)
     fresh = escalation.begin(opened(), NOON)
     for pursuit in (fresh, asked(error=ServerFault("HTTP 502", status=502)), asked()):
         assert escalation.is_in_question(pursuit, SEEN)
@@ -837,7 +836,7 @@ def test_the_record_of_a_decision_holds_its_reason() -> None:
     assert (abort.asked_mode, abort.mode, abort.requests) == (Mode.GRACEFUL, Mode.GRACEFUL, 0)
     assert abort.reason == "rule 'cap': $6.00 of $5.00 allowed"
     with pytest.raises(ValueError, match="not to abort"):
-        escalation.open_abort(Decision(SEEN, (), None), "a1", NOON, NOON)
+        open_abort(Decision(SEEN, (), None), "a1", NOON, NOON)
 
 
 def test_a_graceful_abort_is_raised_by_a_later_step_and_only_once() -> None:

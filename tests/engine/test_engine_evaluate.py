@@ -17,7 +17,7 @@ from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Override, OverrideKind, Overrides
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.domain.run import ACTIVE_STATES, RunState, Snapshot, Source, replace
-from watchdog.engine.decide import decide
+from watchdog.engine.decide import decide, one_a_limit
 from watchdog.engine.evaluate import Evaluator, Margin, Threshold
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -460,7 +460,7 @@ def test_a_margin_changes_nothing_but_verdicts_on_limits_never_to_be_exceeded(
         assert before.projected is None
         if after.projected is None:
             assert after == before
-            if before.rule.never_exceed and before.used is not None and before.why_unknown == "":
+            if before.rule.never_exceed and before.step.do.stops and before.used is not None and not before.why_unknown:
                 assert before.verdict is VerdictKind.BREACH or before.used + share * before.limit < before.limit
             continue
         assert after.rule.never_exceed
@@ -577,3 +577,14 @@ def test_an_abort_is_decided_just_where_some_step_that_aborts_is_reached(
         return
     assert (made.abort is not None) is any(step.do.stops for step in reached)
     assert made.is_at_once is any(step.do is Do.ABORT_NOW for step in reached)
+
+
+@pytest.mark.parametrize(("cost", "step_at", "kind"), [(3.0, 0.8, VerdictKind.WITHIN), (4.5, 0.8, VerdictKind.BREACH)])
+def test_people_see_one_verdict_a_limit(cost: float, step_at: float, kind: VerdictKind) -> None:
+    other = rule("other", limits={DURATION: 100.0})
+    verdicts = Evaluator(RuleSet((STEPPED, other))).verdicts(run(usage=Usage(cost_usd=cost, duration_s=1.0)))
+    shown = one_a_limit(verdicts)
+    assert [(each.rule.name, each.step.at, each.verdict) for each in shown] == [
+        ("stepped", step_at, kind),
+        ("other", 1.0, VerdictKind.WITHIN),
+    ]

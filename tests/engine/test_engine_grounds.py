@@ -12,10 +12,10 @@ from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.override import Override, OverrideKind, Overrides
 from watchdog.domain.rule import Action, Protection, Rule, RuleSet, Selector
 from watchdog.domain.run import RunState, Snapshot, Source, replace
-from watchdog.engine import escalation
 from watchdog.engine.decide import NO_OVERRIDES, decide
 from watchdog.engine.evaluate import Evaluator
 from watchdog.engine.grounds import Ground, Grounds, grounds_of, margin_of
+from watchdog.engine.opening import open_abort
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOURCE = Source("k", "maps", {"actor": ("acme/maps",)}, frozenset(), "a1")
@@ -40,7 +40,7 @@ def decided(rules: RuleSet, before: Snapshot = BEFORE, margin: float = 0.0) -> A
     verdicts = Evaluator(rules).verdicts(before, lambda applied: margin)
     decision = decide(before, verdicts, rules, modes=frozenset(Mode))
     assert decision is not None
-    return escalation.open_abort(decision, "a1", NOON, NOON)
+    return open_abort(decision, "a1", NOON, NOON)
 
 
 def stands(

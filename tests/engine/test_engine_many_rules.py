@@ -15,7 +15,7 @@ from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.rule import Matched, Protection, Rule, RuleSet, Selector, SelectorIndex
 from watchdog.domain.run import RunState, Snapshot, Source, replace
 from watchdog.engine.coverage import Coverage
-from watchdog.engine.decide import choose_mode, decide
+from watchdog.engine.decide import decide, is_flagged
 from watchdog.engine.evaluate import Evaluator
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -143,7 +143,7 @@ def test_flags_are_found_without_asking_each() -> None:
     book = RuleSet((), (), tuple(Selector({"run_id": (f"run-{number}",)}) for number in range(MANY)))
     Text.asked = 0
     seen = run(Text("run-7"))
-    assert choose_mode(seen, [], book.flags_of(seen), frozenset(Mode)) is Mode.GRACEFUL
+    assert is_flagged(seen, book.flags_of(seen))
     assert Text.asked <= FEW
 
 

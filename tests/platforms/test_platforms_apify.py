@@ -21,8 +21,8 @@ from watchdog.domain.decision import Mode
 from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
-from watchdog.platforms import apify as apify_module
 from watchdog.platforms.apify import Apify
+from watchdog.platforms.apify_list import PAGE_MAX
 from watchdog.platforms.names import IN_FLIGHT_MAX
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 
@@ -687,4 +687,4 @@ async def test_ids_cannot_lead_elsewhere(shelf: Any, connect: Any) -> None:
         f"/v2/actor-runs/{run_id}/abort" for run_id in ("..", "a/../../../me", "a?b=c")
     ]
     assert all(httpx.URL(f"http://x{asked.raw_path}").raw_path.decode() == asked.raw_path for asked in shelf.asked)
-    assert apify_module.PAGE_MAX == 1000
+    assert PAGE_MAX == 1000

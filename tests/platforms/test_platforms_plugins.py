@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from watchdog.app import traits_in
+from watchdog.app.rules import traits_in
 from watchdog.cli.common import load
 from watchdog.domain.decision import Mode
 from watchdog.domain.run import RunState

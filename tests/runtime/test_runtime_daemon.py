@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from watchdog.app import Fanout
 from watchdog.config.models import AccountSettings
 from watchdog.domain.decision import AbortState
 from watchdog.domain.notice import AbortChanged, PollFailed, SweepDone, Trouble, UsageUnknown
 from watchdog.errors import ConfigurationError, CredentialsRefused
 from watchdog.net import Bounds, Client
 from watchdog.runtime.clock import SystemClock
+from watchdog.telemetry.fanout import Fanout
 
 pytestmark = pytest.mark.anyio
 

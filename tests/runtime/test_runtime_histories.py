@@ -229,6 +229,19 @@ async def test_the_rates_of_an_aborted_run_are_remembered_but_not_its_end(world:
         assert usage.cost_usd == pytest.approx(0.3, abs=0.02)
 
 
+async def test_what_is_proven_at_the_very_end_is_remembered_too(world: Any) -> None:
+    """The daemon is told to stop while the figures of a stop still settle."""
+    async with world(RULES) as w:
+        w.ledger = ledger = SpyLedger()
+        run = w.apify.start_run(usd_per_hour=36)
+        await w.start()
+        await w.until(lambda: run.truth().aborted_by_api, "the stop")
+        await w.stop()
+        records = [record for record in ledger.records if record.run_id == run.id]
+        settled = [abort for abort in await w.aborts() if abort.settled]
+        assert len(records) == len(settled), "as soon as its figures have settled"
+
+
 async def test_a_ledger_that_fails_costs_nothing_but_the_forecast(world: Any) -> None:
     async with world(RULES) as w:
         w.ledger = ledger = SpyLedger()

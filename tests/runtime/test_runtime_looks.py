@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from watchdog.domain.meter import Usage
 from watchdog.domain.run import RunState, Snapshot, Source
+from watchdog.engine.remembered import NO_PLAN, Plan
 from watchdog.engine.running import RunningTime
 from watchdog.runtime.memory import Watched
 from watchdog.runtime.watch.looks import LOOKS_MAX, SUSPECTS_MAX, Looks, looks_at_once
@@ -22,9 +23,13 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SOURCE = Source("k", "maps")
 
 
+def plan(turn_at: float, *, by_sweep: bool = False) -> Plan:
+    return NO_PLAN._replace(turn_at=turn_at, by_sweep=by_sweep)
+
+
 def watched(run_id: str, turn_at: float = 0.0, *, by_sweep: bool = False) -> Watched:
     seen = Snapshot("main", "lobstr", run_id, SOURCE, RunState.RUNNING, "running", Usage(), NOON, False)
-    return Watched(seen, 0.0, RunningTime(0.0, True), turn_at=turn_at, by_sweep=by_sweep)
+    return Watched(seen, 0.0, RunningTime(0.0, True), plan=plan(turn_at, by_sweep=by_sweep))
 
 
 class Lab:
@@ -116,7 +121,7 @@ async def test_a_run_that_is_dropped_is_not_looked_at_until_it_is_added_again() 
     lab.looks.drop(busy)
     assert (lab.looks.waiting, lab.looks.waiting_for_swept_figures) == (1, 0)
     lab.looks.add(dropped)
-    dropped.turn_at = 3.0
+    dropped.plan = plan(3.0, by_sweep=True)
     lab.looks.drop(dropped)
     lab.looks.add(dropped)
     await lab.finish()
@@ -249,7 +254,7 @@ def test_whatever_happens_no_run_and_no_task_is_lost(steps: list[tuple[str, int,
             run = runs[number]
             if what == "add":
                 if not run.ticket:
-                    run.turn_at = float(turn_at)
+                    run.plan = plan(float(turn_at), by_sweep=run.plan.by_sweep)
                 lab.looks.add(run)
                 assert run.looking or run.ticket
             elif what == "suspect":
@@ -264,7 +269,7 @@ def test_whatever_happens_no_run_and_no_task_is_lost(steps: list[tuple[str, int,
                 lab.let_go()
                 await lab.turn()
             assert lab.looks.waiting == sum(bool(each.ticket) for each in runs)
-            assert lab.looks.waiting_for_swept_figures == sum(bool(each.ticket) and each.by_sweep for each in runs)
+            assert lab.looks.waiting_for_swept_figures == sum(bool(each.ticket) and each.plan.by_sweep for each in runs)
         await lab.turn()
         assert all(count <= 1 for count in lab.under_way.values()), "a run is looked at by one task at a time"
         wanted = {each.swept.run_id for each in runs if each.looking or each.ticket}

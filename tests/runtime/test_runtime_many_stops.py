@@ -36,7 +36,7 @@ async def test_few_calls_prove_and_settle_many_stops(world: Any) -> None:
         await w.start()
         aborts = await w.until_booked(*runs)
         assert w.requests("abort") == MANY
-        assert w.requests("run") <= 1.05 * MANY, "each is looked at before its request, and hardly one after it"
+        assert w.requests("run") <= 1.15 * MANY, "each is looked at before its request, and hardly one after it"
         assert 0 < lists_of_ended(w) <= 0.15 * MANY
         check_books(runs, aborts)
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from watchdog.app import account_views, read_rules, refuse_clash, traits_in
+from watchdog.app.rules import account_views, read_rules, traits_in
+from watchdog.cli.clash import refuse_clash
 from watchdog.config import Configuration, find_config, variable_of
 from watchdog.config.loader import load_settings
 from watchdog.config.models import Settings

@@ -86,7 +86,7 @@ async def _once(
         await app.enforcer.resume()
         await asyncio.gather(*(watch.sweep() for watch in app.watches))
         await asyncio.gather(*(watch.drain() for watch in app.watches))
-        await app.cover()
+        await app.matches.look()
         await await_proof(app, wait_s)
         found = view.rows(app.status.read(), app.rulebook, recorder.aborts, earlier)
     # Only now: closing may still log, and no line of the log may stand in the table.
@@ -132,7 +132,7 @@ def _unread(app: App) -> list[str]:
 
 def _unmatched(app: App) -> list[Entry]:
     """The entries of the rule files that match none of the runs there are, as far as those were seen."""
-    return judged(app.coverage.unmatched, _unread(app), surroundings(app.settings, known_platforms()))
+    return judged(app.matches.coverage.unmatched, _unread(app), surroundings(app.settings, known_platforms()))
 
 
 def _missing(account: str) -> str:

@@ -25,6 +25,9 @@ async def await_proof(app: App, wait_s: float) -> None:
     if not proven.done():
         await app.enforcer.close(0.0)
     await proven
+    # What stops have cost in the end makes history.
+    for watch in app.watches:
+        await watch.take_outcomes()
 
 
 def _is_unasked(abort: Abort) -> bool:

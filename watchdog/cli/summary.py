@@ -96,7 +96,11 @@ def _rule_lines(rule: Rule, report: Report) -> Iterator[str]:
     platform = report.specs[next(iter(platforms))].traits if len(platforms) == 1 else None
     limits = ", ".join(f"{kind} {describe(kind, value, platform)}" for kind, value in rule.limits.items())
     flags = [flag for flag in ("resurrect", "never_exceed") if getattr(rule, flag)]
-    yield f"  {rule.name}: {', '.join((limits, rule.action.value, *flags))}"
+    done = ", ".join(map(str, rule.steps)) or rule.action.value
+    yield f"  {rule.name}: {', '.join((limits, done, *flags))}"
+    if rule.after:
+        amounts = (f"{meter.entry.word} {describe(meter, value, platform)}" for meter, value in rule.after.items())
+        yield f"    after: {', '.join(amounts)}"
     yield f"    match: {rule.selector}"
 
 
@@ -182,6 +186,8 @@ def _plain_rule(rule: Rule) -> dict[str, Any]:
         "match": _match(rule.selector),
         "limits": {kind.value: value for kind, value in rule.limits.items()},
         "action": rule.action.value,
+        "steps": [{"at": step.at, "do": step.do.value} for step in rule.steps],
+        "after": {meter.entry.word: value for meter, value in rule.after.items()},
         "resurrect": rule.resurrect,
         "never_exceed": rule.never_exceed,
         "file": rule.file,

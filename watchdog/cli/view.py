@@ -23,10 +23,10 @@ from watchdog.domain.decision import (
     VerdictKind,
     describe_use,
 )
-from watchdog.domain.rule import Action
 from watchdog.domain.run import RunKey, Snapshot
 from watchdog.domain.status import RunStatus, Status
 from watchdog.engine.coverage import Entry
+from watchdog.engine.decide import one_a_limit
 from watchdog.platforms.known import traits_of
 from watchdog.runtime.rulebook import Rulebook
 from watchdog.text import escaped
@@ -163,7 +163,7 @@ def _newest(snapshot: Snapshot, abort: Abort | None) -> Snapshot:
 
 
 def _row_of_abort(abort: Abort, rulebook: Rulebook) -> Row:
-    return Row(abort.final or abort.before, tuple(rulebook.evaluator.verdicts(abort.before)), abort, ())
+    return Row(abort.final or abort.before, one_a_limit(rulebook.evaluator.verdicts(abort.before)), abort, ())
 
 
 def _closeness(row: Row) -> float:
@@ -257,7 +257,7 @@ class Limits:
 
 def _urgency(verdict: Verdict) -> tuple[int, bool, float]:
     """Of several broken limits the first is one that the run is stopped for."""
-    return _WORST.index(verdict.verdict), verdict.rule.action is Action.NOTIFY, -(verdict.ratio or 0.0)
+    return _WORST.index(verdict.verdict), not verdict.step.do.stops, -(verdict.ratio or 0.0)
 
 
 def closing(found: Sequence[Row], *, dry_run: bool) -> str:
@@ -323,6 +323,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
                 "used": verdict.used,
                 "allowed": verdict.limit,
                 "verdict": verdict.verdict.value,
+                **({"step": str(verdict.step)} if verdict.rule.steps else {}),
             }
             for verdict in row.verdicts
         ],
@@ -348,6 +349,7 @@ def plain_abort(abort: Abort) -> dict[str, Any]:
         "limit": abort.limit_label,
         "allowed": abort.limit_value if has_limit else None,
         "used": abort.used_at_detection if has_limit else None,
+        "step_at": abort.step_at if has_limit else None,
         "mode": abort.mode.value,
         "outcome": abort.state.value,
         "used_at_request": abort.used_at_request,

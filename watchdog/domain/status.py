@@ -17,10 +17,10 @@ from watchdog.errors import PlatformError
 class RunStatus:
     """A run that is watched.
 
-    `run` is the look that `verdicts` are about; `decision` what was decided on it last; `exemption` what would keep it
-    from being aborted now, with a note. In `next_look_s` seconds it is looked at (None: sweeps are looks enough), and
-    in `breach_s` it may plausibly break a limit (inf: nothing says so). `is_over`: it was seen to have ended.
-    `failures`: looks in a row that failed.
+    `run` is the look that `verdicts` are about, one for each limit; `decision` what was decided on it last; `exemption`
+    what would keep it from being aborted now, with a note. In `next_look_s` seconds it is looked at (None: sweeps are
+    looks enough), and in `breach_s` it may plausibly break a limit (inf: nothing says so). `is_over`: it was seen to
+    have ended. `failures`: looks in a row that failed.
     """
 
     run: Snapshot
@@ -40,6 +40,14 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RateUse:
+    """How much of a rate budget is used: requests of the last minute, and how many a minute may have at present."""
+
+    used: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccountStatus:
     """An account. `swept_s` seconds ago it was last swept (None: never), every `interval_s`; `error`: why the last
     sweep failed. `active`: runs that are not seen to be over; `looks_waiting`: looks that are due and wait for their
@@ -52,6 +60,7 @@ class AccountStatus:
     error: PlatformError | None
     active: int
     looks_waiting: int
+    rate: RateUse | None = None
 
     @property
     def name(self) -> str:

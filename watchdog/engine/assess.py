@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +20,7 @@ from watchdog.engine.cadence import Haste, ceiling_s, haste, next_look
 from watchdog.engine.decide import Ruling, choose_mode
 from watchdog.engine.evaluate import WARNING_RATIO, LimitsOfSource, Threshold, judge, waits_for
 from watchdog.engine.forecast import NO_HISTORY, SourceHistory
-from watchdog.engine.remembered import NEVER, Remembered, answered
+from watchdog.engine.remembered import NEVER, Plan, Remembered, answered
 
 #: So many earlier runs make a history.
 HISTORY_MIN = 3
@@ -53,7 +52,8 @@ class Terms:
     sweeps; `poll_interval_s`: as somebody wants it (None: as the rate budget allows). `gap_s`: in less a run cannot
     have stopped and gone on unseen. `look_s`: what a look takes. `stopping_s`: how long a run goes on spending once it
     is decided to stop it, by the `modes` that the platform has. `overdue_s`: after so long an abort that is not ours
-    should have worked. `changes`: of the rules and overrides so far.
+    should have worked. `changes`: of the rules and overrides so far. `far_off` and `calm_until_s` are the plan of a run
+    that is far from every limit at `now_s`, the same object for all of them, and how long it is left alone.
     """
 
     runs: int
@@ -67,6 +67,9 @@ class Terms:
     stopping_s: Mapping[Mode, float]
     overdue_s: float
     changes: int
+    now_s: float
+    far_off: Plan
+    calm_until_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +125,6 @@ class Calm(msgspec.Struct, gc=False):
         return True
 
 
-class Plan(NamedTuple):
-    """When a run is looked at next. Times of the monotonic clock: the earliest plausible breach; when its turn should
-    come; when an exact limit is broken; when the look is due (None: the next sweeps show the run before)."""
-
-    wait_s: float
-    breach_at: float
-    turn_at: float
-    deadline_at: float
-    by_sweep: bool
-    due_at: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """How a run stands. `used`: the most that it can have used by now. `goals`: the figure of each meter at which
@@ -174,7 +165,7 @@ def _far_off(case: Case) -> Assessment | None:
         return None
     if not terms.sweep_shows_usage or limits.unsure or swept.state not in _GOING_ON or terms.gap_s < terms.interval_s:
         return None
-    horizon_s = max(HORIZON_MIN_S, 2 * terms.interval_s)
+    horizon_s = terms.far_off.wait_s
     lapsed_s = now_s - run.swept_at
     elapsed_s = max(swept.most.duration_s or swept.usage.duration_s or 0.0, run.running.proven_at(now_s))
     ceilings = []
@@ -191,9 +182,15 @@ def _far_off(case: Case) -> Assessment | None:
         if rate is None or figure >= near or share * (goal - figure) < rate * horizon_s:
             return None
         ceilings.append(min(near, figure + CALM_SHARE * (goal - figure)))
-    plan = Plan(horizon_s, now_s + horizon_s, now_s + horizon_s, NEVER, by_sweep=True, due_at=None)
-    calm = Calm(now_s + CALM_S, terms.changes, limits, tuple(ceilings))
-    return Assessment(swept.usage, limits.goals, plan=plan, calm=calm)
+    calm = Calm(terms.calm_until_s, terms.changes, limits, tuple(ceilings))
+    return Assessment(swept.usage, limits.goals, plan=terms.far_off, calm=calm)
+
+
+def plan_far_off(interval_s: float, now_s: float) -> Plan:
+    """Of a run so far from all of its limits that the next sweeps are looks enough."""
+    horizon_s = max(HORIZON_MIN_S, 2 * interval_s)
+    at_s = now_s + horizon_s
+    return Plan(horizon_s, at_s, at_s, NEVER, by_sweep=True, due_at=None)
 
 
 def judged(case: Case, seen: Snapshot, ruling: Ruling) -> Assessment:
@@ -301,7 +298,7 @@ def plan_of(case: Case, goals: Mapping[Meter, float], used: Usage, vain_looks: i
         and (outlook := run.outlook(meter, goal, used, case.history, now_s)) is not None
     ]
     # What waits in the queue is counted by this.
-    by_sweep = run.by_sweep if run.ticket else terms.sweep_shows_usage and _sweep_shows(run, goals)
+    by_sweep = run.plan.by_sweep if run.ticket else terms.sweep_shows_usage and _sweep_shows(run, goals)
     ceiling = _ceiling_s(case, by_sweep=by_sweep)
     look = next_look(outlooks, case.haste, ceiling)
     wait_s = look.wait_s

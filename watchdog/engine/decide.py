@@ -76,6 +76,26 @@ def _harshest(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return list(found.values())
 
 
+_WORST = (VerdictKind.BREACH, VerdictKind.UNKNOWN, VerdictKind.WARNING, VerdictKind.WITHIN)
+
+
+def one_a_limit(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """Of the verdicts on the steps of each limit the one that people should see: the harshest step that is reached,
+    else the worst of the others."""
+    found: dict[tuple[str, Meter], Verdict] = {}
+    for verdict in verdicts:
+        key = (verdict.rule.name, verdict.kind)
+        known = found.get(key)
+        if known is None or _weight(verdict) > _weight(known):
+            found[key] = verdict
+    return tuple(found.values())
+
+
+def _weight(verdict: Verdict) -> tuple[int, int]:
+    reached = verdict.verdict is VerdictKind.BREACH
+    return -_WORST.index(verdict.verdict), verdict.step.do.harshness if reached else 0
+
+
 def _severity(verdict: Verdict) -> float:
     return verdict.ratio or 0.0
 

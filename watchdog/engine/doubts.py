@@ -105,13 +105,14 @@ class Audits:
 
     def wants(self, watched: Remembered, limits: Mapping[Meter, float], now_s: float) -> bool:
         """Whether this run is to be looked at now."""
-        if self._left < 1.0:
+        trusted_s = now_s - max(watched.inspected_at, watched.since)
+        if self._left < 1.0 or trusted_s < TRUST_NEAR_S:
             return False
         usage = watched.swept.usage
         ratios = [
             figure / limit for kind in LEARNED if (limit := limits.get(kind)) and (figure := usage.of(kind)) is not None
         ]
-        if not ratios or now_s - max(watched.inspected_at, watched.since) < _trust_s(watched, max(ratios)):
+        if not ratios or trusted_s < _trust_s(watched, max(ratios)):
             return False
         if max(ratios) < HALF_WAY and self._left < 1.0 + KEPT * self._most:
             return False

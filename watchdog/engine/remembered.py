@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from watchdog.domain.decision import Decision, Response, Verdict
 from watchdog.domain.meter import LEARNED, Meter, Usage
-from watchdog.domain.run import NO_PROGRESS, Progress, RunState, Snapshot, Source, joined, replace
+from watchdog.domain.run import NO_PROGRESS, RunState, Snapshot, Source, joined, replace
 from watchdog.engine.evaluate import LimitsOfSource
 from watchdog.engine.forecast import Burn, Outlook, SourceHistory, exact_outlook, outlook, plausible_rate, upper_bound
+from watchdog.engine.rare import Rare
 from watchdog.engine.running import RunningTime, proven
 
 NEVER = float("inf")
@@ -18,6 +20,23 @@ _NO_BURNS = (None,) * len(LEARNED)
 
 #: What has been told of a run: the rule, the meter, what of it, and at which step.
 Told = tuple[str, Meter, str, float]
+
+
+class Plan(NamedTuple):
+    """When a run is looked at next. Times of the monotonic clock: the earliest plausible breach; when its turn should
+    come; when an exact limit is broken; when the look is due (None: the next sweeps show the run before, `by_sweep`
+    with all that is asked of it)."""
+
+    wait_s: float
+    breach_at: float
+    turn_at: float
+    deadline_at: float
+    by_sweep: bool
+    due_at: float | None
+
+
+#: Of a run that nothing is planned for.
+NO_PLAN = Plan(NEVER, NEVER, NEVER, NEVER, by_sweep=False, due_at=None)
 
 
 @dataclass(slots=True)
@@ -29,42 +48,42 @@ class Remembered:
     `burns`: how fast its learned meters grow, in the order of `LEARNED`. `over`: it was seen to have ended; `missing`:
     so many lists in a row lacked it. `aborting_since`: somebody has been stopping it since. `decision` and `verdicts`
     are those of the last inspection. `unknown_until`, `unknown_looks`: when figures that are lacking are asked for
-    again, and how often they were in vain; `vain_looks`: looks in a row that a breach was expected of. `breach_at`: the
-    earliest plausible one. `by_sweep`: the next sweeps show all that is asked of it. `due_at`: its next look, if it has
-    one; `not_before`: no look earlier.
+    again, and how often they were in vain; `vain_looks`: looks in a row that a breach was expected of. `plan`: when to
+    look next. `due_at`: its next look, if it has one; `not_before`: no look earlier.
     """
 
     swept: Snapshot
     swept_at: float
     running: RunningTime
     since: float = 0.0
-    sources: tuple[Source, ...] = ()
-    glimpsed_at: float = -NEVER
     inspected: Snapshot | None = None
     inspected_at: float = 0.0
     burns: tuple[Burn | None, ...] = ()
-    paused: bool = False
+    decision: Decision | None = None
     over: bool = False
     missing: int = 0
-    aborting_since: float | None = None
-    decision: Decision | None = None
-    verdicts: tuple[Verdict, ...] = ()
-    unknown_until: float = 0.0
-    unknown_looks: int = 0
-    vain_looks: int = 0
-    breach_at: float = NEVER
-    by_sweep: bool = False
+    plan: Plan = NO_PLAN
     due_at: float = 0.0
     not_before: float = 0.0
     ticket: int = 0
-    progress: Progress = NO_PROGRESS
-    progress_at: float = -NEVER
-    suspected_at: datetime | None = None
-    suspected: Usage | None = None
-    doubted_since: float | None = None
-    doubted_at: float = 0.0
-    told: set[Told] | None = None
-    told_unsure: LimitsOfSource | None = None
+    vain_looks: int = 0
+    rare: dict[str, Any] | None = None
+
+    sources = Rare[tuple[Source, ...]](())
+    glimpsed_at = Rare(-NEVER)
+    paused = Rare(False)
+    aborting_since = Rare[float | None](None)
+    verdicts = Rare[tuple[Verdict, ...]](())
+    unknown_until = Rare(0.0)
+    unknown_looks = Rare(0)
+    progress = Rare(NO_PROGRESS)
+    progress_at = Rare(-NEVER)
+    suspected_at = Rare[datetime | None](None)
+    suspected = Rare[Usage | None](None)
+    doubted_since = Rare[float | None](None)
+    doubted_at = Rare(0.0)
+    told = Rare[set[Told] | None](None)
+    told_unsure = Rare[LimitsOfSource | None](None)
 
     @property
     def sighted_at(self) -> float:

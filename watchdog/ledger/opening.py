@@ -87,6 +87,19 @@ def foresee(path: Path | None) -> str:
         raise LedgerError(f"ledger {path}: {error.strerror}; make its folder accessible") from error
 
 
+def open_configured(
+    address: str, config: Path | None, environ: Mapping[str, str], role: str = COMMAND
+) -> tuple[OpenLedger, str]:
+    """The ledger that the setting `ledger` names, as `open_exclusively` gives it, and a warning if it is not where it
+    should be. One that somebody asked for must work; the default place gives way to memory where it cannot be written,
+    as in a container without a volume."""
+    path = path_of(address, config, environ)
+    if address != AUTO or path is None or is_writable(path):
+        return open_exclusively(path, role), ""
+    text = f"the ledger is kept in memory and lost at the end, since {path} cannot be written; set `ledger`"
+    return open_exclusively(None), text
+
+
 def open_exclusively(path: Path | None, role: str = COMMAND) -> OpenLedger:
     """For the one process that aborts runs: locked against a second one, created and migrated. `role` is DAEMON for the
     one that takes orders.

@@ -220,6 +220,20 @@ async def take_in_rescues(
     return said
 
 
+async def prepare_rescue(path: Path, store: AbortLedger, keep: Keep, environ: Mapping[str, str]) -> list[str]:
+    """Take in what was rescued at the last end, as `take_in_rescues` does, and reserve the room for the next; what
+    people should know of it."""
+    said = await take_in_rescues(path, store, keep, environ)
+    try:
+        reserve_room(path)
+    except OSError as error:
+        said.append(
+            f"no room could be reserved beside {path} for records that cannot be written before the end "
+            f"({error.strerror or error}); free some space"
+        )
+    return said
+
+
 def _free_written_reserve(path: Path) -> None:
     """Records in the reserve itself: the process ended before it could give the file its name."""
     reserve = _reserve_of(path)

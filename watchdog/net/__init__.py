@@ -6,20 +6,16 @@ clock that is given.
 
 from __future__ import annotations
 
-from watchdog.net.budget import (
-    BACKOFF_MAX_S,
-    PAUSE_MAX_S,
-    BudgetState,
-    Departure,
-    Priority,
-    Quota,
-    RateBudget,
-)
+from watchdog.net.budget import BACKOFF_MAX_S, BudgetState, RateBudget
+from watchdog.net.call import Answer, Call, path_segment
 from watchdog.net.client import Bounds, Client
 from watchdog.net.error_body import OwnError, says_anything
+from watchdog.net.family import PAUSE_MAX_S, Departure, Quota
 from watchdog.net.lenient import UNREADABLE
-from watchdog.net.session import IN_FLIGHT_MAX, Answer, Call, Net, Session, path_segment
+from watchdog.net.session import IN_FLIGHT_MAX, Net, Session
 from watchdog.net.token import Token
+from watchdog.net.trust import read_ahead
+from watchdog.net.window import Priority
 
 __all__ = [
     "BACKOFF_MAX_S",
@@ -40,5 +36,6 @@ __all__ = [
     "Session",
     "Token",
     "path_segment",
+    "read_ahead",
     "says_anything",
 ]

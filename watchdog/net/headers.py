@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import httpx
 
-from watchdog.net.budget import PAUSE_MAX_S, Quota
+from watchdog.net.family import PAUSE_MAX_S, Quota
 
 #: Differences below this are the one-second grain of the Date header and the way of the answer, not a wrong clock.
 SKEW_NOISE_S = 2.0

@@ -8,54 +8,58 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import TypeVar
 
 import httpx
-import msgspec
 from pydantic import SecretStr
 
 from watchdog import __version__
 from watchdog.domain.notice import RequestDone, Trouble
 from watchdog.domain.ports import Clock, Observer
+from watchdog.domain.status import RateUse
 from watchdog.errors import (
     BadAnswer,
     ConfigurationError,
     CredentialsRefused,
-    Gone,
     PlatformError,
     RateLimited,
     Unreachable,
 )
-from watchdog.net.budget import BACKOFF_S, WINDOW_S, Departure, Priority, RateBudget
+from watchdog.net.budget import BACKOFF_S, RateBudget
+from watchdog.net.call import Answer, Call
 from watchdog.net.client import BOUNDS, Bounds, Client
 from watchdog.net.error_body import (
-    WEB_PAGE,
     ErrorFacts,
     OwnError,
     error_of,
-    is_web_page,
     read_error,
     says_anything,
+)
+from watchdog.net.family import Departure
+from watchdog.net.faults import (
+    NEVER_SENT,
+    may_be_the_token,
+    may_pass_soon,
+    what_broke,
+    what_is_wrong,
+    what_to_check,
+    without_user,
 )
 from watchdog.net.headers import Told
 from watchdog.net.lenient import UNREADABLE, Flaws, describe
 from watchdog.net.lenient import decode as decode_leniently
 from watchdog.net.token import Token
 from watchdog.net.unpacking import read_body
+from watchdog.net.window import WINDOW_S, Priority
 from watchdog.redaction import MASK, UNMISTAKABLE, Redactor
 
 T = TypeVar("T")
 
 #: For each priority of an account: what waits for a slow answer holds up only its equals.
 IN_FLIGHT_MAX = 32
-READ_ATTEMPTS = 3
-#: A platform that wants to be left alone for longer than this is not asked again within the same call.
-PATIENCE_S = 10.0
 #: So many different sentences about flawed answers are remembered, to be told once.
 _TOLD_MAX = 500
 #: What we can unpack, and the rest that goes with every request.
@@ -65,31 +69,6 @@ _HEADERS = (
     (b"Connection", b"keep-alive"),
     (b"User-Agent", f"budget-watchdog/{__version__}".encode()),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A good answer: its body, and when it came (UTC by our clock)."""
-
-    body: bytes
-    received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request. `endpoint` is the label in metrics, `family` what shares a rate limit, `attempts` how often it may
-    be sent (1 for anything that changes something). It waits for its turn no longer than `patience_s` (None: as long as
-    it takes), and is then not sent: what was seen before an abort must not be old when that leaves."""
-
-    method: str
-    path: str
-    endpoint: str
-    family: str
-    params: Mapping[str, str | int] | None = None
-    json: Any = None
-    priority: Priority = Priority.LOOK
-    attempts: int = READ_ATTEMPTS
-    patience_s: float | None = None
 
 
 class Net:
@@ -103,6 +82,7 @@ class Net:
         self.observer = observer
         self.redactor = redactor or Redactor()
         self.client = Client(self.redactor, bounds)
+        self._budgets: dict[str, RateBudget] = {}
 
     def session(
         self,
@@ -116,9 +96,14 @@ class Net:
     ) -> Session:
         """A way to one account: its address, its token (sent as `Authorization: SCHEME TOKEN`), its rate budget, and
         how to tell the platform's own errors from those of something in between."""
-        budget = RateBudget(self.clock, requests_per_minute)
+        budget = self._budgets[account] = RateBudget(self.clock, requests_per_minute)
         token = token if isinstance(token, Token) else Token(token)
         return Session(self, account, base_url, scheme, token, budget, is_own_error)
+
+    def rate_of(self, account: str) -> RateUse | None:
+        """How much of its rate budget this account has used; None if it has no session."""
+        budget = self._budgets.get(account)
+        return None if budget is None else budget.use
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -185,7 +170,7 @@ class Session:
             try:
                 return decode(await self._send_once(call))
             except PlatformError as error:
-                if attempt == call.attempts or not _may_pass_soon(error):
+                if attempt == call.attempts or not may_pass_soon(error):
                     raise
             await self.clock.sleep(random.uniform(pause, 2 * pause))
             pause *= 2
@@ -197,7 +182,7 @@ class Session:
         try:
             value, flaws = decode_leniently(answer.body, shape)
         except UNREADABLE as error:
-            wrong = self._safe(_what_is_wrong(answer.body, error))
+            wrong = self._safe(what_is_wrong(answer.body, error))
             raise BadAnswer(f"{self._where(call)}: {wrong}", account=self.account) from error
         if flaws:
             self._tell_flaws(call, flaws)
@@ -221,7 +206,7 @@ class Session:
         try:
             return await self._send_with(token, call)
         except PlatformError as error:
-            if not _may_be_the_token(error) or not await self._renew(token):
+            if not may_be_the_token(error) or not await self._renew(token):
                 raise
         return await self._send_with(self._token.secret, call)
 
@@ -324,15 +309,15 @@ class Session:
 
     def _where(self, call: Call) -> str:
         # Neither a password in the address nor a token that the platform sent back as somebody's id.
-        return self._redacted(f"account '{self.account}': {call.method} {_without_user(self.base_url)}{call.path}")
+        return self._redacted(f"account '{self.account}': {call.method} {without_user(self.base_url)}{call.path}")
 
     def _no_answer(self, call: Call, error: Exception) -> PlatformError:
         detail = self._safe(str(error))
-        text = f"{self._where(call)}: {_what_broke(error, self._net.client.bounds)}{f' ({detail})' if detail else ''}"
+        text = f"{self._where(call)}: {what_broke(error, self._net.client.bounds)}{f' ({detail})' if detail else ''}"
         if isinstance(error, httpx.DecodingError):
             return BadAnswer(f"{text}; check base_url, and whether a proxy stands in between", account=self.account)
-        maybe_done = not isinstance(error, _NEVER_SENT)
-        return Unreachable(f"{text}; {_what_to_check(error, detail)}", account=self.account, maybe_done=maybe_done)
+        maybe_done = not isinstance(error, NEVER_SENT)
+        return Unreachable(f"{text}; {what_to_check(error, detail)}", account=self.account, maybe_done=maybe_done)
 
     def _take_to_heart(self, told: Told, status: int, departure: Departure) -> None:
         """Learn the platform's clock and how much of its rate limit is left."""
@@ -386,86 +371,7 @@ class Session:
         return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:200]
 
 
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-    httpx.InvalidURL,
-    ValueError,
-)
-
-
 def _without(token: SecretStr, body: bytes) -> bytes:
     """The body without our token, should the platform show it in a name or a text that we keep."""
     plain = token.get_secret_value().encode()
     return body.replace(plain, MASK.encode()) if len(plain) >= UNMISTAKABLE and plain in body else body
-
-
-def _what_broke(error: Exception, bounds: Bounds) -> str:
-    if isinstance(error, httpx.ConnectTimeout):
-        return f"no connection within {bounds.connect_s:.0f} s"
-    if isinstance(error, httpx.ReadTimeout):
-        return f"no answer within {bounds.read_s:.0f} s"
-    if isinstance(error, TimeoutError):
-        return f"no complete answer within {bounds.whole_s:.0f} s"
-    if isinstance(error, (httpx.UnsupportedProtocol, httpx.InvalidURL, ValueError)):
-        return "the address cannot be used"
-    words: dict[type[Exception], str] = {
-        httpx.ConnectError: "cannot connect",
-        httpx.ProxyError: "the proxy does not let us through",
-        httpx.DecodingError: "an answer that cannot be read",
-    }
-    return words.get(type(error), "the connection broke")
-
-
-def _what_to_check(error: Exception, detail: str) -> str:
-    if isinstance(error, httpx.ProxyError):
-        return "check the proxy (HTTPS_PROXY, NO_PROXY) and its user name and password; this is not about the token"
-    if "certificate verify failed" in detail.lower():
-        return (
-            "check base_url and, if a proxy of your network signs with an authority of its own, add that to the "
-            "system's certificates or name it in SSL_CERT_FILE"
-        )
-    return "check base_url and the network"
-
-
-def _may_be_the_token(error: PlatformError) -> bool:
-    """Whether another token might be answered otherwise."""
-    return error.status in (401, 403) or (isinstance(error, Gone) and error.maybe_denied)
-
-
-def _may_pass_soon(error: PlatformError) -> bool:
-    """Whether to try again at once: not what will be the same again, nor what asked for a long pause."""
-    if (error.retry_after or 0.0) > PATIENCE_S:
-        return False
-    if isinstance(error, BadAnswer):
-        return error.status is None and not isinstance(error.__cause__, msgspec.ValidationError)
-    return error.retryable
-
-
-def _without_user(url: str) -> str:
-    """The address without user name, password and query, for messages."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.rpartition("@")[2]
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def path_segment(text: str) -> str:
-    """An id as one segment of a path: nothing in it can lead to another place (`/`, `?`, `..`)."""
-    return "%2E" * len(text) if text in (".", "..") else quote(text, safe="~")
-
-
-def _what_is_wrong(body: bytes, error: Exception) -> str:
-    start = body[:200].lstrip()
-    if not start:
-        return "an empty answer instead of JSON; check base_url"
-    if is_web_page(body):
-        return f"{WEB_PAGE}; check base_url, and whether a proxy or a log-in page stands in between"
-    if isinstance(error, msgspec.ValidationError):
-        return f"JSON that is not as documented: {error}"
-    return f"broken JSON: {error}"

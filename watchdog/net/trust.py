@@ -12,6 +12,7 @@ import re
 import shlex
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 
 import httpx
@@ -26,6 +27,13 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 def trust(environ: Mapping[str, str]) -> ssl.SSLContext:
     """The context for requests. Raises ConfigurationError if what the variables name cannot be used."""
     return _trust(environ.get(FILE) or None, environ.get(FOLDER) or None)
+
+
+def read_ahead(environ: Mapping[str, str]) -> None:
+    """Read the certificates, so that `trust` has them at the first request. OpenSSL takes 70 ms for them and lets
+    others go on meanwhile: call this in a thread. What is wrong with them is left to whoever needs them."""
+    with suppress(ConfigurationError):
+        trust(environ)
 
 
 @cache

@@ -11,14 +11,18 @@ and since one that is higher may still be too low, a list is compared with the d
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from watchdog.domain.meter import NOTHING_KNOWN, Meter, Usage
 from watchdog.domain.ports import Ended
 from watchdog.domain.run import CostBasis, RunState, Snapshot, replace
 from watchdog.errors import PlatformError
+from watchdog.net import Priority
+from watchdog.platforms.apify_list import Page, RunList
+from watchdog.platforms.apify_wire import iso, state_of
 
 #: So far apart may the bounds of the running time be for it to count as known: seconds, and the share of it.
 APART_S = 1.0
@@ -26,6 +30,49 @@ APART_SHARE = 0.001
 #: Costs that are no further apart than this are the same: US dollars, and the share of them. They may be rounded.
 SAME_USD = 1e-6
 SAME_SHARE = 1e-6
+#: A page of ended runs must spare so many looks.
+_LOOKS_A_PAGE = 10
+#: Whether bounds of time are of the list is not documented.
+_MARGIN = timedelta(seconds=1)
+
+#: Looks at a run in detail.
+Look = Callable[[str], Awaitable[Snapshot]]
+
+
+async def ended_runs(runs: RunList, last: Mapping[str, Snapshot], look: Look) -> Mapping[str, Ended]:
+    """Those of the runs in `last` that the list of aborted runs shows, among all that were created when they were. It
+    gives up if that list has more pages than a tenth of the runs asked for."""
+    starts = [run.started_at for run in last.values() if run.started_at is not None]
+    found: dict[str, Ended] = {}
+    if not starts:
+        return found
+    window = {"startedAfter": iso(min(starts) - _MARGIN), "startedBefore": iso(max(starts) + _MARGIN)}
+    first = await _ended_page(runs, 0, window)
+    total = first.items if first.total is None else first.total
+    pages = [first]
+    if first.items and total / first.items <= 1 + len(last) / _LOOKS_A_PAGE:
+        offsets = range(first.items, total, first.items)
+        pages += await asyncio.gather(*(_ended_page(runs, offset, window) for offset in offsets))
+    for of_page in await asyncio.gather(*(_compared(_ended_on(page, last), last, look) for page in pages)):
+        found |= {run_id: _merged(found.get(run_id), each) for run_id, each in of_page.items()}
+    return found
+
+
+async def _ended_page(runs: RunList, offset: int, window: Mapping[str, str]) -> Page:
+    """It spares ten looks at least, so that it goes before them."""
+    return await runs.page(offset, status="ABORTED", priority=Priority.ABORT, more=window)
+
+
+def _ended_on(page: Page, last: Mapping[str, Snapshot]) -> dict[str, Ended]:
+    """Those of these runs that a page of ended runs shows."""
+    found: dict[str, Ended] = {}
+    for run in page.runs:
+        state, usd = state_of(run.status), run.usage_total_usd
+        if (known := last.get(run.id)) is not None and not state.is_active:
+            paid = usd if usd is not None and usd >= 0 else None
+            ended = as_ended(known, state, run.status, run.finished_at, paid, page.received_at)
+            found[run.id] = _merged(found.get(run.id), ended)
+    return found
 
 
 def as_ended(
@@ -68,7 +115,7 @@ def _knows_cost(last: Snapshot, usd: float | None) -> bool:
     return last.usage.cost_usd is None or usd >= last.usage.cost_usd
 
 
-def merged(found: Ended | None, again: Ended) -> Ended:
+def _merged(found: Ended | None, again: Ended) -> Ended:
     """A run that a list shows twice: what contradicts itself takes a look."""
     if found is None or found.snapshot.usage == again.snapshot.usage:
         return again
@@ -80,9 +127,7 @@ def _cost(ended: Ended) -> float:
     return -1.0 if cost_usd is None else cost_usd
 
 
-async def compared(
-    found: Mapping[str, Ended], last: Mapping[str, Snapshot], look: Callable[[str], Awaitable[Snapshot]]
-) -> Mapping[str, Ended]:
+async def _compared(found: Mapping[str, Ended], last: Mapping[str, Snapshot], look: Look) -> Mapping[str, Ended]:
     """What one page of the list shows, after a look at one of the runs whose figures would count as final: the one that
     ended last, which a page that is late shows wrong first. If that contradicts the page, none of its figures count."""
     final = [run_id for run_id, each in found.items() if each.exact and not last[run_id].state.is_active]

@@ -18,15 +18,13 @@ import msgspec
 from watchdog.domain.run import Source
 from watchdog.errors import Gone, PlatformError
 from watchdog.net import Call, Session, path_segment
+from watchdog.platforms.apify_list import PAGE_MAX
+from watchdog.platforms.apify_wire import Pair, RawPageAnswer
 from watchdog.platforms.names import PATIENCE_S, NameCache, NamePage
 from watchdog.platforms.wire import count, read_items, text
 
-#: The ids of an Actor and a task.
-Pair = tuple[str | None, str | None]
 #: So much of the rate budget goes into looking at names again: some 5 %.
 _REFRESH_PER_S = 5.0
-#: As many as Apify gives at a time.
-_PAGE_MAX = 1000
 _DENIED = (
     "rules and protections by name cannot tell whether they mean its runs, and such a protection holds aborts up; "
     "allow the token to read it, or use ids"
@@ -50,15 +48,6 @@ class _Listed(msgspec.Struct):
     id: str
     name: Any = None
     username: Any = None
-
-
-class _Page(msgspec.Struct):
-    items: list[msgspec.Raw]
-    total: Any = None
-
-
-class _PageAnswer(msgspec.Struct):
-    data: _Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +153,7 @@ class ApifyNames:
 
     async def _read_page(self, call: Call, named: Callable[[_Listed], _Named | None]) -> NamePage[_Named]:
         """What of a page can be read and has its names. The rest is looked up, where it shows if that is a fault."""
-        page = (await self._session.get(call, _PageAnswer))[0].data
+        page = (await self._session.get(call, RawPageAnswer))[0].data
         items, _ = read_items(page.items, _Listed, "the list of names")
         by_id = {item.id: each for item in items if (each := named(item)) is not None}
         return NamePage(by_id, len(page.items), count(page.total))
@@ -172,7 +161,7 @@ class ApifyNames:
 
 def _page_from(offset: int) -> dict[str, str | int]:
     """The last used or made ones first."""
-    return {"limit": _PAGE_MAX, "offset": offset, "desc": "true"}
+    return {"limit": PAGE_MAX, "offset": offset, "desc": "true"}
 
 
 def _listed_actor(item: _Listed) -> _Named | None:

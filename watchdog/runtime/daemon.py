@@ -16,6 +16,7 @@ from watchdog.domain.ports import Clock, Observer
 from watchdog.domain.status import AccountStatus
 from watchdog.errors import ConfigurationError, CredentialsRefused, WatchdogError
 from watchdog.runtime import collector
+from watchdog.runtime.chores import Chore
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.status import StatusReader
 from watchdog.runtime.systemd import Heartbeat, Systemd
@@ -28,6 +29,8 @@ CLOSE_S = 3.0
 #: An account counts as swept recently within this many of its intervals, and at least so many seconds.
 RECENT_INTERVALS = 3.0
 RECENT_MIN_S = 30.0
+#: After the wall clock was set forward nothing is done by it for so long, in seconds: it may be set right again.
+DOUBT_S = 86400.0
 #: What keeps the sweeps going, as the vitals call it.
 _SCHEDULER = "scheduler"
 
@@ -47,16 +50,6 @@ class Readiness:
     name: str
     ok: bool
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chore:
-    """Something small that is done over and over beside the sweeps: orders, writing, pruning. `every_s` seconds of the
-    clock pass between two times."""
-
-    name: str
-    every_s: float
-    work: Callable[[], Awaitable[object]]
 
 
 async def _nothing() -> None:
@@ -116,10 +109,6 @@ class Daemon:
         """What of ours has come to a stand though it should go on, so that only a restart helps; None if all goes on.
         A platform that does not answer is no such thing, nor is what has been ended on purpose."""
         return None if self._stop.is_set() else self._vitals.stuck()
-
-    def was_set_forward_within(self, seconds: float) -> bool:
-        """Whether the wall clock was set forward so short a time ago that it may still be set right again."""
-        return self._ticker.was_set_forward_within(seconds)
 
     async def run(self, *, close_s: float = CLOSE_S, systemd: Systemd | None = None) -> None:
         """Run until `stop`; at the end open aborts get `close_s` real seconds to be proven.
@@ -212,6 +201,8 @@ class Daemon:
 
     async def _do(self, chore: Chore) -> None:
         """One chore; a fault of ours in it must be seen, and must end neither the chore nor the daemon."""
+        if chore.by_wall_clock and self._ticker.was_set_forward_within(DOUBT_S):
+            return
         try:
             await chore.work()
         except asyncio.CancelledError:
@@ -249,6 +240,9 @@ class Daemon:
             watch.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._enforcer.close(close_s)
+        # What stops have cost in the end makes history, also of those that were proven just now.
+        for watch in self._watches:
+            await watch.take_outcomes()
 
     def _heart_of(self, systemd: Systemd) -> Heartbeat:
         return Heartbeat(systemd, self._vitals.status, self.stuck)

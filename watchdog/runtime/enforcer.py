@@ -8,50 +8,36 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
-from watchdog.domain.meter import Meter, Usage
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
 from watchdog.domain.ports import Clock, EnforceLedger, ListsEnds, Observer, Platform
 from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.engine import escalation
-from watchdog.engine.escalation import Do, Pace, Pursuit
-from watchdog.engine.forecast import Latency
+from watchdog.engine.ends import is_behind, last_seen, may_wait_for_list, not_listed
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
+from watchdog.engine.opening import open_abort, open_by_hand
+from watchdog.engine.pursuit import Do, Pace, Pursuit
+from watchdog.engine.settling import give_up_settling, is_out_of_tries, lacks_figures
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
 from watchdog.runtime.clock import SteadyTime
+from watchdog.runtime.cooling import Cooling
 from watchdog.runtime.ends import Ends
+from watchdog.runtime.letters import Letters
 from watchdog.runtime.memory import Memory
 from watchdog.runtime.outcomes import Outcome, Outcomes
 from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.stopping import StoppingTimes
 
-#: A stop is proven but its final figures cannot be read: so many tries, then the last ones seen count.
-SETTLE_TRIES = 5
-#: After a failed abort of a run still over its limit, wait this long before the next; doubled each time.
-COOL_DOWN_S = 60.0
-COOL_DOWN_MAX_S = 900.0
+#: A platform that asks to wait and does not say for how long is left alone for so many seconds.
 _RATE_LIMIT_PAUSE_S = 5.0
-#: What a request for a stop takes, and the stop after it, before any has been measured; the longest stop that is
-#: believed to be one. In seconds.
-REQUEST_FIRST_S = 1.0
-STOP_FIRST_S = 2.0
-STOP_MAX_S = 60.0
-#: So long after the proof of a stop its reason is written onto the run, in seconds.
-LETTER_AFTER_S = 1.0
 
 
 def pace_for(platform: Platform) -> Pace:
     """How patient to be with this platform."""
     return Pace(window_s=platform.traits.graceful_window_s, settle_s=platform.traits.settle_s)
-
-
-@dataclass(frozen=True, slots=True)
-class _CoolDown:
-    failures: int
-    until_s: float
 
 
 class Enforcer:
@@ -79,30 +65,24 @@ class Enforcer:
         self._current: dict[RunKey, Abort] = {}
         self._stored: dict[str, Abort] = {}
         self._times: dict[str, SteadyTime] = {}
-        self._cooling: dict[RunKey, _CoolDown] = {}
+        self._cooling = Cooling(clock)
         self._asked_for: set[RunKey] = set()
-        self._letters: set[asyncio.Task[None]] = set()
+        self._letters = Letters(platforms, observer, clock)
         self._outcomes = {name: Outcomes() for name in platforms}
         self._first_of: dict[str, str] = {}
         self.books = Books(ledger, observer, self._first_of)
         self._ends = {
             name: Ends(name, each, observer, clock) for name, each in platforms.items() if isinstance(each, ListsEnds)
         }
-        self._request_s = {name: Latency(REQUEST_FIRST_S) for name in platforms}
-        self._stop_s = {name: Latency(STOP_FIRST_S) for name in platforms}
+        self._stopping_times = StoppingTimes(platforms)
 
     def outcomes_of(self, account: str) -> Outcomes:
         """What becomes of the aborts on this account."""
         return self._outcomes[account]
 
     def stopping_s(self, account: str) -> dict[Mode, float]:
-        """Seconds that a run of this account goes on spending once it is decided to stop it: the request and the stop,
-        as measured, and the platform's window of a graceful one."""
-        seconds = self._request_s[account].high + self._stop_s[account].high
-        return {
-            Mode.IMMEDIATE: seconds,
-            Mode.GRACEFUL: seconds + self._platforms[account].traits.graceful_window_s,
-        }
+        """Seconds that a run of this account goes on spending once it is decided to stop it, by mode."""
+        return self._stopping_times.of(account)
 
     def unite(self, account: str, first: str) -> None:
         """Take the runs of this account for those of another one: their tokens are of one owner. Both are watched, but
@@ -114,8 +94,7 @@ class Enforcer:
         return any(self._is_busy_with(each) for each in self._names_of(key))
 
     def _is_busy_with(self, key: RunKey) -> bool:
-        cooling = self._cooling.get(key)
-        return key in self._tasks or (cooling is not None and cooling.until_s > self._clock.monotonic())
+        return key in self._tasks or self._cooling.rests(key)
 
     def _names_of(self, key: RunKey) -> tuple[RunKey, ...]:
         """The run under the name of every account that shows it."""
@@ -146,7 +125,7 @@ class Enforcer:
             self._start(escalation.begin(left_open, now, resumed=True))
             return True
         platform = self._platforms[decision.snapshot.account].traits
-        abort = escalation.open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
+        abort = open_abort(decision, uuid.uuid4().hex, now, detected_at, used_at_detection, platform)
         self._start(escalation.begin(abort, now))
         return True
 
@@ -157,7 +136,7 @@ class Enforcer:
             self._asked_for.update(going_on)
             return None
         now = self._clock.now()
-        abort = escalation.open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
+        abort = open_by_hand(run, mode, reason, uuid.uuid4().hex, now)
         self._start(escalation.begin(abort, now))
         return abort.id
 
@@ -203,7 +182,7 @@ class Enforcer:
 
     @property
     def _under_way(self) -> list[asyncio.Task[None]]:
-        return [*self._tasks.values(), *self._settling, *self._letters]
+        return [*self._tasks.values(), *self._settling, *self._letters.under_way]
 
     async def drain(self) -> None:
         """Wait until every abort is finished and booked. Whoever waits no longer (a time-out) ends no abort by that."""
@@ -236,7 +215,7 @@ class Enforcer:
         try:
             if abort.state is AbortState.CONFIRMED:
                 # Taken up again after its proof: the process may have ended before this was done.
-                self._explain(abort)
+                self._letters.send(abort)
             while (step := escalation.next_step(pursuit, self._now(pursuit), pace)).do is not Do.NOTHING:
                 await self._clock.sleep((step.at - self._now(pursuit)).total_seconds())
                 act = self._request if step.do is Do.REQUEST else self._look
@@ -244,7 +223,7 @@ class Enforcer:
         except Exception as error:  # noqa: BLE001  # a fault here must be seen, and must not leave the run unwatched
             self._observer.notice(AbortTrouble(pursuit.abort, f"internal error: {error!r}; the run stays watched"))
             if pursuit.abort.state.is_open:
-                self._cool_down(abort.key)
+                self._cooling.failed(abort.key)
         finally:
             last = self._stored.pop(abort.id)
             self._times.pop(abort.id, None)
@@ -269,9 +248,9 @@ class Enforcer:
         self._asked_for.discard(abort.key)
         self._settle(task)
         if abort.state is AbortState.FAILED:
-            self._cool_down(abort.key)
+            self._cooling.failed(abort.key)
         else:
-            self._cooling.pop(abort.key, None)
+            self._cooling.forget(abort.key)
         self._outcomes[abort.account].add(Outcome(abort, is_settled=False))
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
@@ -284,7 +263,7 @@ class Enforcer:
         began_s = self._clock.monotonic()
         try:
             seen = await platform.abort(abort.run_id, abort.mode)
-            self._request_s[abort.account].took(self._clock.monotonic() - began_s)
+            self._stopping_times.requested(abort.account, self._clock.monotonic() - began_s)
             if (ends := self._ends.get(abort.account)) is not None:
                 ends.expect(abort.id)
         except RateLimited as error:
@@ -314,7 +293,7 @@ class Enforcer:
                 return escalation.not_found(pursuit, self._now(pursuit), pace)
             self._trouble(pursuit.abort, error)
             return self._look_in_vain(pursuit, pace, error)
-        if settling and not seen.state.is_active and _lacks(seen.usage, pursuit.abort.before.usage):
+        if settling and not seen.state.is_active and lacks_figures(pursuit.abort, seen):
             return self._look_in_vain(pursuit, pace)
         grounds, in_question = STAND, escalation.is_in_question(pursuit, seen)
         try:
@@ -337,32 +316,32 @@ class Enforcer:
         """Where many runs are being stopped, let a list of ended runs show this one; None: it takes a look of its
         own."""
         abort, ends = pursuit.abort, self._ends.get(pursuit.abort.account)
-        last = escalation.last_seen(pursuit)
+        last = last_seen(pursuit)
         if ends is None or last is None:
             return None
         if abort.mode is Mode.GRACEFUL and self._rulebook.evaluator.stops_at_once:
             return None  # a look of its own shows whether a step is reached that makes it an immediate one
-        if not ends.help or not escalation.may_wait_for_list(pursuit, self._now(pursuit), pace):
+        if not ends.help or not may_wait_for_list(pursuit, self._now(pursuit), pace):
             return None
         found = await ends.of(last)
         now = self._now(pursuit)
         if found is None:
-            may_wait = abort.state.is_open and escalation.may_wait_for_list(pursuit, now, pace)
-            return escalation.not_listed(pursuit, now, pace) if may_wait else None
+            may_wait = abort.state.is_open and may_wait_for_list(pursuit, now, pace)
+            return not_listed(pursuit, now, pace) if may_wait else None
         seen = self._proven(found.snapshot)
-        proven = found.exact and not escalation.is_behind(abort, seen)
-        if not abort.state.is_open and (not proven or _lacks(seen.usage, abort.before.usage)):
+        proven = found.exact and not is_behind(abort, seen)
+        if not abort.state.is_open and (not proven or lacks_figures(abort, seen)):
             return None
         return escalation.looked(pursuit, seen, now, pace)
 
     def _proven(self, seen: Snapshot) -> Snapshot:
-        return self._memories[seen.account].prove(seen)
+        memory = self._memories.get(seen.account)
+        return seen if memory is None else memory.prove(seen)
 
     def _look_in_vain(self, pursuit: Pursuit, pace: Pace, error: PlatformError | None = None) -> Pursuit:
         """Try again later; after a few tries for final figures the last ones seen are kept."""
         failed = escalation.look_failed(pursuit, self._now(pursuit), pace, error)
-        settling = not pursuit.abort.state.is_open
-        return escalation.give_up_settling(failed) if settling and failed.looks >= SETTLE_TRIES else failed
+        return give_up_settling(failed) if is_out_of_tries(failed) else failed
 
     async def _grounds_of(self, abort: Abort, seen: Snapshot) -> Grounds:
         """Whether by this look alone the rules, and people, still want it stopped: figures may have been wrong, rules
@@ -373,21 +352,6 @@ class Enforcer:
         await self._rulebook.refresh(self._ledger, now)
         return self._rulebook.grounds(abort, seen, now)
 
-    def _explain(self, abort: Abort) -> None:
-        """Write the reason onto the run, for its owner to see. Nothing depends on it, so nothing waits for it."""
-        task = asyncio.create_task(self._write_reason(abort), name=f"reason {abort.key}")
-        self._letters.add(task)
-        task.add_done_callback(self._letters.discard)
-
-    async def _write_reason(self, abort: Abort) -> None:
-        # When many runs are stopped at once, their aborts go first.
-        await self._clock.sleep(LETTER_AFTER_S)
-        try:
-            await self._platforms[abort.account].explain(abort.run_id, f"Aborted by budget-watchdog: {abort.reason}")
-        except PlatformError as error:
-            text = f"the reason of the abort could not be written onto the run: {error}"
-            self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id))
-
     async def _advance(self, pursuit: Pursuit) -> Pursuit:
         """Store what changed in the record since it was last stored, then tell of it."""
         before, after = self._stored[pursuit.abort.id], pursuit.abort
@@ -397,19 +361,13 @@ class Enforcer:
             await self._store(after)
             self._tell(before, after)
         if after.state is AbortState.CONFIRMED and before.state.is_open:
-            self._measure_stop(after)
-            self._explain(after)
+            self._stopping_times.stopped(after)
+            self._letters.send(after)
         if before.state.is_open and not after.state.is_open:
             self._closed(after)
         elif after.settled and not before.settled:
             self._outcomes[after.account].add(Outcome(after, is_settled=True))
         return replace(pursuit, abort=after)
-
-    def _measure_stop(self, abort: Abort) -> None:
-        """How long an immediate stop takes, by the platform's own account; clocks may differ, so never less than 0."""
-        if abort.mode is Mode.IMMEDIATE and abort.stopped_at is not None and abort.requested_at is not None:
-            seconds = (abort.stopped_at - abort.requested_at).total_seconds()
-            self._stop_s[abort.account].took(min(STOP_MAX_S, max(0.0, seconds)))
 
     async def _store(self, abort: Abort) -> None:
         self._stored[abort.id] = abort
@@ -430,13 +388,3 @@ class Enforcer:
 
     def _trouble(self, abort: Abort, error: PlatformError) -> None:
         self._observer.notice(AbortTrouble(abort, str(error)))
-
-    def _cool_down(self, key: RunKey) -> None:
-        failures = self._cooling[key].failures + 1 if key in self._cooling else 1
-        seconds = min(COOL_DOWN_MAX_S, COOL_DOWN_S * 2 ** (failures - 1))
-        self._cooling[key] = _CoolDown(failures, self._clock.monotonic() + seconds)
-
-
-def _lacks(now: Usage, before: Usage) -> bool:
-    """Whether a figure is missing that was known before."""
-    return any(now.of(kind) is None and before.of(kind) is not None for kind in Meter)

@@ -10,7 +10,8 @@ from watchdog.domain.meter import NOTHING_KNOWN, Usage
 from watchdog.domain.ports import Clock
 from watchdog.domain.run import RunState, Snapshot, replace
 from watchdog.engine.assess import Calm
-from watchdog.engine.remembered import NEVER, Remembered
+from watchdog.engine.rare import Rare
+from watchdog.engine.remembered import Remembered
 
 #: A run seen RUNNING twice has run all the while if the sightings are no further apart than so many intervals, but at
 #: least and at most so many seconds: in less it can hardly stop, be resurrected and wait for a worker.
@@ -25,7 +26,7 @@ class Watched(Remembered):
 
     `sweep`: the number of the last one that listed it; `calm`: while that holds, sweeps only take its figures down;
     `shown`: its figures as they were last summed up. `looking`: a look at it is under way (`look`) or waits as that of
-    a suspect. `turn_at`, `deadline_at`: see `Plan`. `failures`, `over_looks`, `listed_over`: looks in a row that
+    a suspect. `failures`, `over_looks`, `listed_over`: looks in a row that
     failed; that showed it over though lists have it; that showed it within limits that the list has it over.
     `generation`, `edition`: of the rules and overrides that it was judged by. `written`: what of it is in the ledger.
     """
@@ -34,15 +35,14 @@ class Watched(Remembered):
     calm: Calm | None = None
     shown: Usage = NOTHING_KNOWN
     looking: bool = False
-    look: asyncio.Task[None] | None = None
-    turn_at: float = NEVER
-    deadline_at: float = NEVER
-    failures: int = 0
-    over_looks: int = 0
-    listed_over: int = 0
     generation: int = 0
     edition: int = 0
     written: tuple[RunState, Usage, float] | None = None
+
+    look = Rare[asyncio.Task[None] | None](None)
+    failures = Rare(0)
+    over_looks = Rare(0)
+    listed_over = Rare(0)
 
 
 class Memory:

@@ -11,9 +11,12 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from watchdog.runtime import collector
 
 _STDOUT, _STDERR = 1, 2
 #: What is written with these instead where a terminal has no such character; anything else as an escape.
@@ -172,9 +175,26 @@ _streams: list[Streams] = []
 
 
 def prepare(verb: str) -> Streams:
-    """Once for a process, as early as can be: streams, and for `run` signals."""
+    """Once for a process, as early as can be: streams, and for `run` signals and no collection of garbage."""
     if not _streams:
         if verb == "run":
             SIGNALS.catch()
+            collector.wait()
         _streams.append(Streams())
     return _streams[0]
+
+
+# ---- imports
+
+
+@contextmanager
+def without(*packages: str) -> Iterator[None]:
+    """As if these were not installed, for what is imported meanwhile; those that are loaded already stay."""
+    missing = [package for package in packages if package not in sys.modules]
+    # None makes an import fail: https://docs.python.org/3/reference/import.html#the-module-cache
+    sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # typeshed knows modules only
+    try:
+        yield
+    finally:
+        for package in missing:
+            del sys.modules[package]

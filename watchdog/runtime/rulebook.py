@@ -1,4 +1,4 @@
-"""What holds now: the rules in force, and what people have decided beside them. One object that every poller looks at,
+"""What holds now: the rules in force, and what people have decided beside them. One object that every watch looks at,
 so that a reload is one assignment."""
 
 from __future__ import annotations

@@ -6,10 +6,11 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 from watchdog.domain.decision import Response
-from watchdog.domain.ports import Clock
+from watchdog.domain.ports import Clock, Rates
 from watchdog.domain.rule import Matched
 from watchdog.domain.run import Snapshot
 from watchdog.domain.status import AccountStatus, RunStatus, Status
+from watchdog.engine.decide import one_a_limit
 from watchdog.runtime.enforcer import Enforcer
 from watchdog.runtime.memory import Watched
 from watchdog.runtime.rulebook import Rulebook
@@ -19,8 +20,11 @@ from watchdog.runtime.watch import Watch
 class StatusReader:
     """Makes the status of a moment, on demand."""
 
-    def __init__(self, watches: Sequence[Watch], enforcer: Enforcer, rulebook: Rulebook, clock: Clock) -> None:
+    def __init__(
+        self, watches: Sequence[Watch], enforcer: Enforcer, rulebook: Rulebook, rates: Rates, clock: Clock
+    ) -> None:
         self._watches = watches
+        self._rates = rates
         self._enforcer = enforcer
         self._rulebook = rulebook
         self._clock = clock
@@ -43,6 +47,7 @@ class StatusReader:
                 error=watch.last_error,
                 active=sum(not watched.over for watched in watch.memory.runs.values()),
                 looks_waiting=watch.looks_waiting,
+                rate=self._rates.rate_of(watch.info.name),
             )
             for watch in self._watches
         )
@@ -62,11 +67,11 @@ class StatusReader:
         now_s = self._clock.monotonic()
         return RunStatus(
             run=run,
-            verdicts=watched.verdicts or tuple(self._rulebook.evaluator.verdicts(run)),
+            verdicts=one_a_limit(watched.verdicts or self._rulebook.evaluator.verdicts(run)),
             decision=watched.decision,
             exemption=self._exemption(run),
             next_look_s=watch.agenda.in_s(run.run_id),
-            breach_s=max(0.0, watched.breach_at - now_s),
+            breach_s=max(0.0, watched.plan.breach_at - now_s),
             is_over=watched.over,
             failures=watched.failures,
         )

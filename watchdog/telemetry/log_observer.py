@@ -185,6 +185,8 @@ class LogObserver:
     def _tell_breach(self, notice: LimitBreached) -> None:
         breach = notice.breach
         fields = _of_run(notice.snapshot) | _of_verdict(breach.verdict) | {"response": breach.response}
+        if breach.verdict.rule.steps:
+            fields["step"] = str(breach.verdict.step)
         if breach.response in (Response.ABORT, Response.DRY_RUN):
             fields["mode"] = notice.mode
         level = logging.INFO if breach.response in _EXPECTED else logging.WARNING

@@ -22,7 +22,7 @@ from watchdog.domain.ports.ledger import (
     WatchLedger,
 )
 from watchdog.domain.ports.observer import Observer
-from watchdog.domain.ports.platform import Ended, Glimpse, ListsEnds, Owned, Platform, Seen, Sweep
+from watchdog.domain.ports.platform import Ended, Glimpse, ListsEnds, Owned, Platform, Rates, Seen, Sweep
 
 __all__ = [
     "AbortFilter",
@@ -44,6 +44,7 @@ __all__ = [
     "Owned",
     "Platform",
     "PlatformTraits",
+    "Rates",
     "RunLedger",
     "Seen",
     "SumLedger",

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from watchdog.domain.decision import Mode
 from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.run import RunState, Snapshot, Source
+from watchdog.domain.status import RateUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,14 @@ class Owned(Protocol):
     async def owner(self) -> str | None:
         """Who the token belongs to: the same for two tokens that see the same runs. None: the platform does not say.
         May raise a `PlatformError`."""
+        ...
+
+
+class Rates(Protocol):
+    """Tells how much of each rate budget is used."""
+
+    def rate_of(self, account: str) -> RateUse | None:
+        """That of this account; None: not known."""
         ...
 
 

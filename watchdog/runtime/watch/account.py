@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from watchdog.domain.notice import AccountInfo
 from watchdog.domain.ports import Clock, Observer, Platform, WatchLedger
 from watchdog.domain.run import Snapshot
-from watchdog.engine.assess import Case, Terms
+from watchdog.engine.assess import CALM_S, Case, Terms, plan_far_off
 from watchdog.engine.cadence import LISTS_SHARE, discovery_interval_s
 from watchdog.engine.evaluate import LimitsOfSource
 from watchdog.engine.forecast import Latency
@@ -62,14 +62,14 @@ class Account:
         """The limits on this run."""
         return self.rulebook.evaluator.limits(run)
 
-    def terms(self) -> Terms:
+    def terms(self, now_s: float) -> Terms:
         """On what terms its runs are watched at this moment."""
-        pace = pace_for(self.platform)
+        pace, interval_s = pace_for(self.platform), self.interval_s
         return Terms(
             runs=len(self.memory),
             requests_per_minute=self.requests_per_minute,
             sweep_shows_usage=self.platform.traits.sweep_shows_usage,
-            interval_s=self.interval_s,
+            interval_s=interval_s,
             poll_interval_s=self.poll_interval_s,
             gap_s=self.memory.gap_s,
             look_s=self.look_s.high,
@@ -77,6 +77,9 @@ class Account:
             stopping_s=self.enforcer.stopping_s(self.name),
             overdue_s=pace.window_s + pace.slack_s,
             changes=self.rulebook.changes,
+            now_s=now_s,
+            far_off=plan_far_off(interval_s, now_s),
+            calm_until_s=now_s + CALM_S,
         )
 
     def case(self, watched: Watched, now_s: float, terms: Terms | None = None, run: Snapshot | None = None) -> Case:
@@ -87,4 +90,4 @@ class Account:
         # Only where limits are never to be exceeded it matters before the decision how a run is stopped.
         flagged = not limits.simple and self.rulebook.ruling(self.clock.now()).is_flagged(run)
         history = self.histories.of(run.source.id)
-        return Case(watched, limits, terms or self.terms(), now_s, history, flagged)
+        return Case(watched, limits, terms or self.terms(now_s), now_s, history, flagged)

@@ -6,16 +6,18 @@ Only a look can lead to an abort: the run is seen afresh, and judged once by wha
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from functools import partial
 
 from watchdog.domain.decision import Abort, VerdictKind
 from watchdog.domain.meter import NOTHING_KNOWN, Meter
 from watchdog.domain.notice import InspectionDone, PollFailed, Trouble
 from watchdog.domain.run import NO_PROGRESS, RunState, Snapshot, replace
-from watchdog.engine.assess import Assessment, Case, Plan, closeness, goals_of, judged, may_break, plan_of
+from watchdog.engine.assess import Assessment, Case, closeness, goals_of, judged, may_break, plan_of
 from watchdog.engine.cadence import sweep_is_cheaper
 from watchdog.engine.doubts import went_back
 from watchdog.engine.forecast import Burn
+from watchdog.engine.remembered import Plan
 from watchdog.errors import Gone, PlatformError
 from watchdog.runtime.memory import Watched
 from watchdog.runtime.watch.account import Account
@@ -87,9 +89,9 @@ class Looking:
         if watched.looking:
             return
         self.looks.add(watched)
-        if now_s < watched.deadline_at < math.inf:
+        if now_s < watched.plan.deadline_at < math.inf:
             # The look may have to wait for its turn; a deadline does not.
-            self.agenda.set(watched.swept.run_id, watched.deadline_at)
+            self.agenda.set(watched.swept.run_id, watched.plan.deadline_at)
 
     def _is_seen_to(self, watched: Watched, now_s: float) -> bool:
         """Whether an abort of it is going on; but should that fail, the run is not left to the next sweep, which may be
@@ -106,8 +108,7 @@ class Looking:
 
     def follow(self, watched: Watched, plan: Plan) -> None:
         """Look at this run when the plan says so."""
-        watched.by_sweep = plan.by_sweep
-        watched.breach_at, watched.turn_at, watched.deadline_at = plan.breach_at, plan.turn_at, plan.deadline_at
+        watched.plan = plan
         if plan.due_at is None:
             self.agenda.drop(watched.swept.run_id)
         else:
@@ -191,14 +192,14 @@ class Looking:
             await self._account.rulebook.refresh(self._account.ledger, now)
             case = self._account.case(watched, now_s, run=snapshot)
         assessment = judged(case, snapshot, self._account.rulebook.ruling(now))
-        self._act(watched, snapshot, case, assessment)
+        self._act(watched, snapshot, case, assessment, now)
 
-    def _act(self, watched: Watched, seen: Snapshot, case: Case, assessment: Assessment) -> None:
+    def _act(self, watched: Watched, seen: Snapshot, case: Case, assessment: Assessment, now: datetime) -> None:
         """What follows from one look, with one `now`."""
         decision, now_s = assessment.decision, case.now_s
         watched.verdicts, watched.decision = assessment.verdicts, decision
         self.telling.of_verdicts(case, seen, assessment.verdicts)
-        detected_at, suspected = watched.suspected_at or self._clock.now(), watched.suspected
+        detected_at, suspected = watched.suspected_at or now, watched.suspected
         watched.suspected_at, watched.suspected = None, None
         self._note_unknown(watched, seen, now_s)
         if decision is not None:
@@ -290,7 +291,7 @@ class Looking:
 def _wants_progress(watched: Watched, closest: float, now_s: float) -> bool:
     """Whether this look may be the one before an abort, which needs to know how far the run had come: after it nobody
     can tell. Where that is a call of its own, not at each of many looks in a row."""
-    last = watched.breach_at <= now_s + PROGRESS_AHEAD_S or closest >= 1.0
+    last = watched.plan.breach_at <= now_s + PROGRESS_AHEAD_S or closest >= 1.0
     return last and now_s - watched.progress_at >= PROGRESS_KEPT_S
 
 

@@ -31,7 +31,7 @@ def suspects_at_once(requests_per_minute: float) -> int:
 
 class Looks:
     """Starts `look(watched)` for each run that is added: at once for suspects, `suspects` at a time, those that burn
-    most first; for the others by `Watched.turn_at`, `at_once` at a time."""
+    most first; for the others by `Plan.turn_at`, `at_once` at a time."""
 
     def __init__(self, look: Callable[[Watched], Awaitable[None]], at_once: int, suspects: int = SUSPECTS_MAX) -> None:
         self._look = look
@@ -57,8 +57,8 @@ class Looks:
             return
         ticket = watched.ticket = next(self._tickets)
         self.waiting += 1
-        self.waiting_for_swept_figures += watched.by_sweep
-        heapq.heappush(self._heap, (watched.turn_at, ticket, watched))
+        self.waiting_for_swept_figures += watched.plan.by_sweep
+        heapq.heappush(self._heap, (watched.plan.turn_at, ticket, watched))
         self._serve()
 
     def drop(self, watched: Watched) -> None:
@@ -66,7 +66,7 @@ class Looks:
         if watched.ticket:
             watched.ticket = 0
             self.waiting -= 1
-            self.waiting_for_swept_figures -= watched.by_sweep
+            self.waiting_for_swept_figures -= watched.plan.by_sweep
 
     def add_suspect(self, watched: Watched) -> None:
         """Look at this run before all that are no suspects. A look at it that is under way as one of those, and may be

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from watchdog.domain.ports import Clock, Platform
 from watchdog.domain.run import Snapshot
-from watchdog.engine.escalation import SETTLING_MAX_S, Pace, settling_pause_s
+from watchdog.engine.pursuit import Pace
+from watchdog.engine.settling import SETTLING_MAX_S, settling_pause_s
 from watchdog.errors import Gone, PlatformError
 
 Take = Callable[[Snapshot], Awaitable[None]]

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from watchdog.domain.notice import PollFailed, Trouble
 from watchdog.domain.ports import Glimpse, Sweep
 from watchdog.domain.run import RunState, Snapshot, replace
-from watchdog.engine.assess import Assessment, Calm, Terms, calls_for_look, goals_of, plan_of, suspect
+from watchdog.engine.assess import Calm, Terms, calls_for_look, goals_of, plan_of, suspect
 from watchdog.engine.doubts import Audits
 from watchdog.engine.running import RunningTime
 from watchdog.errors import CredentialsRefused, LedgerError, PlatformError
@@ -59,7 +59,7 @@ class Sweeping:
         self._number = 0
         self._listed = 0
         self._tally = Tally()
-        self._terms = account.terms()
+        self._terms = account.terms(0.0)
         self._seen_before: Mapping[str, float] | None = None
 
     async def sweep(self) -> None:
@@ -156,7 +156,7 @@ class Sweeping:
         """Runs of a sweep, as soon as they are read: a breach does not wait for the rest of the list."""
         now, now_s = self._clock.now(), self._clock.monotonic()
         seen_at, at_s, calm_runs = now, now_s, []
-        terms = self._terms = self._account.terms()
+        terms = self._terms = self._account.terms(now_s)
         known, number, gap_s = self._memory.runs.get, self._number, self._memory.gap_s
         for snapshot in snapshots:
             if snapshot.seen_at is not seen_at:
@@ -186,6 +186,7 @@ class Sweeping:
         try:
             self._consider(watched, at_s, now_s)
         except Exception as error:  # noqa: BLE001  # one run that cannot be judged must not stop the sweep
+            self._tally.count(watched.swept.state)
             self._looking.went_wrong(watched, error)
 
     def _see(self, watched: Watched | None, snapshot: Snapshot, at_s: float) -> Watched:
@@ -215,27 +216,31 @@ class Sweeping:
     def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""
         case = self._account.case(watched, now_s, self._terms)
-        if watched.sweep != self._number:
+        is_new, watched.calm = watched.sweep != self._number, None
+        if is_new:
             self._mark_listed(watched)
-            self._tally.add(watched, case.limits, watched.most_used(now_s))
-        watched.calm = None
         if not case.limits.thresholds:
             watched.calm = Calm.for_ever(case.limits, self._terms.changes)
+            if is_new:
+                self._tally.add_calm((watched,))
             return
         watched.learn(watched.swept, case.limits, at_s)
         self._looking.telling.of_unsure(case)
         self._looking.telling.of_doubt(case, watched.swept)
         assessment = suspect(case)
-        if assessment.plan is None or self._is_audited(watched, assessment):
+        is_audited = not watched.looking and self._audits.wants(watched, assessment.goals, now_s)
+        if assessment.plan is None or is_audited:
             self._looking.look_now(watched, now_s)
+        else:
+            self._looking.looks.drop(watched)
+            self._looking.follow(watched, assessment.plan)
+            watched.calm = assessment.calm
+        if not is_new:
             return
-        self._looking.looks.drop(watched)
-        self._looking.follow(watched, assessment.plan)
-        watched.calm = assessment.calm
-
-    def _is_audited(self, watched: Watched, assessment: Assessment) -> bool:
-        """Whether the list is not taken at its word about this run, this time."""
-        return not watched.looking and self._audits.wants(watched, assessment.goals, self._clock.monotonic())
+        if watched.calm is not None and watched.inspected is None:
+            self._tally.add_calm((watched,))
+        else:
+            self._tally.add(watched, case.limits, watched.most_used(now_s))
 
     def _mark_listed(self, watched: Watched) -> None:
         watched.missing = 0
@@ -313,7 +318,8 @@ class Sweeping:
     async def _carry_on(self) -> None:
         """No list to be had: judge each known run by what it can have used since it was last seen, and look at those
         that may be over a limit, and at a few that were not seen for long. The detail call may work all the same."""
-        now_s, terms = self._clock.monotonic(), self._account.terms()
+        now_s = self._clock.monotonic()
+        terms = self._account.terms(now_s)
         looks = ENDED_LOOKS_MAX - len(self._looking.looks) - self._looking.looks.waiting
         for number, watched in enumerate(self._memory):
             calm = watched.calm

@@ -45,7 +45,7 @@ class Tally:
 
     def add(self, watched: Watched, limits: LimitsOfSource, used: Usage) -> None:
         """Count one run that was judged. Suspicions count as just under the limit: only inspections prove more."""
-        self._count(watched.swept.state)
+        self.count(watched.swept.state)
         if not limits.thresholds:
             return
         if limits.unsure:
@@ -101,7 +101,8 @@ class Tally:
             nameless=tuple(sweep.nameless),
         )
 
-    def _count(self, state: RunState) -> None:
+    def count(self, state: RunState) -> None:
+        """Count one run, of which nothing more is known."""
         self._active[state] = self._active.get(state, 0) + 1
 
     def _group(self, limits: LimitsOfSource) -> _Closest:
