@@ -300,7 +300,7 @@ async def test_ten_thousand_runs(connect: Any) -> None:
         first = await adapter.sweep()
         assert len(first.snapshots) == 10_000
         assert all(not snapshot.source.unresolved for snapshot in first.snapshots)
-        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10, "actor": 7, "task": 5}
+        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10, "actors": 1, "tasks": 1}
         simulated.requests.clear()
         assert len((await adapter.sweep()).snapshots) == 10_000
         assert Counter(request.endpoint for request in simulated.requests) == {"list": 10}
@@ -632,6 +632,18 @@ async def test_every_request_is_as_documented(
         validate(description, asked)
     statuses = set(shelf.asked[0].query["status"].split(","))
     assert statuses == {"READY", "RUNNING", "TIMING-OUT", "ABORTING"}
+
+
+async def test_lists_of_names_are_asked_for_as_documented(
+    account: Any, shelf: Any, connect: Any, description: OpenAPI
+) -> None:
+    for number, each in enumerate(account(10).runs):
+        each |= {"actId": f"actor{number}", "actorTaskId": f"task{number}"}
+    await connect("apify", shelf.url).sweep()
+    asked = [asked for asked in shelf.asked if asked.path in ("/v2/actors", "/v2/actor-tasks")]
+    assert len(asked) == 2
+    for each in asked:
+        validate(description, each)
 
 
 async def test_the_judge_does_judge(shelf: Any, connect: Any, description: OpenAPI) -> None:
