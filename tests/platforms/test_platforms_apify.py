@@ -22,7 +22,7 @@ from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
 from watchdog.platforms.apify import Apify
-from watchdog.platforms.apify_list import PAGE_MAX
+from watchdog.platforms.apify_wire import PAGE_MAX
 from watchdog.platforms.names import IN_FLIGHT_MAX
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 

@@ -18,8 +18,7 @@ import msgspec
 from watchdog.domain.run import Source
 from watchdog.errors import Gone, PlatformError
 from watchdog.net import Call, Session, path_segment
-from watchdog.platforms.apify_list import PAGE_MAX
-from watchdog.platforms.apify_wire import Pair, RawPageAnswer
+from watchdog.platforms.apify_wire import PAGE_MAX, Pair, RawPageAnswer
 from watchdog.platforms.names import PATIENCE_S, NameCache, NamePage
 from watchdog.platforms.wire import count, read_items, text
 
