@@ -84,6 +84,14 @@ async def test_a_lower_limit_than_asked_for(account: Any, shelf: Any, connect: A
     assert a.pages == 3
 
 
+async def test_what_is_the_same_for_many_runs_is_kept_once(account: Any, shelf: Any, connect: Any) -> None:
+    """100,000 runs need not have 100,000 copies of a handful of words."""
+    account(250).limit = 100
+    snapshots = (await connect("apify", shelf.url).sweep()).snapshots
+    assert {(each.status, each.origin) for each in snapshots} == {("RUNNING", "API")}
+    assert len({id(each.status) for each in snapshots}) == len({id(each.origin) for each in snapshots}) == 1
+
+
 @pytest.mark.parametrize("limit", [100, 1000])
 @pytest.mark.parametrize("total", [None, "many", -1])
 async def test_no_total(account: Any, shelf: Any, connect: Any, limit: int, total: Any) -> None:
