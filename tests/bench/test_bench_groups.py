@@ -42,7 +42,7 @@ def test_answers_are_as_documented() -> None:
         if os.environ.get("BW_TEST_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
-    assert check_shapes(description) == 8
+    assert check_shapes(description) == 10
 
 
 def test_fleet_is_the_same_everywhere() -> None:
