@@ -373,6 +373,35 @@ def test_an_account_that_no_rule_covers(tmp_path: Path) -> None:
 SHIPPED = Path(__file__).parents[2] / "rules"
 
 
+@pytest.mark.parametrize("accounts", [None, [AccountView("z", "zyte")]])
+def test_a_meter_that_a_platform_never_shows(tmp_path: Path, accounts: list[AccountView] | None) -> None:
+    zyte = PlatformTraits("zyte", frozenset(Mode), 0.0, 0.0, 5.0, meters=("max_duration", "max_cost_usd"))
+    file = write(
+        tmp_path,
+        """rules:
+  - {name: over, match: {platform: zyte}, limits: {max_duration: 1h, max_credits: 5}}
+  - {name: later, match: {platform: zyte}, limits: {max_duration: 1h}, after: {credits: 5}}
+""",
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_rules(file, platforms={**OURS, "zyte": zyte}, accounts=accounts)
+    assert messages(caught) == [
+        f"{file}:2:70: rule 'over': max_credits can never be judged: zyte does not tell credits; leave it out",
+        f"{file}:3:80: rule 'later': after: credits can never be judged: zyte does not tell credits; leave it out",
+    ]
+
+
+def test_a_meter_that_some_of_the_platforms_never_show(tmp_path: Path) -> None:
+    zyte = PlatformTraits("zyte", frozenset(Mode), 0.0, 0.0, 5.0, meters=("max_duration",))
+    older = PlatformTraits("older", frozenset(Mode), 0.0, 0.0, 5.0)
+    every = {**OURS, "zyte": zyte, "older": older}
+    file = write(tmp_path, "rules: [{name: all, limits: {max_credits: 5}}]")
+    accounts = [APIFY, AccountView("z", "zyte"), AccountView("o", "older")]
+    warnings = warnings_of(load_rules(file, platforms=every, accounts=accounts))
+    assert warnings == ["1:30: rule 'all': max_credits cannot be judged on zyte, which does not tell credits"]
+    assert load_rules(file, platforms=every, accounts=[APIFY, AccountView("o", "older")]).warnings == ()
+
+
 @pytest.mark.parametrize("accounts", [(), (APIFY,), (LOBSTR,), (PAID,), (APIFY, LOBSTR, PAID)], ids=len)
 def test_the_shipped_rules_are_without_fault_for_everybody(accounts: tuple[AccountView, ...]) -> None:
     loaded = load_rules(SHIPPED, platforms=OURS, accounts=accounts)

@@ -76,6 +76,9 @@ class PlatformTraits:
     the runtime looks at them one by one, each when its time has come. `may_metamorph`: whether a run may
     become one of another source, which only an inspection shows for sure.
 
+    `meters`: those that its runs can show, by their keys in `limits`, so that a limit that can never be judged is told;
+    None: not stated. `extra_meters`: those of them that cost a call of their own in an inspection, and are only read
+    where they are asked for.
     `match_keys`: the keys of rules that its runs have besides those of every run.
     `prices`: whether it says what a run costs in USD; if not, an account needs `usd_per_credit` for that.
     `title`: its name in sentences. `credits`: its word for what it meters; None is "credits". `token_variable` and
@@ -99,6 +102,8 @@ class PlatformTraits:
     token_prefix: str = ""
     spelling: Spelling | None = None
     links: Links | None = None
+    meters: tuple[str, ...] | None = None
+    extra_meters: tuple[str, ...] = ()
 
 
 #: The platforms there are, by name.

@@ -73,7 +73,7 @@ class LimitsOfSource:
     """Every threshold for the runs of one source, and the lowest sure one of each meter for a quick look. `simple`:
     each takes effect just at its figure, whatever else the run has used. `unsure` are those of which it is not known
     whether they apply, and `unsure_meters` their meters. `shown` reads what lists show of the meters of `lowest`;
-    `goals` is the latter as a mapping."""
+    `goals` is the latter as a mapping. `meters` are all that any of them asks for."""
 
     thresholds: tuple[Threshold, ...]
     lowest: tuple[tuple[Meter, float], ...]
@@ -82,6 +82,7 @@ class LimitsOfSource:
     unsure_meters: frozenset[Meter] = frozenset()
     shown: tuple[Callable[[Snapshot], float | None], ...] = ()
     goals: Mapping[Meter, float] = field(default_factory=dict)
+    meters: frozenset[Meter] = frozenset()
 
     @staticmethod
     def of(thresholds: Iterable[Threshold]) -> LimitsOfSource:
@@ -101,6 +102,7 @@ class LimitsOfSource:
             frozenset(each.meter for each in unsure),
             tuple(SHOWN[meter] for meter in lowest),
             lowest,
+            frozenset(meter for each in kept for meter in (each.meter, *each.rule.after)),
         )
 
 

@@ -46,6 +46,11 @@ def take_figures(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace) ->
     return give_up_settling(taken)
 
 
+def known_meters(abort: Abort) -> tuple[Meter, ...]:
+    """Those whose figures were known when the abort was decided on, or that it was decided on by."""
+    return tuple(meter for meter in Meter if meter is abort.limit or abort.before.usage.of(meter) is not None)
+
+
 def lacks_figures(abort: Abort, seen: Snapshot) -> bool:
     """Whether a figure is missing that was known when the abort was decided on."""
     return any(seen.usage.of(kind) is None and abort.before.usage.of(kind) is not None for kind in Meter)

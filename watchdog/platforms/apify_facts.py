@@ -14,6 +14,7 @@ TRAITS = PlatformTraits(
     settle_s=10.0,
     default_poll_interval_s=5.0,
     may_metamorph=True,
+    meters=("max_cost_usd", "max_duration", "max_credits"),
     match_keys=("actor", "task"),
     title="Apify",
     credits=CreditWords(

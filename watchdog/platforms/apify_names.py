@@ -8,7 +8,6 @@ is left to match by. A list that is refused says nothing of what is in it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +97,12 @@ class ApifyNames:
 
     async def resolve(self, pairs: Collection[Pair], *, wait: bool = True) -> None:
         """Look up the names of every Actor and task among these that is not known yet."""
-        await asyncio.gather(
-            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
-            self._tasks.fill((task for _, task in pairs if task), wait=wait),
-        )
+        actors, tasks = {actor for actor, _ in pairs if actor}, {task for _, task in pairs if task}
+        self._actors.request(actors)
+        self._tasks.request(tasks)
+        if wait:
+            await self._actors.wait_for(actors)
+            await self._tasks.wait_for(tasks)
         for pair in pairs:
             self._know(pair)
 

@@ -13,6 +13,7 @@ TRAITS = PlatformTraits(
     settle_s=10.0,
     default_poll_interval_s=None,
     sweep_shows_usage=False,
+    meters=("max_cost_usd", "max_duration", "max_credits"),
     match_keys=("squid", "crawler"),
     prices=False,
     title="lobstr",

@@ -112,32 +112,45 @@ class NameCache(Generic[T]):
         """Look up those that are missing or old, and wait a little for those that are not known at all. Failures leave
         None (or the old value)."""
         wanted = set(keys)
-        for key in wanted - self._entries.keys():
-            if (spare := self._spare.pop(key, None)) is not None and spare.until_s > self._clock.monotonic():
-                self._entries[key] = spare
-        due = [key for key in wanted if self._is_due(key) and key not in self._under_way]
-        self._start_listing(due)
-        for key in due:
-            self._start(key)
+        self.request(wanted)
         if wait:
-            await self._wait_for(key for key in wanted if self._is_unknown(key))
+            await self.wait_for(wanted)
 
-    def _is_due(self, key: str) -> bool:
-        entry = self._entries.get(key)
-        return entry is None or entry.until_s <= self._clock.monotonic()
+    def request(self, keys: Collection[str]) -> None:
+        """The same without the waiting."""
+        if self._spare:
+            self._use_spare(keys)
+        now = self._clock.monotonic()
+        if due := [key for key in keys if self._is_due(key, now) and key not in self._under_way]:
+            self._start_listing(due)
+            for key in due:
+                self._start(key)
 
-    def _is_unknown(self, key: str) -> bool:
-        entry = self._entries.get(key)
-        return entry is None or (entry.value is None and entry.refusal is None)
-
-    async def _wait_for(self, keys: Iterable[str]) -> None:
+    async def wait_for(self, keys: Iterable[str]) -> None:
+        """Wait a little for those of these that were requested and are not known at all."""
+        unknown = [key for key in keys if self._is_unknown(key)]
         now = asyncio.get_running_loop().time()
-        look_ups = [look_up for key in keys if (look_up := self._under_way.get(key)) and look_up.awaited_until_s > now]
+        look_ups = [each for key in unknown if (each := self._under_way.get(key)) and each.awaited_until_s > now]
         if look_ups:
             longest = max(look_up.awaited_until_s for look_up in look_ups) - now
             done, _ = await asyncio.wait([look_up.task for look_up in look_ups], timeout=longest)
             for task in done:
                 task.result()
+
+    def _use_spare(self, keys: Iterable[str]) -> None:
+        """Know what was listed a moment ago of these. What is older may have changed: nobody goes by it unseen."""
+        now = self._clock.monotonic()
+        for key in keys:
+            if (spare := self._spare.pop(key, None)) is not None and spare.until_s > now:
+                self._entries[key] = spare
+
+    def _is_due(self, key: str, now: float) -> bool:
+        entry = self._entries.get(key)
+        return entry is None or entry.until_s <= now
+
+    def _is_unknown(self, key: str) -> bool:
+        entry = self._entries.get(key)
+        return entry is None or (entry.value is None and entry.refusal is None)
 
     def _start(self, key: str) -> None:
         task = asyncio.create_task(self._refresh(key), name=f"look up {key}")
@@ -149,7 +162,7 @@ class NameCache(Generic[T]):
             if self._listing is not None:
                 await self._listing.over.wait()
             async with self._in_flight:
-                if self._is_due(key):
+                if self._is_due(key, self._clock.monotonic()):
                     self.put(key, await self._look_up(key))
         except PlatformError as error:
             # Counted by the request itself.
@@ -182,7 +195,8 @@ class NameCache(Generic[T]):
             while pages < min(LIST_PAGES_MAX, len(due) // LIST_FROM) and missing >= LIST_FROM:
                 page = await list_page(offset)
                 self._take(page.named)
-                pages, offset, missing = pages + 1, offset + page.items, sum(map(self._is_due, due))
+                pages, offset, now = pages + 1, offset + page.items, self._clock.monotonic()
+                missing = sum(self._is_due(key, now) for key in due)
                 if not page.items or (page.total is not None and offset >= page.total):
                     break
         except PlatformError as error:

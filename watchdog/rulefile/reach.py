@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from watchdog.domain.glob import glob_matches
+from watchdog.domain.meter import Meter
 from watchdog.domain.platform import Mode, Platforms
 from watchdog.domain.rule import RUN_KEYS, Selector
 from watchdog.text.hints import is_same
@@ -36,6 +37,12 @@ class Surroundings:
         """Whether the cost of its runs in USD can be known at all."""
         traits = self.platforms.get(account.platform)
         return traits is None or traits.prices or account.has_usd_per_credit
+
+    def silent_on(self, meter: Meter, selector: Selector) -> tuple[set[str], set[str]]:
+        """The platforms whose runs never show this meter, of those that the selector means, and all of these."""
+        meant = self.platforms_meant(selector)
+        told = {name: traits.meters for name, traits in self.platforms.items()}
+        return {name for name in meant if (meters := told.get(name)) is not None and meter not in meters}, meant
 
     def can_be_graceful(self, platform: str) -> bool:
         """Whether an abort there can be told to save state first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from watchdog.domain.glob import glob_matches
@@ -110,6 +111,7 @@ class FileReader:
             desk.warn(careful.value, f"never_exceed has no effect with {_harmless(table)}, which aborts nothing")
         if selector is not None:
             self._check_cost(table, selector, limits, desk)
+            self._check_shown(table, selector, limits, after, desk)
             self._warn_of_limits(table, selector, limits, action, desk)
             self._check_resurrect(table, selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
@@ -181,6 +183,30 @@ class FileReader:
             desk.error(place, f"max_cost_usd can never apply: the cost in USD is unknown on {names}; {cure}")
         else:
             desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
+
+    def _check_shown(
+        self,
+        table: Table,
+        selector: Selector,
+        limits: Mapping[Meter, float],
+        after: Mapping[Meter, float],
+        desk: Desk,
+    ) -> None:
+        """Meters that a platform never shows: limits on them, and what limits wait for."""
+        keys = [("limits", meter.value, meter) for meter in limits] + [
+            ("after", each.entry.word, each) for each in after
+        ]
+        for section, key, meter in keys:
+            silent, meant = self._around.silent_on(meter, selector)
+            entry = table.get(section)
+            place = entry.value.get(key) if entry is not None and isinstance(entry.value, Table) else None
+            if not silent or place is None:
+                continue
+            names, what = " and ".join(sorted(silent)), f"{'after: ' if section == 'after' else ''}{key}"
+            if silent == meant:
+                desk.error(place, f"{what} can never be judged: {names} does not tell {meter.entry.word}; leave it out")
+            elif self._around.accounts is not None:
+                desk.warn(place, f"{what} cannot be judged on {names}, which does not tell {meter.entry.word}")
 
     def _warn_of_limits(
         self, table: Table, selector: Selector, limits: dict[Meter, float], action: Action, desk: Desk

@@ -12,14 +12,14 @@ from datetime import datetime
 
 from watchdog.domain.decision import Abort, AbortState, Decision, Mode
 from watchdog.domain.notice import AbortChanged, AbortTrouble, SavingBooked, Trouble
-from watchdog.domain.ports import Clock, EnforceLedger, ListsEnds, Observer, Platform
+from watchdog.domain.ports import Clock, EnforceLedger, ListsEnds, Observer, Platform, look
 from watchdog.domain.run import RunKey, Snapshot, replace
 from watchdog.engine import escalation
 from watchdog.engine.ends import is_behind, last_seen, may_wait_for_list, not_listed
 from watchdog.engine.grounds import ASKED_FOR, STAND, Grounds
 from watchdog.engine.opening import open_abort, open_by_hand
 from watchdog.engine.pursuit import Do, Pace, Pursuit
-from watchdog.engine.settling import give_up_settling, is_out_of_tries, lacks_figures
+from watchdog.engine.settling import give_up_settling, is_out_of_tries, known_meters, lacks_figures
 from watchdog.errors import CredentialsRefused, Gone, LedgerError, PlatformError, RateLimited, Refused
 from watchdog.runtime.books import Books
 from watchdog.runtime.clock import SteadyTime
@@ -287,7 +287,8 @@ class Enforcer:
         if (listed := await self._listed(pursuit, pace)) is not None:
             return listed
         try:
-            seen = self._proven(await platform.inspect(pursuit.abort.run_id, urgent=True))
+            abort = pursuit.abort
+            seen = self._proven(await look(platform, abort.run_id, known_meters(abort), urgent=True))
         except PlatformError as error:
             if isinstance(error, Gone) and not escalation.is_denied(error):
                 return escalation.not_found(pursuit, self._now(pursuit), pace)

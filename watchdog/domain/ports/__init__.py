@@ -22,7 +22,18 @@ from watchdog.domain.ports.ledger import (
     WatchLedger,
 )
 from watchdog.domain.ports.observer import Observer
-from watchdog.domain.ports.platform import Ended, Glimpse, ListsEnds, Owned, Platform, Rates, Seen, Sweep
+from watchdog.domain.ports.platform import (
+    Ended,
+    Glimpse,
+    ListsEnds,
+    Owned,
+    Platform,
+    Rates,
+    ReadsExtra,
+    Seen,
+    Sweep,
+    look,
+)
 
 __all__ = [
     "AbortFilter",
@@ -45,9 +56,11 @@ __all__ = [
     "Platform",
     "PlatformTraits",
     "Rates",
+    "ReadsExtra",
     "RunLedger",
     "Seen",
     "SumLedger",
     "Sweep",
     "WatchLedger",
+    "look",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 from watchdog.domain.decision import Mode
+from watchdog.domain.meter import Meter
 from watchdog.domain.platform import PlatformTraits
 from watchdog.domain.run import RunState, Snapshot, Source
 from watchdog.domain.status import RateUse
@@ -77,6 +78,26 @@ class Platform(Protocol):
     async def check(self) -> str:
         """Try the token with one cheap call and say in a few words what it can see."""
         ...
+
+
+class ReadsExtra(Protocol):
+    """A `Platform` whose traits name `extra_meters`. Apart from it, since an adapter may have none."""
+
+    async def inspect(
+        self, run_id: str, *, urgent: bool = False, progress: bool = False, meters: Collection[Meter] = ()
+    ) -> Snapshot:
+        """The same; `meters` are those of the `extra_meters` that are to be read as well."""
+        ...
+
+
+async def look(
+    platform: Platform, run_id: str, wanted: Collection[Meter], *, urgent: bool = False, progress: bool = False
+) -> Snapshot:
+    """Look at one run in detail, with those of the wanted meters that are only read where they are asked for."""
+    extra = tuple(meter for meter in wanted if meter in platform.traits.extra_meters)
+    if not extra:
+        return await platform.inspect(run_id, urgent=urgent, progress=progress)
+    return await cast(ReadsExtra, platform).inspect(run_id, urgent=urgent, progress=progress, meters=extra)
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from functools import partial
 from watchdog.domain.decision import Abort, VerdictKind
 from watchdog.domain.meter import NOTHING_KNOWN, Meter
 from watchdog.domain.notice import InspectionDone, PollFailed, Trouble
+from watchdog.domain.ports import look
 from watchdog.domain.run import NO_PROGRESS, RunState, Snapshot, replace
 from watchdog.engine.assess import Assessment, Case, closeness, goals_of, judged, may_break, plan_of
 from watchdog.engine.cadence import sweep_is_cheaper
@@ -154,13 +155,14 @@ class Looking:
         if self._memory.of(run_id) is not watched or self._is_seen_to(watched, now_s):
             return
         try:
-            closest = closeness(self._account.case(watched, now_s)) if watched.missing == 0 else 0.0
+            case = self._account.case(watched, now_s)
+            closest = closeness(case) if watched.missing == 0 else 0.0
             suspected = closest >= 1.0
             self._note_suspicion(watched, now_s, suspected=suspected)
             # A look at a deadline comes a moment early, and is one before an abort all the same.
             urgent = closest >= URGENT_RATIO
             progress = _wants_progress(watched, closest, now_s)
-            seen = await self._account.platform.inspect(run_id, urgent=urgent, progress=progress)
+            seen = await look(self._account.platform, run_id, case.limits.meters, urgent=urgent, progress=progress)
             if urgent:
                 self._account.look_s.took(self._clock.monotonic() - now_s)
             watched.vain_looks = watched.vain_looks + 1 if suspected else 0
