@@ -24,6 +24,7 @@ from bench.plots import save
 #: `plots(figures) -> Mapping[str, str]`, those are drawn: SVG by name.
 GROUPS = {
     "evaluate": "bench.evaluate",
+    "windows": "bench.windows",
     "cycle": "bench.cycle",
     "deadlines": "bench.deadlines",
     "growth": "bench.growth",

@@ -164,12 +164,22 @@ class _One(msgspec.Struct):
 
 
 class _Named(msgspec.Struct):
+    id: str
     name: str
     username: str
 
 
 class _ActorOne(msgspec.Struct):
     data: _Named
+
+
+class _ActorItems(msgspec.Struct):
+    items: list[_Named]
+    total: int
+
+
+class _ActorList(msgspec.Struct):
+    data: _ActorItems
 
 
 @dataclass(slots=True)
@@ -190,6 +200,8 @@ class Bare:
     """The least that does the job: no ledger, no metrics, no retries, no care for faults."""
 
     IN_FLIGHT = 8
+    #: From so many Actors on the list of them is read.
+    LIST_FROM = 5
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -257,19 +269,33 @@ class Bare:
         return self._page.decode(await self._ask("GET", "/v2/actor-runs", params)).data
 
     async def _learn(self, actor_ids: set[str]) -> None:
-        """The limits on each Actor's runs, once."""
+        """The limits on each Actor's runs, once: by the list of Actors, and one by one what that does not show."""
         gate = asyncio.Semaphore(self.IN_FLIGHT)
 
         async def learn(actor_id: str) -> None:
             async with gate:
                 answer = await self._ask("GET", f"/v2/actors/{actor_id}")
-            actor = msgspec.json.decode(answer, type=_ActorOne).data
-            lowest = self._limits[actor_id] = _Lowest()
-            for rule in self._task.rules:
-                if fnmatch(f"{actor.username}/{actor.name}", rule.actor):
-                    lowest.add(rule)
+            self._take(msgspec.json.decode(answer, type=_ActorOne).data)
 
-        await asyncio.gather(*map(learn, actor_ids))
+        if len(actor_ids) >= self.LIST_FROM:
+            for actor in await self._list_actors():
+                self._take(actor)
+        await asyncio.gather(*map(learn, actor_ids - self._limits.keys()))
+
+    async def _list_actors(self) -> list[_Named]:
+        first = await self._actors_page(0)
+        pages = await asyncio.gather(*(self._actors_page(offset) for offset in range(1000, first.total, 1000)))
+        return [actor for page in (first, *pages) for actor in page.items]
+
+    async def _actors_page(self, offset: int) -> _ActorItems:
+        answer = await self._ask("GET", "/v2/actors", {"limit": 1000, "offset": offset})
+        return msgspec.json.decode(answer, type=_ActorList).data
+
+    def _take(self, actor: _Named) -> None:
+        lowest = self._limits[actor.id] = _Lowest()
+        for rule in self._task.rules:
+            if fnmatch(f"{actor.username}/{actor.name}", rule.actor):
+                lowest.add(rule)
 
     def _suspects(self, runs: list[_Short]) -> list[_Short]:
         now = datetime.now(UTC)

@@ -65,6 +65,11 @@ _ACTOR = (
     '"taggedBuilds":{"latest":{"buildId":"z2EryhbfhgSyqj6Hn","buildNumber":"0.0.2",'
     '"finishedAt":"2019-06-10T11:15:49.286Z"}}}}'
 )
+_ACTOR_ITEM = (
+    '{"id":"%(id)s","createdAt":"2019-07-08T11:27:57.401Z","modifiedAt":"2019-07-08T14:01:05.546Z","name":"%(name)s",'
+    '"username":"%(owner)s","title":"%(name)s","stats":{"totalBuilds":9,"totalRuns":16,"totalUsers":6,"totalUsers7Days":2,'
+    '"totalUsers30Days":6,"totalUsers90Days":6,"totalMetamorphs":2,"lastRunStartedAt":"2019-07-08T14:01:05.546Z"}}'
+)
 
 
 def iso(at: datetime) -> str:
@@ -138,7 +143,9 @@ class Fleet:
 
     def __init__(self, spec: FleetSpec) -> None:
         self.runs = {run.id: ServedRun(run) for run in make_runs(spec)}
-        self.actors = {actor.id: _actor_answer(actor) for actor in make_actors(spec.actors, spec.seed)}
+        actors = make_actors(spec.actors, spec.seed)
+        self.actors = {actor.id: _of_actor(_ACTOR, actor) for actor in actors}
+        self._listed_actors = [_of_actor(_ACTOR_ITEM, actor) for actor in actors]
         self.crossed = False
         self._prompt = False
         self._items: list[bytes] | None = None
@@ -168,6 +175,14 @@ class Fleet:
         items = [served.ended(crossed=self.crossed) for served in over[offset : offset + limit]]
         return _page(items, len(over), offset, limit)
 
+    def actors_page(self, offset: int, limit: int) -> bytes:
+        """A page of the Actors."""
+        return _page(self._listed_actors[offset : offset + limit], len(self._listed_actors), offset, limit)
+
+    def tasks_page(self, offset: int, limit: int) -> bytes:
+        """A page of the tasks: there are none."""
+        return _page([], 0, offset, limit)
+
     def _changed(self) -> None:
         self._items = None
         self._pages.clear()
@@ -194,8 +209,8 @@ def _page(items: list[bytes], total: int, offset: int, limit: int) -> bytes:
     return b"".join((head.encode(), b",".join(items), b"]}}"))
 
 
-def _actor_answer(actor: Actor) -> bytes:
-    return (_ACTOR % {"id": actor.id, "name": actor.name, "owner": actor.owner}).encode()
+def _of_actor(text: str, actor: Actor) -> bytes:
+    return (text % {"id": actor.id, "name": actor.name, "owner": actor.owner}).encode()
 
 
 class Site:
@@ -234,6 +249,10 @@ class Site:
                 return self._run(fleet, run_id, "detail" if method == b"GET" else "update")
             case ["actor-runs", run_id, "abort"]:
                 return self._abort(fleet, run_id)
+            case ["actors" | "acts"]:
+                return self._page_of("actors", fleet.actors_page, _asked(query))
+            case ["actor-tasks"]:
+                return self._page_of("tasks", fleet.tasks_page, _asked(query))
             case ["actors" | "acts", actor_id] if actor_id in fleet.actors:
                 self.counts["actor"] += 1
                 return 200, fleet.actors[actor_id]
@@ -241,10 +260,13 @@ class Site:
         return 404, _NOT_FOUND
 
     def _list(self, fleet: Fleet, query: bytes) -> tuple[int, bytes]:
-        asked = dict(parse_qsl(query.decode("ascii")))
-        ended = asked.get("status") == "ABORTED"
-        self.counts["ended" if ended else "list"] += 1
-        page = fleet.aborted_page if ended else fleet.page
+        asked = _asked(query)
+        if asked.get("status") == "ABORTED":
+            return self._page_of("ended", fleet.aborted_page, asked)
+        return self._page_of("list", fleet.page, asked)
+
+    def _page_of(self, kind: str, page: Callable[[int, int], bytes], asked: Mapping[str, str]) -> tuple[int, bytes]:
+        self.counts[kind] += 1
         return 200, page(int(asked.get("offset", 0)), min(int(asked.get("limit", 0)) or PAGE_MAX, PAGE_MAX))
 
     def _run(self, fleet: Fleet, run_id: str, kind: str) -> tuple[int, bytes]:
@@ -268,6 +290,10 @@ class Site:
             b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json; charset=utf-8\r\n"
             b"X-RateLimit-Limit: 60\r\nContent-Length: %d\r\nConnection: keep-alive\r\n\r\n"
         ) % (reason, self._date, length)
+
+
+def _asked(query: bytes) -> dict[str, str]:
+    return dict(parse_qsl(query.decode("ascii")))
 
 
 class _Http(asyncio.Protocol):
@@ -413,6 +439,8 @@ def _calls(site: Site) -> Iterable[tuple[str, str]]:
     yield "PUT", f"/v2/actor-runs/{run}"
     yield "GET", "/v2/actor-runs?limit=1000&offset=0"
     yield "GET", f"/v2/actors/{actor}"
+    yield "GET", "/v2/actors?limit=1000&offset=0&desc=true&sortBy=stats.lastRunStartedAt"
+    yield "GET", "/v2/actor-tasks?limit=1000&offset=0&desc=true"
     yield "GET", "/v2/actor-runs/unknown"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cycle, deadlines, evaluate, growth, metrics_page
+from bench import cycle, deadlines, evaluate, growth, metrics_page, windows
 from bench.fleet import FleetSpec, make_actors, make_rules, make_runs, write_rules
 from bench.frame import Figure
 from bench.server import Server, check_shapes
@@ -42,7 +42,7 @@ def test_answers_are_as_documented() -> None:
         if os.environ.get("BW_TEST_REQUIRE_ALL"):
             pytest.fail(reason)
         pytest.skip(reason)
-    assert check_shapes(description) == 8
+    assert check_shapes(description) == 10
 
 
 def test_fleet_is_the_same_everywhere() -> None:
@@ -98,6 +98,11 @@ def test_cycle() -> None:
     assert warm.ratio == pytest.approx(warm.against_value / warm.value)
     shares = [figure.value for name, figure in figures.items() if ": share of" in name and "thread" not in name]
     assert sum(shares) == pytest.approx(100)
+
+
+def test_windows() -> None:
+    figures = by_name(windows.run(size=windows.Size(lookups=50, rounds=2)))
+    assert len(figures) == 2 * len(windows.KINDS)
 
 
 def test_evaluate() -> None:

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-#: In seconds of the wall clock.
-PATIENCE_S = 40.0
+#: A bound on waiting, so that a test which fails comes to an end; in seconds of the wall clock. A machine may be slow.
+PATIENCE_S = 90.0
 
 
 def skip(what: str) -> NoReturn:

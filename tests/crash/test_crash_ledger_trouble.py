@@ -155,7 +155,7 @@ def test_a_ledger_that_cannot_be_trusted_is_refused_and_left_alone(site: Any) ->
         before = path.read_bytes() if path.is_file() else b""
         started[name] = (path, before, site.begin("run", "--config", f"{name}.yaml"))
     for name, (path, before, process) in started.items():
-        text = process.communicate(timeout=60)[0]
+        text = process.communicate(timeout=90)[0]
         assert process.returncode == 1, f"{name}: {text}"
         assert text.count("\n") == 1, text
         assert UNFIT[name][1] in text

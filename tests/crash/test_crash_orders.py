@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ class Spender:
 def together(site: Any, *orders: tuple[str, ...]) -> list[str]:
     """Run these commands at the same time; each must succeed."""
     processes: list[subprocess.Popen[str]] = [site.begin(*order) for order in orders]
-    printed = [process.communicate(timeout=60)[0] for process in processes]
+    printed = [process.communicate(timeout=90)[0] for process in processes]
     for order, process, text in zip(orders, processes, printed, strict=True):
         assert process.returncode == 0, f"{order}: {text}"
     return printed
@@ -113,7 +114,7 @@ def test_orders_take_effect_without_a_restart(site: Any) -> None:
             site.begin("abort", gently.id, "--graceful", "--account", "main"),
         )
         for process in said:
-            assert "confirmed" in process.communicate(timeout=60)[0]
+            assert "confirmed" in process.communicate(timeout=90)[0]
             assert process.returncode == 0
         together(site, ("release", held.id), ("release", squid.id), ("release", protected.id), ("resume",))
         stopped = (held, protected, squid, paused)
@@ -121,7 +122,7 @@ def test_orders_take_effect_without_a_restart(site: Any) -> None:
         for each in stopped:
             site.wait_for_state(each.run, "confirmed")
     assert counts == sorted(counts)
-    text = refused.communicate(timeout=30)[0]
+    text = refused.communicate(timeout=90)[0]
     assert refused.returncode == 1
     assert text.count("\n") == 1, text
     assert f"pid {daemon.pid}" in text
@@ -137,9 +138,9 @@ def test_orders_take_effect_without_a_restart(site: Any) -> None:
 
     # A pause ends by itself, and nothing has to be read or said for that.
     later = Spender(site.second, "later")
-    site.say("pause", "--for", "8s")
-    holds = json.loads(site.say("holds", "--json"))
-    until = next(datetime.fromisoformat(each["until"]) for each in holds if each["kind"] == "pause")
+    said = site.say("pause", "--for", "8s")
+    # As it was said, and not asked for afterwards: on a slow machine it may be over by then.
+    (until,) = (datetime.fromisoformat(f"{each}+00:00") for each in re.findall(r"until (\S+ \S+) UTC", said))
     later.used = 9.0
     site.wait_for(lambda: not later.is_active, "the end of the pause")
     assert later.run.truth().effective_abort_at >= until

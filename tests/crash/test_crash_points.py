@@ -146,7 +146,7 @@ def test_an_intent_is_carried_out_only_if_it_is_still_wanted(site: Any) -> None:
 
     # Taken back is not given up: once nothing holds it, it is stopped without delay, under a record of its own.
     site.say("release", held.id)
-    site.wait_for(lambda: not held.is_active(), "the end of the run that is held no longer", 40)
+    site.wait_for(lambda: not held.is_active(), "the end of the run that is held no longer")
     site.wait_for(lambda: [row["state"] for row in site.rows_of(held)] == ["withdrawn", "confirmed"], "its proof")
     assert held.abort_requests == 2
     assert raised.abort_requests == 1

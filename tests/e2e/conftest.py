@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bw_support import free_port, page, wait_for
+from bw_support import PATIENCE_S, free_port, page, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
@@ -69,7 +69,9 @@ ledger: "sqlite:///{self.folder}/ledger.db"
     def fault(self, kind: Any, match: str = "*", **details: Any) -> Any:
         return self.sim.faults.add(Fault(kind=kind, match=match, **details))
 
-    def call(self, *arguments: str, timeout_s: float = 30.0, **environ: str | None) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *arguments: str, timeout_s: float = PATIENCE_S, **environ: str | None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the script to its end. Nothing that it prints may hold a token or a traceback."""
         done = subprocess.run(
             [SCRIPT, *arguments],

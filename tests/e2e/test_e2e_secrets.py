@@ -221,12 +221,17 @@ PROXY_HEADER = base64.b64encode(PROXY.encode())
     "address",
     [f"http://{PROXY}@[", f"http://{PROXY}@host:port", f"{PROXY}@127.0.0.1:1", f"socks5://{PROXY}@127.0.0.1:1"],
 )
-def test_a_proxy_that_cannot_be_used_keeps_its_password(site: Any, manager: Manager, address: str) -> None:
+def test_a_proxy_that_cannot_be_used_keeps_its_password(
+    site: Any, manager: Manager, wait_for: Any, address: str
+) -> None:
     site.configure(apify_url="http://platform.invalid", lobstr_url="https://platform.invalid")
     environ = {"HTTPS_PROXY": address, "HTTP_PROXY": address, "http_proxy": address}
-    done = site.call("run", **environ, NOTIFY_SOCKET=str(manager.path))
-    assert done.returncode == 1
-    for name, data in (("output", (done.stdout + done.stderr).encode()), ("systemd", manager.told())):
+    with site.daemon(**environ, NOTIFY_SOCKET=str(manager.path)) as daemon:
+        wait_for(lambda: "no account could be swept yet" in daemon.output(), "the error")
+        outputs = {page: daemon.get(page)[1].encode() for page in ("/metrics", "/readyz", "/healthz", "/")}
+        assert daemon.end()[0] == 0
+        outputs |= {"the log": daemon.output().encode(), "systemd": manager.told()}
+    for name, data in outputs.items():
         assert_clean(name, data)
     online = site.call("check", "--online", **environ)
     assert_clean("check", (online.stdout + online.stderr).encode())

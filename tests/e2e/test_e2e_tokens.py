@@ -143,6 +143,19 @@ def test_another_accounts_token_is_not_taken(site: Any) -> None:
 # --- who refuses ---------------------------------------------------------------------------------------------------
 
 
+def told_that_nothing_is_watched(daemon: Any) -> str:
+    """What is told once every account has been tried in vain; the daemon is alive, and not ready."""
+    (line,) = wait_for(
+        lambda: [each for each in daemon.logged("trouble") if "no account could be swept yet" in each["error"]],
+        "the error",
+    )
+    assert line["level"] == "error"
+    assert daemon.checks() == {"rules": True, "account main": False, "account growth": False}
+    assert daemon.get("/readyz")[0] == 503
+    assert daemon.get("/healthz")[0] == 200
+    return str(line["error"])
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -155,35 +168,43 @@ def test_another_accounts_token_is_not_taken(site: Any) -> None:
         (403, b'{"message": "Forbidden"}'),
     ],
 )
-def test_what_stands_in_between_does_not_end_the_service_for_good(site: Any, status: int, body: bytes) -> None:
-    """Exit code 2 would: the unit is not started again then."""
-    site.fault("status", "*", status=status, body=body)
-    done = site.call("run")
-    assert done.returncode == 1, done.stderr
-    sentences = done.stderr.splitlines()[-2:]
-    assert all(f"HTTP {status}" in each for each in sentences)
-    assert all("a proxy, a firewall or a log-in page in between" in each for each in sentences)
-    online = site.call("check", "--online")
-    assert online.returncode == 1
+def test_what_stands_in_between_does_not_end_the_service(site: Any, status: int, body: bytes) -> None:
+    """It is told and tried again: whoever configured the tokens did nothing wrong."""
+    over = site.apify.start_run(usd_per_hour=36_000)
+    fault = site.fault("status", "*", status=status, body=body)
+    assert site.call("check", "--online").returncode == 1
     assert site.call("once").returncode == 1
+    with site.daemon() as daemon:
+        sentences = told_that_nothing_is_watched(daemon).split("; account 'growth'")
+        assert len(sentences) == 2
+        assert all(f"HTTP {status}" in each for each in sentences)
+        assert all("a proxy, a firewall or a log-in page in between" in each for each in sentences)
+        assert not over.abort_requests
+        fault.remove()
+        wait_for(lambda: over.truth().aborted_by_api, "the abort, once nothing stands in between")
+        assert daemon.process.poll() is None
 
 
 def test_one_refused_token_beside_a_platform_that_is_down_does_not_either(site: Any) -> None:
-    site.fault("status", "*", account=site.lobstr, status=500)
-    done = site.call("run", A="wrong")
-    assert done.returncode == 1, done.stderr
-    assert "check the token of this account" in done.stderr
-    assert site.call("check", "--online", A="wrong").returncode == 2, "one token is refused, which is what it asks"
+    down = site.fault("status", "*", account=site.lobstr, status=500)
+    squid = site.lobstr.start_run(site.lobstr.add_squid("hot"), credits_per_hour=36_000)
+    with site.daemon(A="wrong") as daemon:
+        assert "check the token of this account" in told_that_nothing_is_watched(daemon)
+        assert site.call("check", "--online", A="wrong").returncode == 2, "one token is refused, which is what it asks"
+        down.remove()
+        wait_for(lambda: squid.truth().aborted_by_api, "the work on the account whose token is good")
+        assert daemon.checks()["account main"] is False
 
 
 def test_a_single_endpoint_that_is_refused_does_not_either(site: Any) -> None:
     """Squids may be listed, their runs may not: the token works, a permission is missing."""
-    site.lobstr.start_run(site.lobstr.add_squid("hot"), credits_per_hour=1)
-    site.fault("status", "list", account=site.lobstr, status=403)
+    squid = site.lobstr.start_run(site.lobstr.add_squid("hot"), credits_per_hour=36_000)
+    lacking = site.fault("status", "list", account=site.lobstr, status=403)
     site.fault("status", "*", account=site.apify, status=401)
-    done = site.call("run")
-    assert done.returncode == 1, done.stderr
-    assert "which lacks a permission: its other requests are answered" in done.stderr
+    with site.daemon() as daemon:
+        assert "which lacks a permission: its other requests are answered" in told_that_nothing_is_watched(daemon)
+        lacking.remove()
+        wait_for(lambda: squid.truth().aborted_by_api, "the abort, once it is permitted")
 
 
 def test_every_token_refused_by_its_platform_does(site: Any) -> None:

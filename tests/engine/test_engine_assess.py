@@ -174,8 +174,7 @@ def test_a_run_far_from_every_limit_is_planned_as_it_would_be_at_length(
     """The short way is taken where all is well; whatever it says, the long way says too."""
     if not limits:
         return
-    seen = [{} if rate is None else {Meter.COST_USD: rate} for rate in rates]
-    records = [BurnRecord("main", str(n), "a1", NOON, each, Usage(), True) for n, each in enumerate(seen)]
+    records = [BurnRecord("main", str(n), "a1", NOON, {COST: rate}, Usage(), True) for n, rate in enumerate(rates)]
     of = run(listed(cost, elapsed, state=state))
     of.running.seen_s = proven_s
     on = terms(interval_s=interval_s, poll_interval_s=interval_s, gap_s=2 * interval_s)

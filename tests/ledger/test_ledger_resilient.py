@@ -412,6 +412,37 @@ async def test_a_disk_that_hangs_holds_no_abort_up(notices: Any, make: Any) -> N
     assert told(notices) == [True, False]
 
 
+async def test_the_first_read_is_waited_for_longer(notices: Any, make: Any) -> None:
+    """As at the boot of a machine, when nothing but the end of the daemon would come of impatience."""
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: str) -> None:
+        asked.set()
+        await answers.wait()
+
+    inner = Failing(hang)
+    await MemoryLedger.save(inner, make.abort("a"))
+    ledger = ResilientLedger(inner, notices, SystemClock(), patience_s=0.1)
+    reading = asyncio.create_task(ledger.open_aborts())
+    await asked.wait()
+    await asyncio.wait([reading], timeout=0.2)
+    assert not reading.done()
+    answers.set()
+    assert [abort.id for abort in await reading] == ["a"]
+    answers.clear()
+    with pytest.raises(LedgerError, match=r"no answer within 0\.1 s"):
+        await ledger.open_aborts()
+
+
+async def test_a_first_read_without_an_answer_fails_in_the_end(notices: Any) -> None:
+    async def hang(_: str) -> None:
+        await asyncio.Event().wait()
+
+    ledger = ResilientLedger(Failing(hang), notices, SystemClock(), patience_s=0.01)
+    with pytest.raises(LedgerError, match=r"no answer within 0\.1 s"):
+        await ledger.open_aborts()
+
+
 async def test_a_flush_does_not_wait_for_a_disk_that_hangs_more_than_once(notices: Any, make: Any) -> None:
     answers = asyncio.Event()
 

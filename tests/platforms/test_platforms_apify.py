@@ -23,7 +23,7 @@ from watchdog.domain.notice import Trouble
 from watchdog.domain.run import RunState
 from watchdog.errors import BadAnswer, CredentialsRefused, Gone, PlatformError, ServerFault
 from watchdog.platforms.apify import Apify
-from watchdog.platforms.apify_list import PAGE_MAX
+from watchdog.platforms.apify_wire import PAGE_MAX
 from watchdog.platforms.names import IN_FLIGHT_MAX
 from watchdog.simulated import Fault, SimClock, SimulatedPlatforms
 
@@ -83,6 +83,14 @@ async def test_a_lower_limit_than_asked_for(account: Any, shelf: Any, connect: A
     a.limit = 100
     assert len(ids(await connect("apify", shelf.url).sweep())) == 250
     assert a.pages == 3
+
+
+async def test_what_is_the_same_for_many_runs_is_kept_once(account: Any, shelf: Any, connect: Any) -> None:
+    """100,000 runs need not have 100,000 copies of a handful of words."""
+    account(250).limit = 100
+    snapshots = (await connect("apify", shelf.url).sweep()).snapshots
+    assert {(each.status, each.origin) for each in snapshots} == {("RUNNING", "API")}
+    assert len({id(each.status) for each in snapshots}) == len({id(each.origin) for each in snapshots}) == 1
 
 
 @pytest.mark.parametrize("limit", [100, 1000])
@@ -301,7 +309,7 @@ async def test_ten_thousand_runs(connect: Any) -> None:
         first = await adapter.sweep()
         assert len(first.snapshots) == 10_000
         assert all(not snapshot.source.unresolved for snapshot in first.snapshots)
-        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10, "actor": 7, "task": 5}
+        assert Counter(request.endpoint for request in simulated.requests) == {"list": 10, "actors": 1, "tasks": 1}
         simulated.requests.clear()
         assert len((await adapter.sweep()).snapshots) == 10_000
         assert Counter(request.endpoint for request in simulated.requests) == {"list": 10}
@@ -715,6 +723,18 @@ async def test_every_request_is_as_documented(
         validate(description, asked)
     statuses = set(shelf.asked[0].query["status"].split(","))
     assert statuses == {"READY", "RUNNING", "TIMING-OUT", "ABORTING"}
+
+
+async def test_lists_of_names_are_asked_for_as_documented(
+    account: Any, shelf: Any, connect: Any, description: OpenAPI
+) -> None:
+    for number, each in enumerate(account(10).runs):
+        each |= {"actId": f"actor{number}", "actorTaskId": f"task{number}"}
+    await connect("apify", shelf.url).sweep()
+    asked = [asked for asked in shelf.asked if asked.path in ("/v2/actors", "/v2/actor-tasks")]
+    assert len(asked) == 2
+    for each in asked:
+        validate(description, each)
 
 
 async def test_the_judge_does_judge(shelf: Any, connect: Any, description: OpenAPI) -> None:

@@ -109,3 +109,22 @@ async def test_an_internal_error_in_a_sweep_is_a_failed_sweep(world: Any, faulty
         assert "internal error" in w.daemon.readiness()[-1].detail
         faulty.is_broken = False
         await starting
+
+
+async def test_a_run_that_cannot_be_judged_does_not_stop_the_watch_of_others_while_sweeps_fail(
+    world: Any, faulty: Any
+) -> None:
+    """It ends neither what is done without a list nor the agenda."""
+    async with world(CAP) as w:
+        theirs = w.sim.apify(TOKEN)
+        before, cursed, after = (theirs.start_run(usd_per_hour=36) for _ in range(3))
+        faulty.cursed["sweep"].add(cursed.id)
+        w.more_accounts = [account(w)]
+        await w.start()
+        faulty.is_broken = True
+        await w.until_booked(before, after)
+        assert w.told(Trouble, cursed)
+        assert not cursed.truth().abort_requests
+        faulty.cursed["sweep"].clear()
+        faulty.is_broken = False
+        await w.until_booked(cursed)

@@ -97,6 +97,38 @@ async def test_runs_of_an_actor_by_time_and_status(
     assert (await apify_api.get("/v2/acts/unknown/runs")).status_code == 404
 
 
+async def test_lists_of_actors_and_tasks(apify: ApifyAccount, apify_api: httpx.AsyncClient, clock: SimClock) -> None:
+    """Those that the user made or ran, by their making or their last run; not those that the token may not read."""
+    ids = {}
+    for owner, name in (("somebody", "ran"), ("somebody", "not-ran"), ("janedoe", "made"), ("somebody", "secret")):
+        ids[name] = apify.add_actor(owner, name)
+        clock.advance(1)
+    assert apify.username == "janedoe"
+    apify.start_run(ids["secret"])
+    clock.advance(1)
+    apify.start_run(ids["ran"])
+
+    async def names(path: str = "/v2/actors", **query: Any) -> list[str]:
+        return [actor["name"] for actor in (await data(apify_api, path, **query))["items"]]
+
+    assert await names() == ["ran", "made", "secret"]
+    assert await names(my="1") == ["made"]
+    last = {"sortBy": "stats.lastRunStartedAt"}
+    assert await names(**last, desc="1") == ["ran", "secret", "made"]
+    clock.advance(1)
+    apify.start_run(ids["made"])
+    assert await names(**last, desc="1", limit=2) == ["made", "ran"]
+    answer = await apify_api.get("/v2/actors", params={"sortBy": "name"})
+    assert await refused(answer) == (400, "invalid-input")
+
+    tasks = [apify.add_task(ids["ran"], name) for name in ("berlin", "bremen")]
+    assert await names("/v2/actor-tasks", desc="1") == ["bremen", "berlin"]
+    apify.refuse(tasks[0])
+    apify.refuse(ids["secret"])
+    assert await names("/v2/actor-tasks") == ["bremen"]
+    assert await names() == ["ran", "made"]
+
+
 async def test_starting(apify: ApifyAccount, apify_api: httpx.AsyncClient) -> None:
     actor = apify.add_actor()
     apify.starts_as = {"ready_for": 30.0, "usd_per_hour": 9.0}

@@ -116,6 +116,7 @@ CALLS: list[tuple[int, str, str, Any]] = [
     (403, "DELETE", "/v2/actor-runs/{running}/dataset", None),
     (404, "GET", "/v2/actor-runs/unknown/dataset", None),
     (200, "GET", "/v2/actors?my=true", None),
+    (200, "GET", "/v2/actors?limit=1000&offset=0&desc=true&sortBy=stats.lastRunStartedAt", None),
     (201, "POST", "/v2/actors", {"name": "another"}),
     (400, "POST", "/v2/actors", {}),
     (200, "PUT", "/v2/actors/{mine}", {"title": "Mine"}),

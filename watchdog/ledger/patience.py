@@ -14,6 +14,9 @@ T = TypeVar("T")
 
 #: Nobody waits longer than this for the inner ledger, in real seconds: a disk that hangs must not hold an abort up.
 PATIENCE_S = 3.0
+#: Until something has been read, reads are waited for so many times as long: no abort can begin before it is known
+#: which are open, and while a machine boots its disk may be slow. Who gave up then would leave all runs unwatched.
+FIRST_READ_TIMES = 10
 #: A failure that took at least so long is slow, and so is every time-out; after one, nothing is tried for the pause,
 #: unless somebody insists.
 _SLOW_S = 0.5
@@ -34,6 +37,7 @@ class Patience:
         self._observer = observer
         self._clock = clock
         self._patience_s = patience_s
+        self._has_read = False
         self._pending = pending
         self._pause_until = float("-inf")
         self._write_error: LedgerError | None = None
@@ -45,23 +49,22 @@ class Patience:
         """Whether it has just failed slowly."""
         return _now_s() < self._pause_until
 
-    async def patiently(self, work: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
-        """Do it, but wait only so long. During the pause after a slow failure it is not even tried, unless somebody
-        insists: a hundred aborts must not each wait for a disk that hangs."""
-        started = _now_s()
+    async def patiently(self, work: Callable[[], Awaitable[T]], *, insist: bool = False, times: int = 1) -> T:
+        """Do it, but wait only so long, or so many times as long. During the pause after a slow failure it is not even
+        tried, unless somebody insists: a hundred aborts must not each wait for a disk that hangs."""
+        started, patience_s = _now_s(), times * self._patience_s
         if self.is_pausing and not insist:
             raise _Pausing("the ledger has just failed to answer")
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(patience_s):
                 return await work()
         except (LedgerError, TimeoutError) as error:
             if isinstance(error, TimeoutError) or _now_s() - started >= _SLOW_S:
                 self._pause_until = _now_s() + _PAUSE_S
             if isinstance(error, LedgerError):
                 raise
-            raise LedgerError(
-                f"the ledger gave no answer within {self._patience_s:g} s; look after the disk it is on"
-            ) from None
+            text = f"the ledger gave no answer within {patience_s:g} s; look after the disk it is on"
+            raise LedgerError(text) from None
 
     async def write(self, work: Callable[[], Awaitable[object]], *, insist: bool = False) -> bool:
         """Whether it was written."""
@@ -88,14 +91,14 @@ class Patience:
     async def read(self, work: Callable[[], Awaitable[T]]) -> T:
         """Read, and tell of a change; LedgerError if it cannot be read."""
         try:
-            found = await self.patiently(work)
+            found = await self.patiently(work, times=1 if self._has_read else FIRST_READ_TIMES)
         except _Pausing:
             raise
         except LedgerError as error:
             self._read_error = error
             self._tell()
             raise
-        self._read_error = None
+        self._has_read, self._read_error = True, None
         self._tell()
         return found
 

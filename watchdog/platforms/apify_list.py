@@ -17,6 +17,7 @@ from watchdog.errors import CredentialsRefused, PlatformError
 from watchdog.net import UNREADABLE, Answer, Call, Priority, Session
 from watchdog.platforms.apify_wire import (
     ACTIVE_STATUSES,
+    PAGE_MAX,
     Listed,
     PageAnswer,
     Pair,
@@ -26,7 +27,6 @@ from watchdog.platforms.apify_wire import (
 )
 from watchdog.platforms.wire import count, read_items
 
-PAGE_MAX = 1000
 #: So many pages are asked for ahead of the one that is being read.
 _AHEAD_MAX = 3
 #: How often we run after items that slip between two pages.

@@ -1,22 +1,25 @@
 """The names of Apify's Actors and tasks, and the sources that they make.
 
-Facts used: runs carry only ids. An Actor or task that is deleted answers 404 and one that is hidden may do so too; a
-token of limited scope gets 403. Either is Apify's last word: then only the id is left to match by.
+Facts used: runs carry only ids. The lists of Actors and tasks show all that the user made or used, 1,000 a page, with
+the names that the detail has; those of Actors can come by their last use. An Actor or task that is deleted answers 404
+and one that is hidden may do so too; a token of limited scope gets 403. Either is Apify's last word: then only the id
+is left to match by. A list that is refused says nothing of what is in it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from watchdog.domain.run import Source
 from watchdog.errors import Gone, PlatformError
 from watchdog.net import Call, Session, path_segment
-from watchdog.platforms.apify_wire import Pair
-from watchdog.platforms.names import PATIENCE_S, NameCache
+from watchdog.platforms.apify_wire import PAGE_MAX, Pair, RawPageAnswer
+from watchdog.platforms.names import PATIENCE_S, NameCache, NamePage
+from watchdog.platforms.wire import count, read_items, text
 
 #: So much of the rate budget goes into looking at names again: some 5 %.
 _REFRESH_PER_S = 5.0
@@ -35,6 +38,14 @@ class _Named(msgspec.Struct):
 
 class _NamedAnswer(msgspec.Struct):
     data: _Named
+
+
+class _Listed(msgspec.Struct):
+    """An Actor or task in a list; without a name, or of another type, it has to be looked up."""
+
+    id: str
+    name: Any = None
+    username: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +91,18 @@ class ApifyNames:
     def __init__(self, session: Session, patience_s: float = PATIENCE_S) -> None:
         self._session = session
         bounds = {"refresh_per_s": _REFRESH_PER_S, "patience_s": patience_s}
-        self._actors = NameCache(session.clock, self._look_up_actor, **bounds)
-        self._tasks = NameCache(session.clock, self._look_up_task, **bounds)
+        self._actors = NameCache(session.clock, self._look_up_actor, list_page=self._list_actors, **bounds)
+        self._tasks = NameCache(session.clock, self._look_up_task, list_page=self._list_tasks, **bounds)
         self._known: dict[Pair, _Known] = {}
 
     async def resolve(self, pairs: Collection[Pair], *, wait: bool = True) -> None:
         """Look up the names of every Actor and task among these that is not known yet."""
-        await asyncio.gather(
-            self._actors.fill((actor for actor, _ in pairs if actor), wait=wait),
-            self._tasks.fill((task for _, task in pairs if task), wait=wait),
-        )
+        actors, tasks = {actor for actor, _ in pairs if actor}, {task for _, task in pairs if task}
+        self._actors.request(actors)
+        self._tasks.request(tasks)
+        if wait:
+            await self._actors.wait_for(actors)
+            await self._tasks.wait_for(tasks)
         for pair in pairs:
             self._know(pair)
 
@@ -125,7 +138,40 @@ class ApifyNames:
 
     async def _look_up_task(self, task_id: str) -> _Named:
         call = Call("GET", f"/v2/actor-tasks/{path_segment(task_id)}", endpoint="task", family="task")
-        return (await self._session.get(call, _NamedAnswer))[0].data
+        task = (await self._session.get(call, _NamedAnswer))[0].data
+        return _Named(task.id, task.name)
+
+    async def _list_actors(self, offset: int) -> NamePage[_Named]:
+        params = {**_page_from(offset), "sortBy": "stats.lastRunStartedAt"}
+        call = Call("GET", "/v2/actors", endpoint="actors", family="actors", params=params, attempts=1)
+        return await self._read_page(call, _listed_actor)
+
+    async def _list_tasks(self, offset: int) -> NamePage[_Named]:
+        params = _page_from(offset)
+        call = Call("GET", "/v2/actor-tasks", endpoint="tasks", family="tasks", params=params, attempts=1)
+        return await self._read_page(call, _listed_task)
+
+    async def _read_page(self, call: Call, named: Callable[[_Listed], _Named | None]) -> NamePage[_Named]:
+        """What of a page can be read and has its names. The rest is looked up, where it shows if that is a fault."""
+        page = (await self._session.get(call, RawPageAnswer))[0].data
+        items, _ = read_items(page.items, _Listed, "the list of names")
+        by_id = {item.id: each for item in items if (each := named(item)) is not None}
+        return NamePage(by_id, len(page.items), count(page.total))
+
+
+def _page_from(offset: int) -> dict[str, str | int]:
+    """The last used or made ones first."""
+    return {"limit": PAGE_MAX, "offset": offset, "desc": "true"}
+
+
+def _listed_actor(item: _Listed) -> _Named | None:
+    name, owner = text(item.name), text(item.username)
+    return _Named(item.id, name, owner) if name and owner else None
+
+
+def _listed_task(item: _Listed) -> _Named | None:
+    name = text(item.name)
+    return _Named(item.id, name) if name else None
 
 
 def _looked(names: NameCache[_Named], object_id: str | None) -> _Looked:

@@ -23,6 +23,8 @@ _STATES = {
     "TIMED-OUT": RunState.TIMED_OUT,
     "ABORTED": RunState.ABORTED,
 }
+#: The most items that a page of any list may have.
+PAGE_MAX = 1000
 #: As the list of runs takes them.
 ACTIVE_STATUSES = ",".join(status for status, state in _STATES.items() if state.is_active)
 

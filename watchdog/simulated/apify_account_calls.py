@@ -76,17 +76,24 @@ def get_usage(ask: Ask, _: str) -> Answer:
 
 
 def list_actors(ask: Ask, _: str) -> Answer:
-    """The Actors that were used, or with `my` those of the user."""
-    account = ask.account
+    """The Actors that the user made or ran (with `my`: made), in order of their making or of their last run."""
+    account, runs = ask.account, documents.runs_by_actor(ask.account)
     mine = ask.flag("my")
-    actors = [actor for actor in _readable(ask) if not mine or actor.owner == account.username]
-    return ask.page(actors, lambda actor: documents.actor_short(actor, account))
+    actors = [actor for actor in _readable(ask) if actor.owner == account.username or (actor.id in runs and not mine)]
+    match ask.query.get("sortBy", "createdAt"):
+        case "createdAt":
+            actors.sort(key=lambda actor: actor.created_s)
+        case "stats.lastRunStartedAt":
+            actors.sort(key=lambda actor: documents.last_start_s(runs.get(actor.id, ())))
+        case _:
+            raise bad_request("Invalid input: sortBy must be createdAt or stats.lastRunStartedAt.")
+    return ask.page(actors, lambda actor: documents.actor_short(actor, account, runs.get(actor.id, ())))
 
 
 def search_store(ask: Ask, _: str) -> Answer:
-    wanted = ask.query.get("search", "").lower()
+    wanted, runs = ask.query.get("search", "").lower(), documents.runs_by_actor(ask.account)
     actors = [actor for actor in _readable(ask) if wanted in actor.label.lower()]
-    return ask.page(actors, lambda actor: documents.actor_in_store(actor, ask.account))
+    return ask.page(actors, lambda actor: documents.actor_in_store(actor, runs.get(actor.id, ())))
 
 
 def _readable(ask: Ask) -> list[ApifyActor]:
@@ -166,7 +173,8 @@ def _retitle(ask: Ask, actor: ApifyActor, fields: Mapping[str, Any]) -> None:
 
 
 def list_tasks(ask: Ask, _: str) -> Answer:
-    return ask.page(ask.account.tasks.values(), lambda task: documents.task_short(task, ask.account))
+    tasks = [task for task in ask.account.tasks.values() if task.id not in ask.account.refusals]
+    return ask.page(tasks, lambda task: documents.task_short(task, ask.account))
 
 
 def create_task(ask: Ask, _: str) -> Answer:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import calendar
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from watchdog.simulated.apify import ApifyAccount
 from watchdog.simulated.apify_records import ApifyActor, ApifyTask
-from watchdog.simulated.apify_run import TERMINAL
+from watchdog.simulated.apify_run import TERMINAL, ApifyRun
 from watchdog.simulated.clock import iso_millis
 
 _FEATURES: Final = (
@@ -52,7 +55,19 @@ def me(account: ApifyAccount) -> dict[str, Any]:
     }
 
 
+def runs_by_actor(account: ApifyAccount) -> Mapping[str, Sequence[ApifyRun]]:
+    """The runs of each Actor that has any."""
+    found = defaultdict(list)
+    for run in account.runs:
+        found[run.actor.id].append(run)
+    return found
+
+
 def actor(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
+    return _actor(thing, account, [run for run in account.runs if run.actor.id == thing.id])
+
+
+def _actor(thing: ApifyActor, account: ApifyAccount, runs: Sequence[ApifyRun]) -> dict[str, Any]:
     created = iso_millis(account.clock.at(thing.created_s))
     return {
         "id": thing.id,
@@ -62,7 +77,7 @@ def actor(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
         "isPublic": thing.owner != account.username,
         "createdAt": created,
         "modifiedAt": created,
-        "stats": _stats(account, thing),
+        "stats": _stats(runs),
         "versions": [{"versionNumber": "0.0", "sourceType": "SOURCE_FILES", "buildTag": "latest"}],
         "defaultRunOptions": {"build": "latest", "timeoutSecs": 3600, "memoryMbytes": 1024},
         "taggedBuilds": {"latest": {"buildId": thing.build_id, "buildNumber": "0.0.2", "finishedAt": created}},
@@ -70,14 +85,14 @@ def actor(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
     }
 
 
-def actor_short(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
-    """An item of the list of Actors."""
-    whole = actor(thing, account)
+def actor_short(thing: ApifyActor, account: ApifyAccount, runs: Sequence[ApifyRun]) -> dict[str, Any]:
+    """An item of the list of Actors; `runs`: its own."""
+    whole = _actor(thing, account, runs)
     return {name: whole[name] for name in ("id", "createdAt", "modifiedAt", "name", "username", "title", "stats")}
 
 
-def actor_in_store(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
-    """An item of what the Store finds."""
+def actor_in_store(thing: ApifyActor, runs: Sequence[ApifyRun]) -> dict[str, Any]:
+    """An item of what the Store finds; `runs`: its own."""
     return {
         "id": thing.id,
         "title": _title(thing),
@@ -86,7 +101,7 @@ def actor_in_store(thing: ApifyActor, account: ApifyAccount) -> dict[str, Any]:
         "userFullName": thing.owner,
         "description": f"{_title(thing)}, simulated.",
         "categories": [],
-        "stats": _stats(account, thing),
+        "stats": _stats(runs),
         "currentPricingInfo": {"pricingModel": "FREE"},
         "url": f"https://apify.com/{thing.label}",
     }
@@ -221,9 +236,13 @@ def _cycle(day: datetime) -> tuple[datetime, datetime]:
     return first, first.replace(day=last_day, hour=23, minute=59, second=59, microsecond=999000)
 
 
-def _stats(account: ApifyAccount, thing: ApifyActor) -> dict[str, Any]:
-    runs = [run for run in account.runs if run.actor.id == thing.id]
-    last = {"lastRunStartedAt": runs[-1].started_at} if runs else {}
+def last_start_s(runs: Sequence[ApifyRun]) -> float:
+    """When the last of these runs was started, in seconds of platform time."""
+    return max((run.life.start_s for run in runs), default=-math.inf)
+
+
+def _stats(runs: Sequence[ApifyRun]) -> dict[str, Any]:
+    last = {"lastRunStartedAt": max(runs, key=lambda run: run.life.start_s).started_at} if runs else {}
     return {
         **last,
         "totalBuilds": 1,

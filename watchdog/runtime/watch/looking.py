@@ -6,6 +6,8 @@ Only a look can lead to an abort: the run is seen afresh, and judged once by wha
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
@@ -80,6 +82,10 @@ class Looking:
 
     def look_now(self, watched: Watched, now_s: float) -> None:
         """Look at this run as soon as its turn comes."""
+        with self.sparing_others(watched):
+            self._look_in_turn(watched, now_s)
+
+    def _look_in_turn(self, watched: Watched, now_s: float) -> None:
         if now_s < watched.not_before:
             return
         if self._is_seen_to(watched, now_s):
@@ -118,13 +124,24 @@ class Looking:
 
     def plan_again(self, watched: Watched, now_s: float) -> None:
         """What is known of its source has changed."""
-        case, used = self._account.case(watched, now_s), watched.most_used(now_s)
-        goals = goals_of(case, used, watched.answered())
-        if goals and not watched.looking:
-            self.follow(watched, plan_of(case, goals, used, watched.vain_looks))
+        with self.sparing_others(watched):
+            case, used = self._account.case(watched, now_s), watched.most_used(now_s)
+            goals = goals_of(case, used, watched.answered())
+            if goals and not watched.looking:
+                self.follow(watched, plan_of(case, goals, used, watched.vain_looks))
+
+    @contextmanager
+    def sparing_others(self, watched: Watched) -> Iterator[None]:
+        """What goes wrong in here is about this run only: the sweep and the agenda go on to the next one."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # a fault of ours must hurt this run only, and must be seen
+            self.went_wrong(watched, error)
 
     def went_wrong(self, watched: Watched, error: Exception) -> None:
-        """An error of our own about one run: told, and its next look pushed on."""
+        """An error of our own about one run: told, and its next look pushed on. What was learned from its figures is
+        forgotten: were it made of the wrong ones, it would spoil the right ones, too."""
+        watched.burns, watched.calm = (), None
         self.look_later(watched, LOOK_AGAIN_S)
         text = f"internal error: {error!r}; this run is looked at again in {LOOK_AGAIN_S:.0f} s"
         run = watched.swept

@@ -253,9 +253,10 @@ class Sweeping:
         for run_id in sweep.unread:
             watched = self._memory.of(run_id)
             if watched is not None and watched.sweep != self._number:
-                self._take_glimpse(watched, sweep.glimpses.get(run_id), now_s)
                 self._mark_listed(watched)
-                self._tally.add(watched, self._account.limits(watched.swept), watched.most_used(now_s))
+                with self._looking.sparing_others(watched):
+                    self._take_glimpse(watched, sweep.glimpses.get(run_id), now_s)
+                    self._tally.add(watched, self._account.limits(watched.swept), watched.most_used(now_s))
 
     def _take_glimpse(self, watched: Watched, glimpse: Glimpse | None, now_s: float) -> None:
         """What the list shows of a run that it only names: its state, and its names as they are now."""
@@ -324,7 +325,8 @@ class Sweeping:
         for number, watched in enumerate(self._memory):
             calm = watched.calm
             if calm is None or now_s >= calm.until_s or calm.changes != terms.changes:
-                looks -= self._carry_on_with(watched, terms, now_s, may_look=looks > 0)
+                with self._looking.sparing_others(watched):
+                    looks -= self._carry_on_with(watched, terms, now_s, may_look=looks > 0)
             if number % _BATCH == _BATCH - 1:
                 await asyncio.sleep(0)
 
