@@ -18,6 +18,9 @@ import pytest
 
 #: A bound on waiting, so that a test which fails comes to an end; in seconds of the wall clock. A machine may be slow.
 PATIENCE_S = 90.0
+#: What has not ended so many seconds after it was asked to is killed by container engines (`stop_grace_period` in
+#: compose.yaml, and the default of Docker and Podman).
+GRACE_S = 10.0
 
 
 def skip(what: str) -> NoReturn:

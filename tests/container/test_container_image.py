@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bw_support import wait_for
+from bw_support import GRACE_S, wait_for
 
 from watchdog import __version__
 
@@ -74,7 +74,7 @@ def test_a_sidecar_needs_tokens_and_rules_only(site: Any) -> None:
     copied = first.execute("python", "-c", backup_command())
     assert copied.returncode == 0, copied.stderr
     code, seconds = first.end()
-    assert (code, seconds < 5) == (0, True), (code, seconds, first.logs())
+    assert (code, seconds < GRACE_S) == (0, True), (code, seconds, first.logs())
     assert first.changed() == before
     assert "Traceback" not in first.logs()
 
@@ -139,7 +139,7 @@ def test_a_stop_while_it_starts_is_heard(site: Any) -> None:
     container = site.create().start()
     time.sleep(0.15)
     code, seconds = container.end()
-    assert seconds < 5, (code, seconds, container.logs())
+    assert seconds < GRACE_S, (code, seconds, container.logs())
     assert code in (0, 128 + signal.SIGTERM)
 
 

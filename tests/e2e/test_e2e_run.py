@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from bw_support import wait_for
+from bw_support import GRACE_S, wait_for
 
 pytestmark: Any = []
 
@@ -51,7 +51,7 @@ def test_a_stop_with_an_abort_in_flight_is_quick_and_recorded(site: Any) -> None
         wait_for(lambda: run.abort_requests, "the abort request")
         wait_for(lambda: daemon.counted("aborts_unconfirmed", account="main") == 1, "the alarm")
         code, seconds = daemon.end(signal.SIGTERM)
-        assert (code, seconds < 5) == (0, True), (code, seconds)
+        assert (code, seconds < GRACE_S) == (0, True), (code, seconds)
         (line,) = [line for line in daemon.logged("trouble") if "not proven" in line["error"]]
         assert line["run_id"] == run.id
 
@@ -65,7 +65,7 @@ def test_a_stop_while_the_platforms_hang_is_quick(site: Any) -> None:
         assert "not swept yet" in body
         wait_for(lambda: len(site.sim.requests) >= 2, "the first requests")
         code, seconds = daemon.end()
-        assert (code, seconds < 5) == (0, True), (code, seconds)
+        assert (code, seconds < GRACE_S) == (0, True), (code, seconds)
 
 
 def test_a_revoked_token_hurts_only_its_account(site: Any) -> None:
@@ -264,7 +264,7 @@ def test_unknown_statuses_are_no_reason_to_stop_and_ctrl_c_is_one(site: Any) -> 
         daemon.wait_until_ready()
         assert daemon.counted("runs_active", account="main", state="unknown") == 1
         code, seconds = daemon.end(signal.SIGINT)
-        assert (code, seconds < 2) == (0, True), (code, seconds)
+        assert (code, seconds < GRACE_S) == (0, True), (code, seconds)
 
 
 def test_sighup_reads_the_rules_again(site: Any) -> None:

@@ -19,15 +19,20 @@ from pydantic import SecretStr
 
 from watchdog.app import App, build
 from watchdog.config.models import AccountSettings, Settings
+from watchdog.domain.rule import RuleSet
 from watchdog.errors import ConfigurationError, Problem, StartupError
+from watchdog.ledger.memory import MemoryLedger
 from watchdog.platforms.facts import OURS
 from watchdog.rulefile import load_rules
 from watchdog.runtime.clock import SystemClock
 from watchdog.runtime.daemon import Daemon
 from watchdog.runtime.enforcer import Enforcer
+from watchdog.runtime.rulebook import Rulebook
+from watchdog.runtime.status import StatusReader
 from watchdog.runtime.systemd import Heartbeat, Systemd
 from watchdog.runtime.vitals import Pace, Vitals
 from watchdog.simulated import Fault, SimulatedPlatforms
+from watchdog.telemetry.log_observer import LogObserver
 
 PATIENCE_S = 10.0
 STATUS = "STATUS=armed; watching 2 runs on 1 account; no aborts under way; last sweep 0 s ago"
@@ -511,11 +516,19 @@ def test_a_scheduler_that_has_stopped_ends_the_pings(run: Any, dead: str) -> Non
     run(story)
 
 
+class NoRates:
+    """Of no account is known how much of its rate budget is used."""
+
+    def rate_of(self, account: str) -> None:
+        return None
+
+
 def test_vitals_go_by_the_monotonic_clock_with_patience() -> None:
     with freeze_time("2026-01-01") as frozen:
-        clock: Any = SystemClock()
-        enforcer: Any = Enforcer({}, None, None, clock)  # type: ignore[arg-type]
-        vitals = Vitals([], enforcer, clock)
+        clock = SystemClock()
+        rulebook = Rulebook(RuleSet())
+        enforcer = Enforcer({}, {}, rulebook, MemoryLedger(), LogObserver(), clock)
+        vitals = Vitals([], StatusReader([], enforcer, rulebook, NoRates(), clock), clock)
         vitals.expect("part", 5.0)
         frozen.tick(39.0)
         assert vitals.stuck() is None
