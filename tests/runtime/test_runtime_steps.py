@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from watchdog.domain.decision import AbortState, Mode, Response
-from watchdog.domain.notice import LimitBreached, UsageUnknown
+from watchdog.domain.meter import Meter
+from watchdog.domain.notice import AbortTrouble, LimitBreached, UsageUnknown
+from watchdog.domain.rule import RuleSet
+from watchdog.domain.run import replace
 
 pytestmark = pytest.mark.anyio
 
@@ -57,3 +60,41 @@ async def test_limits_count_from_when_their_rule_says(world: Any) -> None:
         assert abort.before.usage.duration_s >= 60
         assert abort.before.usage.duration_s < 75
         assert not w.told(UsageUnknown, run)
+
+
+async def test_a_raise_is_no_trouble_and_notices_are_not_told_again_after_a_reload(world: Any) -> None:
+    rules = """
+    rules:
+      - name: cap
+        resurrect: true
+        limits: {max_cost_usd: 1.0}
+        steps: [{at: 20%, do: notify}, {at: 100%, do: abort}, {at: 110%, do: abort_now}]
+    """
+    async with world(rules, speed=50.0) as w:
+        run = w.apify.start_run(usd_per_hour=120, graceful_takes=30.0)
+        steady = w.apify.start_run(curve=lambda ran_s: 0.3)
+        await w.start()
+        await w.until(lambda: len(w.told(LimitBreached, steady)) == 1, "the notice")
+        book = w.app.rulebook
+        other = replace(book.rules.rules[0], name="other", limits={Meter.COST_USD: 50.0}, steps=())
+        book.replace(RuleSet((*book.rules.rules, other)))
+        await w.until_booked(run)
+        await w.sweeps(3)
+        assert len(w.told(LimitBreached, steady)) == 1, "the rule is as it was"
+        assert w.counted("breaches", rule="cap", response="notify") == 2
+        assert not [each for each in w.told(AbortTrouble) if "not stopped" in each.message]
+        raised = replace(book.rules.rules[0], limits={Meter.COST_USD: 1.2})
+        book.replace(RuleSet((raised, other)))
+        await w.until(lambda: len(w.told(LimitBreached, steady)) == 2, "the notice of another limit")
+
+
+async def test_what_a_limit_waits_for_and_nobody_knows_is_counted(world: Any) -> None:
+    rules = "rules: [{name: late, limits: {max_cost_usd: 0.1}, after: {credits: 1}}]"
+    async with world(rules) as w:
+        run = w.apify.start_run(usd_per_hour=72, stats_none=True)
+        await w.start()
+        await w.until(lambda: bool(w.told(UsageUnknown, run)), "that it cannot be judged")
+        await w.sweeps(2)
+        assert w.counted("usage_unknown_runs", account="apify", limit="max_cost_usd") == 1
+        assert len(w.told(UsageUnknown, run)) == 1
+        assert not w.requests("abort")

@@ -324,7 +324,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
                 "used": verdict.used,
                 "allowed": verdict.limit,
                 "verdict": verdict.verdict.value,
-                **({"step": str(verdict.step)} if verdict.rule.steps else {}),
+                **({"step": str(verdict.step)} if verdict.rule.steps and verdict.verdict is VerdictKind.BREACH else {}),
             }
             for verdict in row.verdicts
         ],

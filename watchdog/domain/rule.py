@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from watchdog.domain.glob import Handles, Matcher, fold
@@ -140,6 +140,10 @@ class Rule:
         if self.steps:
             stops = any(step.do.stops for step in self.steps)
             object.__setattr__(self, "action", Action.ABORT if stops else Action.NOTIFY)
+
+    def says_the_same_as(self, other: Rule | None) -> bool:
+        """Whether both mean the same runs and ask the same of them, wherever they are written."""
+        return other is not None and replace(self, file="", line=0) == replace(other, file="", line=0)
 
     @property
     def all_limits(self) -> tuple[Limit, ...]:

@@ -195,6 +195,14 @@ def is_in_question(pursuit: Pursuit, seen: Snapshot) -> bool:
     return untouched and abort.state.is_open and abort.rule != MANUAL and not _was_resurrected(abort, seen)
 
 
+_RAISED = "raised to immediate: a later step is reached"
+
+
+def was_raised(abort: Abort) -> bool:
+    """Whether that was the last that became of it, so that its next request is no sign of trouble."""
+    return bool(abort.history) and abort.history[-1].note == _RAISED
+
+
 def may_be_raised(pursuit: Pursuit, seen: Snapshot) -> bool:
     """Whether a step of a rule that this look shows to be reached can make the abort an immediate one."""
     abort = pursuit.abort
@@ -235,7 +243,7 @@ def _still_active(pursuit: Pursuit, seen: Snapshot, now: datetime, pace: Pace, g
             return _unknown(pursuit, now, pace, "whether it was resurrected meanwhile")
     pursuit = replace(pursuit, unknown_since=None)
     if grounds.at_once and may_be_raised(pursuit, seen):
-        abort = abort.advance(abort.state, now, "raised to immediate: a later step is reached", mode=Mode.IMMEDIATE)
+        abort = abort.advance(abort.state, now, _RAISED, mode=Mode.IMMEDIATE)
         return pause(replace(pursuit, abort=abort), now, 0.0, must_look=False)
     if not took_effect(pursuit):
         if seen.state is not RunState.ABORTING:

@@ -110,9 +110,10 @@ class FileReader:
         if careful is not None and never_exceed and action is Action.NOTIFY:
             desk.warn(careful.value, f"never_exceed has no effect with {_harmless(table)}, which aborts nothing")
         if selector is not None:
-            self._check_cost(table, selector, limits, desk)
+            self._check_cost(table, selector, limits, after, desk)
             self._check_shown(table, selector, limits, after, desk)
-            self._warn_of_limits(table, selector, limits, action, desk)
+            first = min((step.at for step in steps if step.do.stops), default=1.0)
+            self._warn_of_limits(table, selector, {meter: first * each for meter, each in limits.items()}, action, desk)
             self._check_resurrect(table, selector, desk, wanted=resurrect, action=action)
         if len(desk.findings.errors) == before and name is not None and selector is not None:
             place = (self._document.file, table.line)
@@ -169,20 +170,32 @@ class FileReader:
         self._harvest.names.setdefault(name, place)
         return name
 
-    def _check_cost(self, table: Table, selector: Selector, limits: dict[Meter, float], desk: Desk) -> None:
-        if Meter.COST_USD not in limits:
-            return
-        place = _limit_entry(table, Meter.COST_USD)
+    def _check_cost(
+        self,
+        table: Table,
+        selector: Selector,
+        limits: Mapping[Meter, float],
+        after: Mapping[Meter, float],
+        desk: Desk,
+    ) -> None:
+        """Costs that are known only where the settings price credits."""
         accounts = self._around.accounts_of(selector)
         blind = sorted(account.name for account in accounts if not self._around.has_cost(account))
-        if not blind or place is None:
+        if not blind:
             return
         names = f"account{'s' if len(blind) > 1 else ''} {', '.join(blind)}"
-        cure = "set usd_per_credit in the settings, or use max_credits"
-        if len(blind) == len(accounts):
-            desk.error(place, f"max_cost_usd can never apply: the cost in USD is unknown on {names}; {cure}")
-        else:
-            desk.warn(place, f"max_cost_usd cannot be judged on {names}, where the cost in USD is unknown; {cure}")
+        key, word = Meter.COST_USD.value, Meter.COST_USD.entry.word
+        for place, what, cure in (
+            (_entry_of(table, "limits", key) if Meter.COST_USD in limits else None, key, "max_credits"),
+            (_entry_of(table, "after", word) if Meter.COST_USD in after else None, f"after: {word}", "credits"),
+        ):
+            if place is None:
+                continue
+            cured = f"set usd_per_credit in the settings, or use {cure}"
+            if len(blind) == len(accounts):
+                desk.error(place, f"{what} can never apply: the cost in USD is unknown on {names}; {cured}")
+            else:
+                desk.warn(place, f"{what} cannot be judged on {names}, where the cost in USD is unknown; {cured}")
 
     def _check_shown(
         self,
@@ -212,7 +225,10 @@ class FileReader:
         self, table: Table, selector: Selector, limits: dict[Meter, float], action: Action, desk: Desk
     ) -> None:
         for kind, limit in limits.items():
-            doubt, entry = doubtful_limit(selector, kind, limit, action, self._around), _limit_entry(table, kind)
+            doubt, entry = (
+                doubtful_limit(selector, kind, limit, action, self._around),
+                _entry_of(table, "limits", kind.value),
+            )
             if doubt and entry is not None:
                 desk.warn(entry.value, doubt)
 
@@ -383,9 +399,9 @@ def _is_zero(node: Node) -> bool:
     return isinstance(node, Scalar) and re.fullmatch(r"[+-]?(0+(\.0*)?(ms|[smhd])?)+", node.raw) is not None
 
 
-def _limit_entry(table: Table, kind: Meter) -> Entry | None:
-    entry = table.get("limits")
-    return entry.value.get(kind.value) if entry and isinstance(entry.value, Table) else None
+def _entry_of(table: Table, section: str, key: str) -> Entry | None:
+    entry = table.get(section)
+    return entry.value.get(key) if entry and isinstance(entry.value, Table) else None
 
 
 def _optional_bool(entry: Entry | None, desk: Desk) -> bool:

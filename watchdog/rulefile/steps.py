@@ -31,10 +31,13 @@ def read_steps(entry: Entry, desk: Desk) -> tuple[Step, ...]:
 
 def _rising(node: Listing, steps: list[Step | None], desk: Desk) -> Iterator[Step]:
     """Those that can be used, as long as each stands higher than the one before."""
-    before = 0.0
+    before, harshest = 0.0, 0
     for place, step in zip(node.items, steps, strict=True):
         if step is None:
             continue
+        if step.do.harshness < harshest:
+            desk.warn(place, f"{step} never acts: a harsher step stands below it")
+        harshest = max(harshest, step.do.harshness)
         if step.at <= before:
             desk.error(place, f"steps must rise: {step.at * 100:.6g}% follows {before * 100:.6g}%")
         before = max(before, step.at)

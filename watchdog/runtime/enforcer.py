@@ -255,7 +255,7 @@ class Enforcer:
 
     async def _request(self, pursuit: Pursuit, platform: Platform, pace: Pace) -> Pursuit:
         """Store that a request leaves, send it, and take its outcome in."""
-        if pursuit.abort.effective_requests:
+        if pursuit.abort.effective_requests and not escalation.was_raised(pursuit.abort):
             count = pursuit.abort.requests
             self._observer.notice(AbortTrouble(pursuit.abort, f"not stopped after {count} requests; asking again"))
         pursuit = await self._advance(escalation.requesting(pursuit, self._now(pursuit)))
@@ -376,9 +376,10 @@ class Enforcer:
             self._current[abort.key] = abort
         try:
             await self._ledger.save(abort)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001  # also a fault of ours in keeping the books must not save the run
             # The run goes on spending: abort it all the same, with the record in memory.
-            self._observer.notice(Trouble(str(error), account=abort.account, run_id=abort.run_id, level="error"))
+            text = str(error) if isinstance(error, LedgerError) else f"internal error in the ledger: {error!r}"
+            self._observer.notice(Trouble(text, account=abort.account, run_id=abort.run_id, level="error"))
 
     def _tell(self, before: Abort, after: Abort) -> None:
         opened = after.requests == 1 and before.requests == 0

@@ -38,6 +38,7 @@ class Rulebook:
     changes: int = 0
     evaluator: Evaluator = field(init=False)
     _leases: Leases = field(init=False)
+    _since: dict[str, int] = field(init=False)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
     _served: int = 0
@@ -45,13 +46,23 @@ class Rulebook:
     def __post_init__(self) -> None:
         self.evaluator = Evaluator(self.rules)
         self._leases = Leases(self.steady_s)
+        self._since = {rule.name: 0 for rule in self.rules.rules}
 
     def replace(self, rules: RuleSet) -> None:
         """Put other rules in force."""
+        before = {rule.name: rule for rule in self.rules.rules}
         self.rules = rules
         self.evaluator = Evaluator(rules)
         self.generation += 1
         self.changes += 1
+        known, self._since = self._since, {}
+        for rule in rules.rules:
+            is_same = rule.says_the_same_as(before.get(rule.name))
+            self._since[rule.name] = known.get(rule.name, 0) if is_same else self.generation
+
+    def is_as_in(self, generation: int, rule: str) -> bool:
+        """Whether the rule of this name says what it said in that generation of rules."""
+        return self._since.get(rule, generation + 1) <= generation
 
     async def refresh(self, ledger: OverrideLedger, now: datetime) -> None:
         """Read what people have decided, from the ledger, as it stands at this call or later. Where a hundred runs

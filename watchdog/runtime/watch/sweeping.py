@@ -208,10 +208,11 @@ class Sweeping:
         rulebook = self._account.rulebook
         if watched.edition != rulebook.edition:
             watched.edition, watched.decision, watched.not_before = rulebook.edition, None, 0.0
-        if watched.generation != rulebook.generation:
+        if (judged_by := watched.generation) != rulebook.generation:
             watched.generation, watched.decision, watched.verdicts = rulebook.generation, None, ()
             watched.not_before = watched.unknown_until = 0.0
-            watched.told = None
+            # What rules that are as before have told of the run is not told again.
+            watched.told = {told for told in watched.told or () if not told[0] or rulebook.is_as_in(judged_by, told[0])}
 
     def _consider(self, watched: Watched, at_s: float, now_s: float) -> None:
         """Judge a run by the most it can have used, and plan its next look."""

@@ -61,6 +61,8 @@ class Tally:
             elif figure >= lowest and not _proven(watched, meter, lowest):
                 figure = lowest * _SUSPECTED
             closest.see(meter, figure)
+        if not limits.simple:
+            self._unknown.update({verdict.kind for verdict in watched.verdicts if verdict.why_unknown == "after"})
         # What lists do not show counts on by this while the run is calm.
         watched.shown = used if is_looked_at else NOTHING_KNOWN
 

@@ -30,7 +30,8 @@ class Telling:
     def of_verdicts(self, case: Case, seen: Snapshot, verdicts: Iterable[Verdict]) -> None:
         """Limits that cannot be judged, and those that are near."""
         for verdict in verdicts:
-            if verdict.verdict is VerdictKind.UNKNOWN and _first(case, verdict, "unknown"):
+            # What is not known is so for every step of a limit.
+            if verdict.verdict is VerdictKind.UNKNOWN and _first(case, verdict, "unknown", at=0.0):
                 self._observer.notice(UsageUnknown(seen, verdict))
             elif verdict.verdict is VerdictKind.WARNING and _first(case, verdict, "near"):
                 self._observer.notice(_near(case, seen, verdict))
@@ -66,8 +67,8 @@ class Telling:
         self._observer.notice(Trouble(text, account=seen.account, run_id=seen.run_id))
 
 
-def _first(case: Case, verdict: Verdict, what: str) -> bool:
-    return case.run.first_time((verdict.rule.name, verdict.kind, what, verdict.step.at))
+def _first(case: Case, verdict: Verdict, what: str, at: float | None = None) -> bool:
+    return case.run.first_time((verdict.rule.name, verdict.kind, what, verdict.step.at if at is None else at))
 
 
 def _near(case: Case, seen: Snapshot, verdict: Verdict) -> LimitNear:
