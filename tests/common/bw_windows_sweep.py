@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time as clock_of_this_machine
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ from watchdog.engine.windows import window_after, window_at, window_before
 _NEAR = timedelta(hours=50)
 
 
-def sweep(name: str, first_year: int = YEARS[0], last_year: int = YEARS[-2]) -> int:
+def sweep(name: str, first_year: int = YEARS[0], last_year: int = YEARS[-1]) -> int:
     """Compare every window of these years; how many. AssertionError where they differ."""
     zone = ZoneInfo(name)
     kinds: list[tuple[Windows, Begins]] = [
@@ -63,11 +63,13 @@ def _near(zone: ZoneInfo, change: datetime) -> int:
     """Hours, and days that begin at wall times which are skipped or come twice there, or are ordinary ones."""
     first = change - _NEAR
     walls = [shown(zone, first + MINUTE * number) for number in range(2 * _NEAR // MINUTE)]
-    compared = _compare(Hours(zone), [first + MINUTE * number for number, wall in enumerate(walls) if not wall.minute])
+    moments = [change + MINUTE * number for number in range(-180, 180, 10)]
+    full_hours = [first + MINUTE * number for number, wall in enumerate(walls) if not wall.minute]
+    compared = _compare(Hours(zone), full_hours, moments)
     around = shown(zone, change - MINUTE)
     for minutes in (-59, -29, 0, 1, 16, 31, 61, 91, 121):
         at = (around + MINUTE * minutes).time()
-        compared += _compare(Days(zone, at), sorted(set(_days_among(walls, at, first))))
+        compared += _compare(Days(zone, at), sorted(set(_days_among(walls, at, first))), moments)
     return compared
 
 
@@ -78,12 +80,13 @@ def _days_among(walls: list[datetime], at: time, first: datetime) -> Iterator[da
         yield first + MINUTE * next(number for number, wall in enumerate(walls) if wall >= wanted)
 
 
-def _compare(windows: Windows, borders: list[datetime]) -> int:
-    """The windows between these borders, each found from its first and its last moment, and from its neighbours."""
+def _compare(windows: Windows, borders: list[datetime], moments: Sequence[datetime] = ()) -> int:
+    """The windows between these borders, each found from its first and its last moment, from those of `moments` that
+    are in it, and from its neighbours."""
     for start, end in pairwise(borders):
         wanted = Window(start, end)
-        assert window_at(windows, start) == wanted, f"{windows}: from {start}"
-        assert window_at(windows, end - timedelta.resolution) == wanted, f"{windows}: until {end}"
+        for at in (start, end - timedelta.resolution, *(moment for moment in moments if start <= moment < end)):
+            assert window_at(windows, at) == wanted, f"{windows}: {at}"
         after = window_after(windows, wanted)
         assert after is not None
         assert after.start == end, f"{windows}: after {end}"
@@ -113,7 +116,9 @@ def _main(names: list[str]) -> None:
     for name in names:
         # Of names with the same clock in these years one is enough.
         zone, first = ZoneInfo(name), new_year(YEARS[0])
-        clock = tuple((at, at.astimezone(zone).utcoffset()) for at in (first, *changes(zone, first, new_year(2038))))
+        clock = tuple(
+            (at, at.astimezone(zone).utcoffset()) for at in (first, *changes(zone, first, new_year(YEARS[-1] + 2)))
+        )
         if clock not in seen:
             seen.add(clock)
             total += sweep(name)

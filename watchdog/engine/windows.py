@@ -104,7 +104,7 @@ def label(windows: Windows, window: Window) -> str:
     if isinstance(windows, Rolling):
         return f"last {format_duration(windows.length.total_seconds(), exact=True)}"
     if isinstance(windows, Cycle):
-        return f"cycle from {_shown(window.start)}" if window.start else "before the cycle"
+        return _cycle_name(window)
     assert window.start is not None, "only before a cycle"
     local = window.start.astimezone(windows.time_zone)
     if isinstance(windows, Hours | Every):
@@ -126,6 +126,12 @@ def _calendar_name(windows: Calendar, first: datetime) -> str:
             return f"{first:%Y}"
         case _:
             return f"from {first:%Y-%m-%d}"
+
+
+def _cycle_name(window: Window) -> str:
+    if window.start is not None:
+        return f"cycle from {_shown(window.start)}"
+    return "cycle not known yet" if window.end is None else "before the cycle"
 
 
 def _shown(at: datetime) -> str:
