@@ -132,7 +132,7 @@ rules:
   - {name: early, match: {actor: acme/early}, limits: {max_cost_usd: 3.00}, never_exceed: true}
   - {name: late, match: {actor: acme/late}, limits: {max_cost_usd: 3.00}}
 """
-    async with world(rules, speed=4 * SPEED, apify={"poll_interval": "2s"}) as w:
+    async with world(rules, speed=SPEED, apify={"poll_interval": "2s"}) as w:
         early, late = (
             w.apify.start_run(w.apify.add_actor("acme", name), usd_per_hour=36, started_ago=93, refresh_every=20)
             for name in ("early", "late")
