@@ -37,7 +37,7 @@ APIFY_TOKEN = "apify_api_S3CRETtokenOfTheTests"
 LOBSTR_TOKEN = "lobstrS3CRETtokenOfTheTests"
 USD_PER_CREDIT = 0.002
 #: Real seconds that a condition gets to come true; only a failing test waits that long.
-PATIENCE_S = 10.0
+PATIENCE_S = 40.0
 
 
 class World:

@@ -16,7 +16,7 @@ from watchdog.ledger.memory import MemoryLedger
 pytestmark = pytest.mark.anyio
 
 #: Slow enough that what a request takes on a busy machine is little on the platforms' clock.
-SPEED = 25.0
+SPEED = 10.0
 
 
 def check(run: Any, abort: Abort, *, rule: str, within: bool) -> None:
