@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
-from watchdog.domain.decision import Response
+from watchdog.domain.decision import Response, Verdict
 from watchdog.domain.ports import Clock, Rates
 from watchdog.domain.rule import Matched
 from watchdog.domain.run import Snapshot
@@ -67,7 +67,7 @@ class StatusReader:
         now_s = self._clock.monotonic()
         return RunStatus(
             run=run,
-            verdicts=one_a_limit(watched.verdicts or self._rulebook.evaluator.verdicts(run)),
+            verdicts=one_a_limit(watched.verdicts or self._verdicts(run)),
             decision=watched.decision,
             exemption=self._exemption(run),
             next_look_s=watch.agenda.in_s(run.run_id),
@@ -75,6 +75,13 @@ class StatusReader:
             is_over=watched.over,
             failures=watched.failures,
         )
+
+    def _verdicts(self, run: Snapshot) -> list[Verdict]:
+        """None of a run that cannot be judged, which the watch tells: it must not hide the others."""
+        try:
+            return self._rulebook.evaluator.verdicts(run)
+        except Exception:  # noqa: BLE001
+            return []
 
     def _exemption(self, run: Snapshot) -> tuple[Response, str] | None:
         """Why a run that is within its limits would not be aborted, if it is exempt."""
