@@ -27,7 +27,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 #: Lines written, and bytes put together, at one turn of the event loop: one or two milliseconds.
 _LINES_AT_A_TIME = 500
 #: A page is made for so long at each turn of the event loop, in seconds.
-TURN_S = 0.002
+TURN_S = 0.005
 
 Labels = tuple[str, ...]
 #: A Fraction where the sum must not depend on the order of adding: a counter that comes back a rounding error lower

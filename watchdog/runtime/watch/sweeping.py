@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Collection, Mapping, Sequence
 
 from watchdog.domain.notice import PollFailed, Trouble
@@ -34,8 +33,8 @@ BACKOFF_MAX_S = 60.0
 METAMORPH_FIRST_S = 10.0
 METAMORPH_LOOK_S = 120.0
 METAMORPH_SHARE = 0.05
-#: So long runs are taken in at each turn of the event loop, in seconds, and so many in one go.
-TURN_S = 0.001
+#: So many runs are taken in at each turn of the event loop: whatever takes several turns, as the answer to a scrape does,
+#: waits for each of them.
 _BATCH = 50
 
 
@@ -128,13 +127,9 @@ class Sweeping:
         """A few runs at each turn of the event loop, whichever account they are of: aborts and answers to whoever asks
         do not wait for a long list."""
         while (snapshots := await inbox.get()) is not None:
-            start = 0
-            while start < len(snapshots):
+            for start in range(0, len(snapshots), _BATCH):
                 async with self._turn:
-                    end_s = time.perf_counter() + TURN_S
-                    while start < len(snapshots) and time.perf_counter() < end_s:
-                        self.take_in(snapshots[start : start + _BATCH])
-                        start += _BATCH
+                    self.take_in(snapshots[start : start + _BATCH])
                     await asyncio.sleep(0)
 
     async def _load_histories(self) -> None:
