@@ -33,8 +33,8 @@ BACKOFF_MAX_S = 60.0
 METAMORPH_FIRST_S = 10.0
 METAMORPH_LOOK_S = 120.0
 METAMORPH_SHARE = 0.05
-#: So many runs are taken in at each turn of the event loop: whatever takes several turns, as the answer to a scrape does,
-#: waits for each of them.
+#: So many runs are taken in at each turn of the event loop: whatever takes several turns, as the answer to a scrape
+#: does, waits for each of them.
 _BATCH = 50
 
 
