@@ -37,4 +37,4 @@ def test_what_can_be() -> None:
     assert Months(UTC, 31).day == 31
     assert Years(UTC, 2, 29).day == 29
     assert Every(UTC, MINUTE, datetime(2026, 1, 1)).length == MINUTE
-    assert Days(UTC) == Days(ZoneInfo("UTC"))
+    assert Days(UTC) == Days(UTC) != Days(ZoneInfo("Etc/UTC"))
