@@ -372,17 +372,17 @@ async def test_a_ledger_that_cannot_be_written_does_not_save_the_run(world: Any)
         assert [notice for notice in w.notices if "the disk is full" in str(notice)], "somebody is told"
 
 
-async def test_an_internal_error_in_an_abort_leaves_one_record_that_is_finished_later(world: Any) -> None:
+async def test_a_fault_of_ours_in_keeping_the_books_does_not_save_the_run(world: Any) -> None:
     async with world(CAP) as w:
         w.ledger = ledger = ForgetfulLedger()
-        ledger.save_error = ZeroDivisionError("a fault of ours")
+        ledger.save_error = ledger.history_error = ZeroDivisionError("a fault of ours")
         run = start_over(w, "apify")
         other = w.apify.start_run(usd_per_hour=72)
         await w.start()
         await w.until_booked(run, other)
         assert len(await w.aborts()) == 2
-        trouble = [notice for notice in w.told(AbortTrouble) if "internal error" in notice.message]
-        assert len(trouble) == 1
+        told = [notice for notice in w.told(Trouble) if "internal error in the ledger" in notice.message]
+        assert len(told) == 3, "of one record that was not written, and two histories"
         assert w.counted("aborts_unconfirmed") == 0
         assert run.abort_requests == other.abort_requests == 1
 

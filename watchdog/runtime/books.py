@@ -32,7 +32,7 @@ class Books:
         history: list[Usage] = []
         try:
             history = await self._ledger.finished_usages(abort.before.source.id)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001  # also a fault of ours must not keep the books open
             # An estimate without the history of the source is better than a record that never closes.
             self._trouble(abort, error)
         earlier = [each for each in await self._aborts_of(final) if each.id != abort.id]
@@ -71,8 +71,9 @@ class Books:
         owner = self._first_of.get(run.account, run.account)
         return [each for each in found if each.saving and self._first_of.get(each.account, each.account) == owner]
 
-    def _trouble(self, about: Abort | Snapshot, error: LedgerError) -> None:
-        self._observer.notice(Trouble(str(error), account=about.account, run_id=about.run_id, level="error"))
+    def _trouble(self, about: Abort | Snapshot, error: Exception) -> None:
+        text = str(error) if isinstance(error, LedgerError) else f"internal error in the ledger: {error!r}"
+        self._observer.notice(Trouble(text, account=about.account, run_id=about.run_id, level="error"))
 
 
 def _most(seen: list[Snapshot]) -> Usage:
