@@ -145,7 +145,7 @@ def test_the_page_has_these_examples() -> None:
 def test_any_time_zone_will_do_for_an_instant() -> None:
     at = utc("2026-03-29T12:00")
     assert window_at(Days(BERLIN), at.astimezone(ZoneInfo("Asia/Tokyo"))) == window_at(Days(BERLIN), at)
-    assert window_at(Days(BERLIN), at).start.tzinfo is UTC  # type: ignore[union-attr]
+    assert window_at(Days(BERLIN), at).start.tzinfo is UTC  # type: ignore[union-attr]  # these windows have a start
 
 
 # --- all zones -------------------------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ async def test_a_crash_at_any_step_of_making_it_leaves_nothing_half_done(tmp_pat
         def crash(*_: Any) -> None:
             nonlocal count
             count += 1
-            if count == step:  # noqa: B023
+            if count == step:  # noqa: B023  # it is called in this round only
                 raise Killed
 
         ledger_sqlite._create(path)

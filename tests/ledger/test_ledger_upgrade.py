@@ -167,7 +167,7 @@ def test_killed_at_any_step_it_is_still_that_of_yesterday(old: Path) -> None:
         def crash(*_: Any) -> None:
             nonlocal count
             count += 1
-            if count == step:  # noqa: B023
+            if count == step:  # noqa: B023  # it is called in this round only
                 raise Killed
 
         engine = ledger_sqlite._engine(old, ledger_sqlite._SameFile(old, "x").connect)

@@ -347,12 +347,18 @@ class ForgetfulLedger(MemoryLedger):
         super().__init__()
         self.save_error: Exception | None = None
         self.history_error: Exception | None = None
+        self.earlier_error: Exception | None = None
 
     async def save(self, abort: Any) -> None:
         await super().save(abort)
         error, self.save_error = self.save_error, None
         if error is not None:
             raise error
+
+    async def aborts(self, wanted: Any = None) -> Any:
+        if wanted is not None and wanted.run_id and self.earlier_error is not None:
+            raise self.earlier_error
+        return await (super().aborts() if wanted is None else super().aborts(wanted))
 
     async def finished_usages(self, source_id: str) -> Any:
         if self.history_error is not None:
@@ -385,6 +391,22 @@ async def test_a_fault_of_ours_in_keeping_the_books_does_not_save_the_run(world:
         assert len(told) == 3, "of one record that was not written, and two histories"
         assert w.counted("aborts_unconfirmed") == 0
         assert run.abort_requests == other.abort_requests == 1
+
+
+async def test_a_fault_of_ours_in_reading_earlier_aborts_leaves_no_record_open(world: Any) -> None:
+    async with world(CAP) as w:
+        w.ledger = ledger = ForgetfulLedger()
+        run = start_over(w, "apify")
+        await w.start()
+        await w.until_booked(run)
+        ledger.earlier_error = ZeroDivisionError("a fault of ours")
+        w.apify.resurrect(run)
+
+        async def both_are_booked() -> bool:
+            return sum(abort.is_complete for abort in await w.aborts()) == 2
+
+        await w.until(both_are_booked, "the books of the second abort")
+        assert [each for each in w.told(Trouble, run) if "internal error in the ledger" in each.message]
 
 
 async def test_open_aborts_of_the_ledger_are_resolved_by_looking_first(world: Any) -> None:

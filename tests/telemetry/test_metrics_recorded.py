@@ -156,7 +156,7 @@ def own_affairs(metrics: Metrics, make: Any) -> None:
         Trouble("something"),
         "no notice at all",
     ):
-        metrics.notice(notice)  # type: ignore[arg-type]
+        metrics.notice(notice)  # type: ignore[arg-type]  # one of the things told is none
     metrics.show_pending(8)
 
 

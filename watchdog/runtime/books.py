@@ -54,7 +54,7 @@ class Books:
     async def _take_back(self, abort: Abort, before: Saving) -> None:
         try:
             await self._ledger.save(abort)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001  # as above
             self._trouble(abort, error)
         self._observer.notice(SavingTakenBack(abort, before))
 
@@ -65,7 +65,7 @@ class Books:
         since = None if run.started_at is None else run.started_at - _CLOCKS_APART
         try:
             found = await self._ledger.aborts(AbortFilter(since=since, run_id=run.run_id))
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001  # as above
             self._trouble(run, error)
             return []
         owner = self._first_of.get(run.account, run.account)

@@ -80,7 +80,7 @@ class StatusReader:
         """None of a run that cannot be judged, which the watch tells: it must not hide the others."""
         try:
             return self._rulebook.evaluator.verdicts(run)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  # the watch tells of it
             return []
 
     def _exemption(self, run: Snapshot) -> tuple[Response, str] | None:
